@@ -1,0 +1,102 @@
+/**
+ * What a client may send: one schema per method. The daemon validates with these; the client takes only their types
+ * (`import type`), so that it never loads the validator.
+ */
+
+import { z } from 'zod';
+import { ACCELERATORS, GUEST_INITS } from '../core/model/vm.ts';
+
+/** Caps that hold for every request, whoever sends it. Policy limits (what this host can give) are the daemon's. */
+export const LIMITS = {
+  argvItems: 4096,
+  argBytes: 128 * 1024,
+  envItems: 1024,
+  pathBytes: 4096,
+  vcpus: 64,
+  memoryMib: 1024 * 1024,
+  diskSizeBytes: 128 * 1024 ** 3,
+} as const;
+
+const ref = z.string().min(1).max(64);
+const path = z.string().min(1).max(LIMITS.pathBytes);
+/** Shape only: whether it is a DNS label or a known image is answered with a better message further in. */
+const name = z.string().max(LIMITS.pathBytes);
+const gitRef = z.string().min(1).max(255);
+
+const workspaceSource = z.strictObject({
+  path,
+  branch: gitRef.optional(),
+  from: gitRef.optional(),
+  includeUntracked: z.boolean().default(false),
+});
+
+/** Numbers are checked against policy by the daemon, which can say which limit and why. */
+const sizing = {
+  vcpus: z.number().optional(),
+  memoryMib: z.number().optional(),
+  diskSizeBytes: z.number().optional(),
+  nat: z.boolean().optional(),
+};
+
+const none = z.strictObject({});
+const oneVm = z.strictObject({ ref });
+
+export const paramsSchemas = {
+  'daemon.hello': z.strictObject({ version: z.string().max(128), pid: z.number().int() }),
+  'daemon.status': none,
+  'daemon.stop': none,
+  'operation.list': none,
+  'operation.cancel': z.strictObject({ id: z.string().max(64) }),
+
+  'vm.create': z.strictObject({
+    name: name.optional(),
+    image: name.optional(),
+    ...sizing,
+    init: z.enum(GUEST_INITS).optional(),
+    accel: z.enum([...ACCELERATORS, 'auto']).optional(),
+    /** Boot it too. */
+    start: z.boolean().default(true),
+    /** Deleted when this client's connection ends. */
+    ephemeral: z.boolean().default(false),
+    workspace: workspaceSource.optional(),
+  }),
+  'vm.start': oneVm,
+  'vm.stop': oneVm,
+  'vm.restart': oneVm,
+  'vm.kill': z.strictObject({ ref, signal: z.string().max(16).default('KILL') }),
+  'vm.delete': oneVm,
+  'vm.prune': z.strictObject({ dryRun: z.boolean().default(false) }),
+  'vm.list': none,
+  'vm.show': oneVm,
+  'vm.set': z.strictObject({ ref, ...sizing }),
+  'vm.stats': oneVm,
+  'vm.ports': oneVm,
+  'vm.health': oneVm,
+  'vm.logs': z.strictObject({
+    ref,
+    follow: z.boolean().default(false),
+    /** Only the last lines; everything when absent. */
+    tailLines: z.number().int().min(0).max(1_000_000).optional(),
+    source: z.enum(['console', 'vmm']).default('console'),
+  }),
+  'vm.exec': z.strictObject({
+    ref,
+    /** Empty: the user's login shell. */
+    argv: z.array(z.string().max(LIMITS.argBytes)).max(LIMITS.argvItems),
+    env: z.record(z.string().max(256), z.string().max(LIMITS.argBytes)).default({}),
+    cwd: z.string().max(LIMITS.pathBytes).optional(),
+    user: z.string().max(128).optional(),
+    tty: z.boolean().default(false),
+    stdin: z.boolean().default(true),
+    rows: z.number().int().min(0).max(65535).default(0),
+    columns: z.number().int().min(0).max(65535).default(0),
+  }),
+  /** What `vm run PATH` would ship; creates nothing. */
+  'workspace.plan': workspaceSource,
+
+  'image.list': none,
+  'image.show': z.strictObject({ name }),
+  'image.build': z.strictObject({ name, force: z.boolean().default(false) }),
+  'kernel.list': none,
+  'kernel.show': z.strictObject({ name }),
+} as const;

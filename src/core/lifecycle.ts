@@ -1,0 +1,62 @@
+/**
+ * The states of a VM and what is legal in each: the one table that the daemon obeys,
+ * the CLI's messages quote and docs/vm.md shows.
+ *
+ *   created → starting → running → stopping → stopped
+ *                            ↘ paused ↗         any → error
+ */
+
+import { BangerError } from './errors.ts';
+import type { VmState } from './model/vm.ts';
+
+export const VM_ACTIONS = [
+  'start',
+  'stop',
+  'restart',
+  'kill',
+  'delete',
+  'set',
+  'exec',
+  'ports',
+  'health',
+  'workspace',
+] as const;
+export type VmAction = (typeof VM_ACTIONS)[number];
+
+const LEGAL: Record<VmAction, readonly VmState[]> = {
+  start: ['created', 'stopped', 'error'],
+  stop: ['running', 'paused', 'error'],
+  restart: ['running', 'stopped', 'created', 'error'],
+  kill: ['starting', 'running', 'stopping', 'paused', 'error'],
+  delete: ['created', 'starting', 'running', 'stopping', 'stopped', 'paused', 'error'],
+  set: ['created', 'stopped', 'error'],
+  exec: ['running'],
+  ports: ['running'],
+  health: ['running'],
+  workspace: ['running'],
+};
+
+/** What to run to get from a state to one where the action is legal. */
+function wayOut(action: VmAction, state: VmState, name: string): string {
+  if (state === 'starting' || state === 'stopping') return `wait until it is done: banger vm show ${name}`;
+  if (state === 'running') return `banger vm stop ${name}`;
+  if (action === 'kill' || action === 'stop') return `it is not running: banger vm delete ${name} removes it`;
+  return `banger vm start ${name}`;
+}
+
+export function isLegal(action: VmAction, state: VmState): boolean {
+  return LEGAL[action].includes(state);
+}
+
+/** The states in which an action is legal, for messages and docs. */
+export function legalStates(action: VmAction): readonly VmState[] {
+  return LEGAL[action];
+}
+
+/** Throws `invalid_state` naming the VM, its state and the way out. */
+export function assertLegal(action: VmAction, state: VmState, name: string): void {
+  if (isLegal(action, state)) return;
+  throw new BangerError('invalid_state', `cannot ${action} VM "${name}": it is ${state}`, {
+    hint: wayOut(action, state, name),
+  });
+}

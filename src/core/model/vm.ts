@@ -1,0 +1,86 @@
+/** A VM as the store keeps it: one durable row, told apart from the handles that exist only while it runs. */
+
+export const VM_STATES = [
+  'created',
+  'starting',
+  'running',
+  'stopping',
+  'stopped',
+  'paused',
+  'error',
+] as const;
+export type VmState = (typeof VM_STATES)[number];
+
+/** Who is PID 1 once the guest is up: banger's agent (it reaps), or the image's own init. */
+export const GUEST_INITS = ['agent', 'systemd'] as const;
+export type GuestInit = (typeof GUEST_INITS)[number];
+
+export const ACCELERATORS = ['kvm', 'tcg'] as const;
+export type Accelerator = (typeof ACCELERATORS)[number];
+export type AcceleratorChoice = Accelerator | 'auto';
+
+export const DRIVER_NAMES = ['qemu', 'firecracker'] as const;
+export type DriverName = (typeof DRIVER_NAMES)[number];
+
+/** What was asked for. Changed only by `vm set`, on a stopped VM. */
+export interface VmSpec {
+  readonly imageName: string;
+  readonly vcpus: number;
+  readonly memoryMib: number;
+  readonly diskSizeBytes: number;
+  /** Outbound network. Off unless asked for. */
+  readonly nat: boolean;
+  readonly init: GuestInit;
+  readonly accel: AcceleratorChoice;
+  readonly driver: DriverName;
+  /** Deleted when the client that made it hangs up, and by the next daemon if this one dies (`vm run --rm`). */
+  readonly ephemeral: boolean;
+}
+
+/** What the last start made of it. Every field is absent until the first start. */
+export interface VmRuntime {
+  readonly accelerator?: Accelerator;
+  readonly machine?: string;
+  /** The guest kernel's boot id (/proc/sys/kernel/random/boot_id in the guest). */
+  readonly bootId?: string;
+  readonly startedAt?: string;
+  readonly stoppedAt?: string;
+  /** Why the VM is in state `error`, or how its last run ended unasked. */
+  readonly lastError?: string;
+}
+
+export interface VmStats {
+  readonly sampledAt?: string;
+  /** CPU time of the VMM process since its start, milliseconds. */
+  readonly cpuMs?: number;
+  /** Resident memory of the VMM process, bytes. */
+  readonly rssBytes?: number;
+  /** Bytes the VM's own disk files occupy on the host. */
+  readonly diskBytes?: number;
+}
+
+/** A copy of a host git repository inside the VM. */
+export interface VmWorkspace {
+  readonly guestPath: string;
+  readonly sourcePath: string;
+  /** The commit the copy was made from, 40 or 64 hex digits. */
+  readonly headCommit: string;
+  readonly preparedAt: string;
+}
+
+export interface VmRecord {
+  /** 32 lower-case hex digits. */
+  readonly id: string;
+  readonly name: string;
+  readonly imageId: string;
+  readonly guestIp: string;
+  readonly state: VmState;
+  readonly spec: VmSpec;
+  readonly runtime: VmRuntime;
+  readonly stats: VmStats;
+  readonly workspace: VmWorkspace | null;
+  /** RFC 3339 with milliseconds. */
+  readonly createdAt: string;
+  readonly updatedAt: string;
+  readonly lastTouchedAt: string;
+}

@@ -1,0 +1,150 @@
+/**
+ * The port every virtual machine monitor stands behind. One folder per driver, the same file names in each.
+ *
+ * Nothing here belongs to one VMM alone. A driver never decides policy: the daemon resolves images, addresses, names and
+ * which accelerator to use; the driver turns a MachineSpec into a process and watches that process.
+ */
+
+import type { Duplex } from 'node:stream';
+import type { Accelerator, DriverName } from '../core/model/vm.ts';
+
+/** What a driver can do on this host, as data, so that callers branch on it and `doctor` prints it. */
+export interface DriverCapabilities {
+  /** Where virtio devices sit: decides which modules the guest's initramfs needs. */
+  readonly transports: readonly Transport[];
+  readonly diskFormats: readonly ('raw' | 'qcow2')[];
+  readonly networks: readonly MachineNetwork['kind'][];
+  /** Runs as the user, without the root helper. */
+  readonly rootless: boolean;
+}
+
+export type Transport = 'mmio' | 'pci';
+
+/** The platform a probe found to work here: what the driver needs to start a machine, and what `doctor` shows. */
+export interface Platform {
+  readonly accelerator: Accelerator;
+  /** The driver's own name of the machine type (`microvm`, `q35`; Firecracker has one). */
+  readonly machine: string;
+  readonly transport: Transport;
+  /** Version of the VMM's program, e.g. `7.2.22`. */
+  readonly vmmVersion: string;
+}
+
+/** A disk in the order the guest sees it: the first is /dev/vda. */
+export interface MachineDisk {
+  readonly id: string;
+  readonly path: string;
+  readonly format: 'raw' | 'qcow2';
+  readonly readOnly: boolean;
+}
+
+export type MachineNetwork =
+  | { readonly kind: 'none' }
+  /** User-mode network, no privileges. `outbound` false: nothing leaves the VM. Guest, gateway and DNS share one /24. */
+  | {
+      readonly kind: 'user';
+      readonly outbound: boolean;
+      readonly mac: string;
+      readonly guestIp: string;
+      readonly gatewayIp: string;
+      readonly dnsIp: string;
+    }
+  | { readonly kind: 'tap'; readonly tap: string; readonly mac: string };
+
+export interface MachineSpec {
+  /** For the process title and messages. */
+  readonly name: string;
+  readonly platform: Platform;
+  readonly vcpus: number;
+  readonly memoryMib: number;
+  readonly kernelPath: string;
+  readonly initramfsPath: string;
+  readonly disks: readonly MachineDisk[];
+  readonly network: MachineNetwork;
+  /** Existing directory, 0700, for sockets; short enough for 107-byte socket paths. */
+  readonly socketDir: string;
+  /** The serial console's output goes here (appended). */
+  readonly consoleLogPath: string;
+  /** stdout and stderr of the VMM process go here (appended). */
+  readonly vmmLogPath: string;
+}
+
+/** What identifies a running machine to a later daemon. Plain JSON; part of handles.json. */
+export interface MachineHandles {
+  readonly driver: DriverName;
+  readonly pid: number;
+  /** Field 22 of /proc/<pid>/stat: with the pid and the host's boot id it names one process for ever. */
+  readonly pidStartTicks: number;
+  readonly hostBootId: string;
+  readonly controlSocketPath: string;
+  readonly channelSocketPath: string;
+  readonly argv: readonly string[];
+}
+
+export interface MachineExit {
+  /** Null when unknown: the process was adopted, not a child. */
+  readonly exitCode: number | null;
+  readonly signal: string | null;
+}
+
+/** A running VMM process. */
+export interface Machine {
+  readonly handles: MachineHandles;
+  /** Settles once, when the process is gone, however it went. Never rejects. */
+  readonly exited: Promise<MachineExit>;
+  /**
+   * Connects to the byte stream that leads to the agent; one connection at a time.
+   * Waits until the socket accepts, at most until the signal aborts or the process is gone.
+   * @throws {BangerError} `vmm_failed` when the process ended (with its last words), `cancelled`
+   */
+  connectChannel(signal: AbortSignal): Promise<Duplex>;
+  /** Ends the process (SIGKILL) and waits until it is gone. Idempotent. */
+  kill(): Promise<void>;
+  /** Stops watching without touching the process: the daemon is going away, the machine stays. */
+  release(): void;
+}
+
+export interface ProbeOptions {
+  /** A kernel and, per transport, an initramfs that reaches the agent's HELLO. */
+  readonly kernelPath: string;
+  readonly initramfsFor: (transport: Transport) => Promise<string>;
+  /** Directory for the probe's files; removed again by the driver. */
+  readonly scratchDir: string;
+  readonly accel: Accelerator | 'auto';
+  readonly signal: AbortSignal;
+  readonly onStep: (text: string) => void;
+}
+
+export interface ProbeAttempt {
+  readonly platform: Platform;
+  readonly works: boolean;
+  readonly durationMs: number;
+  /** Why not: the VMM's last words, or how long it was silent. */
+  readonly reason?: string;
+}
+
+export interface ProbeResult {
+  readonly chosen: Platform;
+  readonly attempts: readonly ProbeAttempt[];
+}
+
+export interface VmmDriver {
+  readonly name: DriverName;
+  readonly capabilities: DriverCapabilities;
+  /**
+   * Finds out, by booting to the agent's hello within a bound, which accelerator and machine type work on this host.
+   * Pure measurement: caching is the caller's. `accel` other than auto tries only that one.
+   * @throws {BangerError} `dependency_missing` (no VMM), `vmm_failed` (nothing works; every attempt's reason), `cancelled`
+   */
+  probe(options: ProbeOptions): Promise<ProbeResult>;
+  /** The whole command line a machine would be started with. Pure: `vm show` prints it. */
+  argv(spec: MachineSpec): Promise<readonly string[]>;
+  /**
+   * Starts the process, detached from this one and from any request. `onSpawn` is awaited with the handles
+   * as soon as the pid is known and before anything else, so that they are on disk first.
+   * @throws {BangerError} `dependency_missing`, `vmm_failed` with its last words
+   */
+  launch(spec: MachineSpec, onSpawn: (handles: MachineHandles) => Promise<void>): Promise<Machine>;
+  /** Finds a machine that an earlier daemon started: undefined when that process is gone or is not what the handles say. */
+  adopt(handles: MachineHandles): Promise<Machine | undefined>;
+}
