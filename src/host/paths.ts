@@ -19,6 +19,8 @@ export interface BangerPaths {
   readonly kernelsDir: string;
   readonly snapshotsDir: string;
   readonly sshDir: string;
+  /** Where builds work before their result is renamed into imagesDir or kernelsDir: the same file system. */
+  readonly scratchDir: string;
   /** JSON lines of the daemon; its stdout and stderr too. */
   readonly logFile: string;
   /** Held by the one daemon of this state directory: see instance-lock.ts. */
@@ -28,6 +30,8 @@ export interface BangerPaths {
   /** Which accelerator and machine type worked here. */
   readonly probeFile: string;
   readonly runtimeDir: string;
+  /** One directory of sockets per VM: see vmRuntimeDir. */
+  readonly vmRuntimesDir: string;
   readonly socketPath: string;
   readonly streamSocketPath: string;
 }
@@ -59,17 +63,19 @@ export function resolvePaths(env: Environment, uid: number): BangerPaths {
     kernelsDir: join(base.state, 'kernels'),
     snapshotsDir: join(base.state, 'snapshots'),
     sshDir: join(base.state, 'ssh'),
+    scratchDir: join(base.state, 'scratch'),
     logFile: join(base.state, 'bangerd.log'),
     lockFile: join(base.state, 'bangerd.lock'),
     cacheDir: base.cache,
     initramfsDir: join(base.cache, 'initramfs'),
     probeFile: join(base.cache, 'probe.json'),
     runtimeDir: base.runtime,
+    vmRuntimesDir: join(base.runtime, 'vm'),
     socketPath: join(base.runtime, 'bangerd.sock'),
     streamSocketPath: join(base.runtime, 'stream.sock'),
   };
   assertSocketPath(paths.socketPath);
-  assertSocketPath(join(base.runtime, '0'.repeat(SHORT_ID_LENGTH), LONGEST_VM_SOCKET));
+  vmRuntimeDir(paths, '0'.repeat(SHORT_ID_LENGTH));
   return paths;
 }
 
@@ -131,7 +137,7 @@ export function vmDir(paths: BangerPaths, id: string): string {
 
 /** A VM's directory for sockets. Named by the short id, because socket paths are limited to 107 bytes. */
 export function vmRuntimeDir(paths: BangerPaths, id: string): string {
-  const dir = join(paths.runtimeDir, id.slice(0, SHORT_ID_LENGTH));
+  const dir = join(paths.vmRuntimesDir, id.slice(0, SHORT_ID_LENGTH));
   assertSocketPath(join(dir, LONGEST_VM_SOCKET));
   return dir;
 }
