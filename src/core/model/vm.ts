@@ -39,6 +39,11 @@ export interface VmSpec {
 
 /** What the last start made of it. Every field is absent until the first start. */
 export interface VmRuntime {
+  /**
+   * A creation or deletion that has begun and not ended: a daemon that finds it after a crash of the one before
+   * finishes the deletion, or undoes the creation.
+   */
+  readonly pending?: 'create' | 'delete';
   readonly accelerator?: Accelerator;
   readonly machine?: string;
   /** The guest kernel's boot id (/proc/sys/kernel/random/boot_id in the guest). */

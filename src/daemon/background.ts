@@ -1,0 +1,46 @@
+/** What the daemon does unasked, at intervals: sample statistics, stop stale VMs, keep logs bounded. */
+
+import type { Log } from '../host/log.ts';
+import type { VmRegistry } from './services/vm-registry.ts';
+import type { VmService } from './services/vm-service.ts';
+import { capLog } from './vm-files.ts';
+
+export interface BackgroundOptions {
+  readonly vms: VmService;
+  readonly registry: VmRegistry;
+  readonly log: Log;
+  readonly intervalMs: number;
+  /** Stops VMs nobody touched for that long; 0: never. */
+  readonly stopStaleAfterMs: number;
+}
+
+/** Returns the way to end it. One round at a time; a failing round is logged and the next one tries again. */
+export function startBackground(options: BackgroundOptions): () => void {
+  let busy = false;
+  const timer = setInterval(() => {
+    if (busy) return;
+    busy = true;
+    round(options)
+      .catch((error: unknown) => options.log.error({ err: error }, 'background round failed'))
+      .finally(() => {
+        busy = false;
+      });
+  }, options.intervalMs);
+  timer.unref();
+  return () => clearInterval(timer);
+}
+
+async function round({ vms, registry, log, stopStaleAfterMs }: BackgroundOptions): Promise<void> {
+  for (const vm of registry.list().filter((one) => one.state === 'running')) {
+    await registry.sample(vm.id);
+    const files = registry.files(vm.id);
+    await capLog(files.consoleLog);
+    await capLog(files.vmmLog);
+    const idleMs = Date.now() - Date.parse(vm.lastTouchedAt);
+    if (stopStaleAfterMs > 0 && idleMs > stopStaleAfterMs) {
+      log.info({ vm: vm.name, idleMs }, 'stopping a VM nobody has touched');
+      const signal = AbortSignal.timeout(120_000);
+      await vms.stop(vm.id, { signal, progress: () => undefined, about: () => undefined });
+    }
+  }
+}

@@ -1,0 +1,129 @@
+/** The composition root: makes every service, gives each its ports, and takes it all down again. */
+
+import type { Socket } from 'node:net';
+import { join } from 'node:path';
+import type { DaemonStatus } from '../api/contract.ts';
+import { vmPolicy } from '../core/policy/vm-policy.ts';
+import { now } from '../host/clock.ts';
+import type { Config } from '../host/config.ts';
+import type { Log } from '../host/log.ts';
+import type { BangerPaths } from '../host/paths.ts';
+import { cpuCount, hostMemoryMib } from '../host/proc.ts';
+import { createRunner } from '../host/runner.ts';
+import type { RequestContext } from '../rpc/server-types.ts';
+import { TicketBooth } from '../rpc/tickets.ts';
+import type { Store } from '../store/store.ts';
+import { createQemuDriver } from '../vmm/qemu/driver.ts';
+import { Operations } from './operations.ts';
+import { ExecService } from './services/exec-service.ts';
+import { ImageService } from './services/image-service.ts';
+import { KernelService } from './services/kernel-service.ts';
+import { PlatformService } from './services/platform-service.ts';
+import { VmBoot } from './services/vm-boot.ts';
+import { VmLifecycle } from './services/vm-lifecycle.ts';
+import { reconcile } from './services/vm-reconcile.ts';
+import { VmRegistry } from './services/vm-registry.ts';
+import { VmService } from './services/vm-service.ts';
+import { WorkspaceService } from './services/workspace-service.ts';
+
+/** A client that hung up has this long until its VM is gone; then the next daemon removes it. */
+const HANGUP_DELETE_TIMEOUT_MS = 120_000;
+
+export interface DaemonServices {
+  readonly vms: VmService;
+  readonly registry: VmRegistry;
+  readonly exec: ExecService;
+  readonly images: ImageService;
+  readonly kernels: KernelService;
+  readonly workspaces: WorkspaceService;
+  readonly operations: Operations;
+  readonly tickets: TicketBooth<Socket>;
+  readonly status: () => DaemonStatus;
+  readonly requestStop: () => void;
+  /** Before serving: rows, processes and files of an earlier daemon. */
+  readonly reconcile: () => Promise<void>;
+  /** `vm run --rm`: the VM goes when the client that made it does. */
+  readonly deleteOnHangup: (vmId: string, connection: RequestContext['connection']) => void;
+}
+
+export interface CompositionOptions {
+  readonly paths: BangerPaths;
+  readonly config: Config;
+  readonly store: Store;
+  readonly log: Log;
+  readonly version: string;
+  /** Where the installation's own binaries for guest and host lie: banger-agent, tsc-khz. */
+  readonly guestBinDir: string;
+  readonly requestStop: () => void;
+}
+
+export function compose(options: CompositionOptions): DaemonServices {
+  const { paths, config, store, log } = options;
+  const startedAt = now();
+  const runner = createRunner();
+  const operations = new Operations(now);
+  const tickets = new TicketBooth<Socket>();
+  const driver = createQemuDriver({
+    runner,
+    tscToolPath: join(options.guestBinDir, 'tsc-khz'),
+    ...(config.qemuBin === null ? {} : { qemuPath: config.qemuBin }),
+  });
+  const kernels = new KernelService({ paths, runner, store });
+  const images = new ImageService({ paths, runner, store, kernels });
+  const platforms = new PlatformService({
+    paths,
+    driver,
+    log,
+    agentPath: join(options.guestBinDir, 'banger-agent'),
+  });
+  const workspaces = new WorkspaceService({ paths, runner });
+  const boot = new VmBoot({ paths, runner, driver, platforms });
+  const policy = vmPolicy(config, { cpus: cpuCount(), memoryMib: hostMemoryMib() });
+  const defaultImage = config.defaultImageName;
+  const registry = new VmRegistry({ store, paths });
+  const lifecycle = new VmLifecycle({ registry, store, log, boot, images, workspaces });
+  const vms = new VmService({
+    ...{
+      registry,
+      lifecycle,
+      store,
+      runner,
+      driver,
+      images,
+      platforms,
+      workspaces,
+      boot,
+      policy,
+      defaultImage,
+    },
+  });
+  const exec = new ExecService({ registry, tickets, paths, log });
+
+  const status = (): DaemonStatus => ({
+    version: options.version,
+    pid: process.pid,
+    startedAt,
+    socketPath: paths.socketPath,
+    stateDir: paths.stateDir,
+    logPath: paths.logFile,
+    rssBytes: process.memoryUsage.rss(),
+    vmsRunning: registry.runningCount,
+    vmsTotal: registry.rows().length,
+    operations: operations.size,
+  });
+  const deleteOnHangup: DaemonServices['deleteOnHangup'] = (vmId, connection) => {
+    const remove = (): void => {
+      vms
+        .removeById(vmId, AbortSignal.timeout(HANGUP_DELETE_TIMEOUT_MS))
+        .catch((error: unknown) => log.error({ vm: vmId, err: error }, 'could not remove an ephemeral VM'));
+    };
+    if (connection.closed.aborted) remove();
+    else connection.closed.addEventListener('abort', remove, { once: true });
+  };
+  const { requestStop } = options;
+  return {
+    ...{ vms, registry, exec, images, kernels, workspaces, operations, tickets },
+    ...{ status, requestStop, deleteOnHangup },
+    reconcile: () => reconcile({ paths, registry, lifecycle, driver, log }),
+  };
+}

@@ -1,0 +1,95 @@
+/** A daemon's life: lock, store, reconcile, serve, and leave every VM running when it goes. */
+
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { BangerError } from '../core/errors.ts';
+import { now } from '../host/clock.ts';
+import { loadConfig } from '../host/config.ts';
+import { acquireInstanceLock } from '../host/instance-lock.ts';
+import { createLogger, type Log } from '../host/log.ts';
+import { type BangerPaths, ensurePrivateDir } from '../host/paths.ts';
+import { listen } from '../rpc/server.ts';
+import { openStore } from '../store/store.ts';
+import { startBackground } from './background.ts';
+import { compose, type DaemonServices } from './composition.ts';
+import { createHandlers } from './handlers.ts';
+
+export interface DaemonOptions {
+  readonly paths: BangerPaths;
+  readonly version: string;
+  readonly guestBinDir: string;
+  /** Aborting stops the daemon in good order. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Serves until it is stopped.
+ * @throws {BangerError} `in_use` (another daemon has this state directory), a bad config, an unusable state directory
+ */
+export async function runDaemon(options: DaemonOptions): Promise<void> {
+  const { paths, version } = options;
+  makeDirectories(paths);
+  using _lock = await acquireInstanceLock(paths.lockFile, { pid: process.pid, socketPath: paths.socketPath });
+  const config = loadConfig(paths.configFile);
+  const log = createLogger({ level: config.logLevel, file: paths.logFile });
+  logStrayErrors(log);
+  using store = openStore(paths.stateDb);
+  const stop = new AbortController();
+  const stopped = AbortSignal.any([stop.signal, options.signal]);
+  const services = compose({
+    ...{ paths, config, store, log, version },
+    guestBinDir: options.guestBinDir,
+    requestStop: () => stop.abort(),
+  });
+  await services.reconcile();
+  const { socketPath, streamSocketPath } = paths;
+  const { tickets } = services;
+  const handlers = createHandlers(services);
+  const server = await listen({ socketPath, streamSocketPath, handlers, tickets, log, version });
+  const stopBackground = startBackground({
+    vms: services.vms,
+    registry: services.registry,
+    log,
+    intervalMs: config.statsPollIntervalMs,
+    stopStaleAfterMs: config.autoStopStaleAfterMs,
+  });
+  log.info({ version, since: now() }, 'serving');
+  await aborted(stopped);
+  log.info({}, 'stopping');
+  stopBackground();
+  await leave(services, server);
+  log.info({}, 'stopped');
+}
+
+async function leave(
+  services: DaemonServices,
+  server: { close(options?: { graceMs?: number }): Promise<void> },
+): Promise<void> {
+  services.operations.cancelAll();
+  await server.close();
+  await services.vms.release();
+}
+
+function makeDirectories(paths: BangerPaths): void {
+  for (const dir of [paths.stateDir, paths.cacheDir, paths.runtimeDir]) ensurePrivateDir(dir);
+  const scratch = join(paths.cacheDir, 'tmp');
+  for (const dir of [paths.vmsDir, paths.imagesDir, paths.kernelsDir, paths.initramfsDir, scratch]) {
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+  }
+}
+
+/** A bug in one request must not take the daemon, and every other request, with it; but it must be seen. */
+function logStrayErrors(log: Log): void {
+  process.on('unhandledRejection', (reason) => log.error({ err: reason }, 'unhandled rejection'));
+  process.on('uncaughtException', (error) => {
+    log.error({ err: error }, 'uncaught exception');
+    if (!(error instanceof BangerError)) process.exit(1);
+  });
+}
+
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  signal.addEventListener('abort', () => resolve(), { once: true });
+  await promise;
+}

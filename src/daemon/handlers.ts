@@ -1,0 +1,69 @@
+/** Translates requests into calls of services, and nothing more: what is decided is decided there. */
+
+import type { Method, ResultOf } from '../api/contract.ts';
+import { LONG_METHODS } from '../api/contract.ts';
+import type { Handlers, RequestContext } from '../rpc/server-types.ts';
+import type { DaemonServices } from './composition.ts';
+import type { OperationHandle } from './operations.ts';
+
+/** Requests that only look are not registered as operations: they are done before anyone could list them. */
+function asOperation<T>(
+  services: DaemonServices,
+  context: RequestContext,
+  work: (operation: OperationHandle) => Promise<T>,
+): Promise<T> {
+  const { operationId, method, signal } = context;
+  const progress: OperationHandle['progress'] = (value) => context.progress(value);
+  if (!LONG_METHODS.has(method)) return work({ signal, progress, about: () => undefined });
+  return services.operations.run({ operationId, method, signal, progress }, work);
+}
+
+export function createHandlers(services: DaemonServices): Handlers {
+  const { vms, exec, images, kernels, workspaces, operations } = services;
+  const long = <M extends Method>(
+    context: RequestContext,
+    work: (operation: OperationHandle) => Promise<ResultOf<M>>,
+  ): Promise<ResultOf<M>> => asOperation(services, context, work);
+  return {
+    'daemon.status': async () => services.status(),
+    'daemon.stop': async () => {
+      services.requestStop();
+      return null;
+    },
+    'operation.list': async () => operations.list(),
+    'operation.cancel': async ({ id }) => {
+      operations.cancel(id);
+      return null;
+    },
+    'vm.create': (params, context) =>
+      long<'vm.create'>(context, async (operation) => {
+        const created = await vms.create(params, operation);
+        if (params.ephemeral) services.deleteOnHangup(created.vm.id, context.connection);
+        return created;
+      }),
+    'vm.start': ({ ref }, context) => long<'vm.start'>(context, (operation) => vms.start(ref, operation)),
+    'vm.stop': ({ ref }, context) => long<'vm.stop'>(context, (operation) => vms.stop(ref, operation)),
+    'vm.restart': ({ ref }, context) =>
+      long<'vm.restart'>(context, (operation) => vms.restart(ref, operation)),
+    'vm.kill': ({ ref, signal }, context) =>
+      long<'vm.kill'>(context, (operation) => vms.kill(ref, signal, operation)),
+    'vm.delete': ({ ref }, context) => long<'vm.delete'>(context, (operation) => vms.delete(ref, operation)),
+    'vm.prune': ({ dryRun }, context) =>
+      long<'vm.prune'>(context, (operation) => vms.prune(dryRun, operation)),
+    'vm.list': async () => vms.list(),
+    'vm.show': ({ ref }, context) => long<'vm.show'>(context, (operation) => vms.show(ref, operation)),
+    'vm.set': (params, context) => long<'vm.set'>(context, (operation) => vms.set(params, operation)),
+    'vm.stats': ({ ref }) => vms.stats(ref),
+    'vm.ports': ({ ref }, context) => exec.ports(ref, context.signal),
+    'vm.health': ({ ref }, context) => exec.health(ref, context.signal),
+    'vm.logs': async (params) => exec.logs(params),
+    'vm.exec': (params, context) => exec.exec(params, context.signal),
+    'workspace.plan': (params, context) => workspaces.describe(params, context.signal),
+    'image.list': () => images.list(),
+    'image.show': ({ name }) => images.show(name),
+    'image.build': ({ name, force }, context) =>
+      long<'image.build'>(context, (operation) => images.build(name, force, operation)),
+    'kernel.list': () => kernels.list(),
+    'kernel.show': ({ name }) => kernels.show(name),
+  };
+}

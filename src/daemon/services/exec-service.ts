@@ -1,0 +1,94 @@
+/** Programs in guests, and what guests and VMMs printed: everything that answers with a stream ticket. */
+
+import type { Socket } from 'node:net';
+import type { CheckedParamsOf, PortEntry, StreamTicket, VmHealth } from '../../api/contract.ts';
+import { errorText } from '../../core/errors.ts';
+import { relay, refuse } from '../../guest/relay.ts';
+import type { Log } from '../../host/log.ts';
+import type { BangerPaths } from '../../host/paths.ts';
+import type { TicketBooth } from '../../rpc/tickets.ts';
+import { streamLog } from '../log-stream.ts';
+import { vmFiles } from '../vm-files.ts';
+import type { VmRegistry } from './vm-registry.ts';
+
+const AGENT_TIMEOUT_MS = 10_000;
+
+export class ExecService {
+  readonly #registry: VmRegistry;
+  readonly #tickets: TicketBooth<Socket>;
+  readonly #paths: BangerPaths;
+  readonly #log: Log;
+
+  constructor(deps: { registry: VmRegistry; tickets: TicketBooth<Socket>; paths: BangerPaths; log: Log }) {
+    this.#registry = deps.registry;
+    this.#tickets = deps.tickets;
+    this.#paths = deps.paths;
+    this.#log = deps.log;
+  }
+
+  /**
+   * A ticket for a program in a running VM: it is started when the ticket is presented.
+   * Without a directory it runs in the workspace where there is one (root's only), else in the user's home.
+   */
+  async exec(params: CheckedParamsOf<'vm.exec'>, signal: AbortSignal): Promise<StreamTicket> {
+    const { vm, live } = this.#registry.running(params.ref, 'exec');
+    const agent = await live.agent(signal, AGENT_TIMEOUT_MS);
+    const asRoot = params.user === undefined || params.user === 'root';
+    const cwd = params.cwd ?? (asRoot ? vm.workspace?.guestPath : undefined) ?? '';
+    return this.#issue((socket) => {
+      const stream = agent.exec({
+        argv: params.argv,
+        env: params.env,
+        cwd,
+        user: params.user ?? '',
+        tty: params.tty,
+        stdin: params.stdin,
+        rows: params.rows,
+        columns: params.columns,
+      });
+      relay(stream, socket).catch((error: unknown) => {
+        this.#log.warn({ vm: vm.name, err: error }, 'an exec stream broke');
+      });
+    });
+  }
+
+  /** A ticket for a VM's log. Works in every state. */
+  logs(params: CheckedParamsOf<'vm.logs'>): StreamTicket {
+    const vm = this.#registry.resolve(params.ref);
+    const files = vmFiles(this.#paths, vm.id);
+    const path = params.source === 'vmm' ? files.vmmLog : files.consoleLog;
+    return this.#issue((socket) => {
+      streamLog(socket, { path, follow: params.follow, tailLines: params.tailLines }).catch(
+        (error: unknown) => {
+          this.#log.debug({ vm: vm.name, reason: errorText(error) }, 'a log stream ended early');
+        },
+      );
+    });
+  }
+
+  async ports(ref: string, signal: AbortSignal): Promise<readonly PortEntry[]> {
+    const { vm, live } = this.#registry.running(ref, 'ports');
+    const agent = await live.agent(signal, AGENT_TIMEOUT_MS);
+    const ports = await agent.ports(signal);
+    return ports.map((entry) => ({ ...entry, endpoint: `${vm.name}.vm:${entry.port}` }));
+  }
+
+  async health(ref: string, signal: AbortSignal): Promise<VmHealth> {
+    const { live } = this.#registry.running(ref, 'health');
+    const agent = await live.agent(signal, AGENT_TIMEOUT_MS);
+    const begun = performance.now();
+    const { configured: _, ...health } = await agent.health(signal);
+    return { reachable: true, roundTripMs: performance.now() - begun, ...health };
+  }
+
+  #issue(handler: (socket: Socket) => void): StreamTicket {
+    const ticket = this.#tickets.issue((socket) => {
+      try {
+        handler(socket);
+      } catch (error) {
+        refuse(socket, errorText(error));
+      }
+    });
+    return { ticket, streamSocketPath: this.#paths.streamSocketPath };
+  }
+}

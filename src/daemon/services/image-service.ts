@@ -1,0 +1,157 @@
+/** Images: the store's rows over published artifact directories, and building the ones banger knows how to make. */
+
+import { join } from 'node:path';
+import type { ImageView, Progress } from '../../api/contract.ts';
+import { BangerError } from '../../core/errors.ts';
+import type { ImageManifest, ImageRecord } from '../../core/model/image.ts';
+import { assertImageName } from '../../core/names.ts';
+import { now } from '../../host/clock.ts';
+import { newId } from '../../host/ids.ts';
+import type { BangerPaths } from '../../host/paths.ts';
+import type { CommandRunner } from '../../host/runner.ts';
+import { buildImage, IMAGE_RECIPES } from '../../images/image-build.ts';
+import { readImageManifest } from '../../images/manifests.ts';
+import type { Store } from '../../store/store.ts';
+import type { OperationHandle } from '../operations.ts';
+import { SingleFlight } from '../single-flight.ts';
+import type { KernelService, LocalKernel } from './kernel-service.ts';
+
+export interface LocalImage {
+  readonly record: ImageRecord;
+  readonly manifest: ImageManifest;
+  readonly kernel: LocalKernel;
+}
+
+export class ImageService {
+  readonly #paths: BangerPaths;
+  readonly #runner: CommandRunner;
+  readonly #store: Store;
+  readonly #kernels: KernelService;
+  readonly #flights = new SingleFlight<ImageManifest, Progress>();
+
+  constructor(deps: { paths: BangerPaths; runner: CommandRunner; store: Store; kernels: KernelService }) {
+    this.#paths = deps.paths;
+    this.#runner = deps.runner;
+    this.#store = deps.store;
+    this.#kernels = deps.kernels;
+  }
+
+  /**
+   * An image ready to boot, with its kernel: built first where it is missing and banger knows how.
+   * @throws {BangerError} `not_found`; whatever the build throws
+   */
+  async ensure(name: string, operation: OperationHandle): Promise<LocalImage> {
+    assertImageName(name);
+    const known = this.#store.getImageByName(name);
+    const manifest = await readImageManifest(join(this.#paths.imagesDir, name));
+    if (known !== undefined && manifest !== undefined) {
+      return { record: known, manifest, kernel: await this.#kernels.ensure(manifest.kernelName, operation) };
+    }
+    return await this.#buildAndRegister(name, operation, false);
+  }
+
+  /**
+   * Builds an image by name. Kept as it is when it is there already, unless forced.
+   * @throws {BangerError} `not_found` (no recipe of that name), `in_use` (forced, but VMs stand on it)
+   */
+  async build(name: string, force: boolean, operation: OperationHandle): Promise<ImageView> {
+    assertImageName(name);
+    const record = this.#store.getImageByName(name);
+    if (record !== undefined && force) this.#assertUnused(record);
+    await this.#buildAndRegister(name, operation, force);
+    return await this.show(name);
+  }
+
+  async list(): Promise<readonly ImageView[]> {
+    return await Promise.all(this.#store.listImages().map((record) => this.#view(record)));
+  }
+
+  /** @throws {BangerError} `not_found` */
+  async show(name: string): Promise<ImageView> {
+    const record = this.#store.getImageByName(name);
+    if (record === undefined) throw notFound(name);
+    return await this.#view(record);
+  }
+
+  async #buildAndRegister(name: string, operation: OperationHandle, force: boolean): Promise<LocalImage> {
+    const recipe = IMAGE_RECIPES[name];
+    const dir = join(this.#paths.imagesDir, name);
+    const published = await readImageManifest(dir);
+    if (recipe === undefined && published === undefined) throw notFound(name);
+    // Kernel and root file system come from the same mirror and the same two cores: one after the other.
+    const kernelName = recipe?.kernelName ?? published?.kernelName;
+    if (kernelName === undefined) throw notFound(name);
+    const kernel = await this.#kernels.ensure(kernelName, operation);
+    const manifest =
+      published !== undefined && !force
+        ? published
+        : await this.#flights.join(
+            name,
+            { signal: operation.signal, onProgress: operation.progress },
+            (signal, onProgress) => {
+              const { imagesDir, scratchDir } = this.#paths;
+              const runner = this.#runner;
+              return buildImage({ name, imagesDir, scratchDir, runner, signal, onProgress, kernelName });
+            },
+          );
+    return { record: this.#register(name, dir, manifest, kernel), manifest, kernel };
+  }
+
+  #register(name: string, dir: string, manifest: ImageManifest, kernel: LocalKernel): ImageRecord {
+    const known = this.#store.getImageByName(name);
+    const at = now();
+    this.#store.upsertImage({
+      id: known?.id ?? newId(),
+      name,
+      managed: true,
+      artifactDir: dir,
+      rootfsPath: join(dir, manifest.rootfs.file),
+      workSeedPath: null,
+      kernelPath: join(kernel.dir, kernel.manifest.vmlinux.file),
+      initrdPath: '',
+      modulesDir: join(kernel.dir, 'modules'),
+      buildSize: String(manifest.rootfs.sizeBytes),
+      seededSshPublicKeyFingerprint: null,
+      createdAt: known?.createdAt ?? at,
+      updatedAt: at,
+    });
+    const record = this.#store.getImageByName(name);
+    if (record === undefined) throw new Error(`image ${name} vanished while it was being registered`);
+    return record;
+  }
+
+  #assertUnused(record: ImageRecord): void {
+    const users = this.#store.vmsUsingImage(record.id).map((vm) => vm.name);
+    if (users.length === 0) return;
+    throw new BangerError('in_use', `image "${record.name}" is the disk under VM ${users.join(', ')}`, {
+      hint: `banger vm delete ${users.join(' ')}`,
+    });
+  }
+
+  async #view(record: ImageRecord): Promise<ImageView> {
+    const manifest = await readImageManifest(record.artifactDir);
+    if (manifest === undefined) {
+      throw new BangerError(
+        'io_error',
+        `image "${record.name}" has lost its files in ${record.artifactDir}`,
+        {
+          hint: `banger image build ${record.name} makes them again`,
+        },
+      );
+    }
+    const usedBy = this.#store.vmsUsingImage(record.id).map((vm) => vm.name);
+    return {
+      ...manifest,
+      id: record.id,
+      artifactDir: record.artifactDir,
+      createdAt: record.createdAt,
+      usedBy,
+    };
+  }
+}
+
+function notFound(name: string): BangerError {
+  return new BangerError('not_found', `no image "${name}"`, {
+    hint: `images banger can make: ${Object.keys(IMAGE_RECIPES).join(', ')}; those here: banger image list`,
+  });
+}

@@ -1,0 +1,75 @@
+/** Kernels: those on disk, and making one from its distribution's package when an image needs it. */
+
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { KernelView } from '../../api/contract.ts';
+import { BangerError } from '../../core/errors.ts';
+import type { KernelManifest } from '../../core/model/image.ts';
+import type { BangerPaths } from '../../host/paths.ts';
+import type { CommandRunner } from '../../host/runner.ts';
+import { buildKernel } from '../../images/kernel-build.ts';
+import { readKernelManifest } from '../../images/manifests.ts';
+import type { Store } from '../../store/store.ts';
+import type { OperationHandle } from '../operations.ts';
+import { SingleFlight } from '../single-flight.ts';
+import type { Progress } from '../../api/contract.ts';
+
+export interface LocalKernel {
+  readonly dir: string;
+  readonly manifest: KernelManifest;
+}
+
+export class KernelService {
+  readonly #paths: BangerPaths;
+  readonly #runner: CommandRunner;
+  readonly #store: Store;
+  readonly #flights = new SingleFlight<LocalKernel, Progress>();
+
+  constructor(deps: { paths: BangerPaths; runner: CommandRunner; store: Store }) {
+    this.#paths = deps.paths;
+    this.#runner = deps.runner;
+    this.#store = deps.store;
+  }
+
+  /** @throws {BangerError} `not_found`; `io_error` when its manifest is damaged */
+  async get(name: string): Promise<LocalKernel> {
+    const kernel = await this.#find(name);
+    if (kernel !== undefined) return kernel;
+    throw new BangerError('not_found', `no kernel "${name}"`, { hint: 'banger kernel list' });
+  }
+
+  /** The kernel, built first where it is missing. Callers that want the same one share one build. */
+  async ensure(name: string, operation: OperationHandle): Promise<LocalKernel> {
+    return (
+      (await this.#find(name)) ??
+      (await this.#flights.join(
+        name,
+        { signal: operation.signal, onProgress: operation.progress },
+        async (signal, onProgress) => {
+          const dir = join(this.#paths.kernelsDir, name);
+          const { kernelsDir, scratchDir } = this.#paths;
+          const runner = this.#runner;
+          const manifest = await buildKernel({ name, kernelsDir, scratchDir, runner, signal, onProgress });
+          return { dir, manifest };
+        },
+      ))
+    );
+  }
+
+  async list(): Promise<readonly KernelView[]> {
+    const names = (await readdir(this.#paths.kernelsDir)).filter((name) => !name.startsWith('.')).sort();
+    return await Promise.all(names.map((name) => this.show(name)));
+  }
+
+  async show(name: string): Promise<KernelView> {
+    const { dir, manifest } = await this.get(name);
+    const usedBy = this.#store.listImages().filter((image) => image.kernelPath.startsWith(`${dir}/`));
+    return { ...manifest, dir, usedBy: usedBy.map((image) => image.name) };
+  }
+
+  async #find(name: string): Promise<LocalKernel | undefined> {
+    const dir = join(this.#paths.kernelsDir, name);
+    const manifest = await readKernelManifest(dir);
+    return manifest === undefined ? undefined : { dir, manifest };
+  }
+}

@@ -1,0 +1,65 @@
+/** A running VM: its process and the connection to the agent in it, made again when it breaks. */
+
+import { BangerError } from '../../core/errors.ts';
+import { AgentClient } from '../../guest/agent-client.ts';
+import type { Machine, MachineExit } from '../../vmm/driver.ts';
+import { abandonable } from '../abandonable.ts';
+
+/** A guest that is up answers at once; this bounds one that is not. */
+const RECONNECT_TIMEOUT_MS = 10_000;
+
+export class LiveVm {
+  readonly id: string;
+  readonly machine: Machine;
+  /** Somebody is ending it on purpose: its exit is not news. */
+  ending = false;
+  #agent: AgentClient | undefined;
+  #connecting: Promise<AgentClient> | undefined;
+
+  constructor(id: string, machine: Machine) {
+    this.id = id;
+    this.machine = machine;
+  }
+
+  get exited(): Promise<MachineExit> {
+    return this.machine.exited;
+  }
+
+  /**
+   * The agent, connecting first where there is no connection.
+   * @throws {BangerError} `timeout`, `vmm_failed`, `channel_broken`, `version_mismatch`, `cancelled`
+   */
+  async agent(signal: AbortSignal, timeoutMs: number = RECONNECT_TIMEOUT_MS): Promise<AgentClient> {
+    if (this.#agent !== undefined) return this.#agent;
+    this.#connecting ??= this.#connect(timeoutMs).finally(() => {
+      this.#connecting = undefined;
+    });
+    return await abandonable(this.#connecting, signal);
+  }
+
+  /** Lets go of the connection and the process without touching the guest. */
+  release(): void {
+    this.#agent?.close();
+    this.machine.release();
+  }
+
+  async #connect(timeoutMs: number): Promise<AgentClient> {
+    const signal = AbortSignal.timeout(timeoutMs);
+    try {
+      const channel = await this.machine.connectChannel(signal);
+      const agent = await AgentClient.connect(channel, { signal, timeoutMs });
+      this.#agent = agent;
+      void agent.closed.then(() => {
+        if (this.#agent === agent) this.#agent = undefined;
+      });
+      return agent;
+    } catch (error) {
+      if (signal.aborted) {
+        throw new BangerError('timeout', `the guest did not answer within ${timeoutMs / 1000} s`, {
+          cause: error,
+        });
+      }
+      throw error;
+    }
+  }
+}

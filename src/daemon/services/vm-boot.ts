@@ -1,0 +1,276 @@
+/** From a row to a guest that answers: the named steps of a start, each with its undo. */
+
+import { randomBytes } from 'node:crypto';
+import { mkdir, open, readFile, rm, truncate } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Progress } from '../../api/contract.ts';
+import { BangerError, errorText } from '../../core/errors.ts';
+import type { VmRecord, VmRuntime } from '../../core/model/vm.ts';
+import { now } from '../../host/clock.ts';
+import type { BangerPaths } from '../../host/paths.ts';
+import type { CommandRunner } from '../../host/runner.ts';
+import { createOverlay } from '../../images/disk.ts';
+import type { AgentClient } from '../../guest/agent-client.ts';
+import { buildGuestConfig } from '../../guest/guest-config.ts';
+import type { MachineNetwork, MachineSpec, Platform, VmmDriver } from '../../vmm/driver.ts';
+import type { OperationHandle } from '../operations.ts';
+import { withUndo } from '../undo.ts';
+import {
+  makeSocketDir,
+  removeHandles,
+  removeSocketDir,
+  TRANSFER_DISK_BYTES,
+  type VmFiles,
+  vmFiles,
+  writeHandles,
+} from '../vm-files.ts';
+import type { LocalImage } from './image-service.ts';
+import { LiveVm } from './live-vm.ts';
+import type { PlatformService } from './platform-service.ts';
+
+/** How long a guest may take to say hello. Software emulation on a loaded host is slow; a hung guest must still end. */
+const HELLO_TIMEOUT_MS = { kvm: 30_000, tcg: 90_000 } as const;
+const CONSOLE_TAIL_LINES = 8;
+const CONSOLE_TAIL_BYTES = 16 * 1024;
+
+/** Work that runs beside the boot and is finished inside the guest once it answers (a workspace being shipped). */
+export interface GuestErrand {
+  /** Begins at once, while the machine boots. */
+  readonly prepare: (files: VmFiles, signal: AbortSignal) => Promise<void>;
+  /** Runs in the guest after `prepare`. */
+  readonly finish: (agent: AgentClient, signal: AbortSignal) => Promise<void>;
+}
+
+export interface BootOutcome {
+  readonly live: LiveVm;
+  readonly runtime: VmRuntime;
+}
+
+export class VmBoot {
+  readonly #paths: BangerPaths;
+  readonly #runner: CommandRunner;
+  readonly #driver: VmmDriver;
+  readonly #platforms: PlatformService;
+
+  constructor(deps: {
+    paths: BangerPaths;
+    runner: CommandRunner;
+    driver: VmmDriver;
+    platforms: PlatformService;
+  }) {
+    this.#paths = deps.paths;
+    this.#runner = deps.runner;
+    this.#driver = deps.driver;
+    this.#platforms = deps.platforms;
+  }
+
+  /**
+   * Boots a VM. When it throws, nothing of this start is left: no process, no socket; a disk that was there before stays.
+   * @throws {BangerError} `vmm_failed`, `guest_failed`, `no_space`, `cancelled` …
+   */
+  async boot(
+    vm: VmRecord,
+    image: LocalImage,
+    errand: GuestErrand | undefined,
+    operation: OperationHandle,
+  ): Promise<BootOutcome> {
+    const files = vmFiles(this.#paths, vm.id);
+    const say = (step: string, text: string): void => operation.progress({ step, text } satisfies Progress);
+    const platform = await this.#platforms.platform(vm.spec.accel, image.kernel, operation);
+    const spec = await this.machineSpec(vm, image, platform);
+    return await withUndo(async (undo) => {
+      say('prepare_disk', 'preparing the disk');
+      await this.#prepareDisks(vm, image, files);
+      throwIfCancelled(operation.signal);
+      await undo.step(
+        'sockets',
+        () => makeSocketDir(files),
+        () => removeSocketDir(files),
+      );
+      const { signal, prepared, abort } = beginErrand(errand, files, operation.signal);
+      await undo.step(
+        'errand',
+        async () => undefined,
+        async () => {
+          abort();
+          await prepared.catch(() => undefined);
+        },
+      );
+      say('start_vmm', `starting ${platform.machine} (${platform.accelerator})`);
+      const live = await this.#launch(vm, spec, files, undo.step.bind(undo));
+      throwIfCancelled(operation.signal);
+      say('boot', 'booting the guest');
+      const agent = await this.#awaitHello(vm, live, platform, files, operation.signal);
+      say('configure', 'configuring the guest');
+      await agent.configure(this.#guestConfig(vm, spec.network), signal);
+      if (errand !== undefined) {
+        say('workspace', 'shipping the workspace');
+        await prepared;
+        await errand.finish(agent, signal);
+      }
+      throwIfCancelled(operation.signal);
+      const runtime: VmRuntime = {
+        accelerator: platform.accelerator,
+        machine: platform.machine,
+        bootId: agent.hello.bootId,
+        startedAt: now(),
+      };
+      return { live, runtime };
+    });
+  }
+
+  /** What a start of this VM means on this host's platform. */
+  async machineSpec(vm: VmRecord, image: LocalImage, platform: Platform): Promise<MachineSpec> {
+    const files = vmFiles(this.#paths, vm.id);
+    return {
+      name: vm.name,
+      platform,
+      vcpus: vm.spec.vcpus,
+      memoryMib: vm.spec.memoryMib,
+      kernelPath: join(image.kernel.dir, image.kernel.manifest.vmlinux.file),
+      initramfsPath: await this.#platforms.initramfs(image.kernel, platform.transport),
+      disks: [
+        { id: 'root', path: files.rootDisk, format: 'qcow2', readOnly: false },
+        { id: 'transfer', path: files.transferDisk, format: 'raw', readOnly: true },
+      ],
+      network: userNetwork(vm),
+      socketDir: files.socketDir,
+      consoleLogPath: files.consoleLog,
+      vmmLogPath: files.vmmLog,
+    };
+  }
+
+  async #prepareDisks(vm: VmRecord, image: LocalImage, files: VmFiles): Promise<void> {
+    await mkdir(files.dir, { recursive: true, mode: 0o700 });
+    if (!(await exists(files.rootDisk))) {
+      await createOverlay({
+        basePath: image.record.rootfsPath,
+        baseFormat: image.manifest.rootfs.format,
+        overlayPath: files.rootDisk,
+        sizeBytes: vm.spec.diskSizeBytes,
+        runner: this.#runner,
+      });
+    }
+    if (!(await exists(files.transferDisk))) {
+      await (await open(files.transferDisk, 'wx', 0o600)).close();
+      await truncate(files.transferDisk, TRANSFER_DISK_BYTES);
+    }
+    await rm(files.consoleLog, { force: true });
+    await rm(files.vmmLog, { force: true });
+  }
+
+  async #launch(
+    vm: VmRecord,
+    spec: MachineSpec,
+    files: VmFiles,
+    step: <T>(name: string, work: () => Promise<T>, undo: () => Promise<void>) => Promise<T>,
+  ): Promise<LiveVm> {
+    let live: LiveVm | undefined;
+    return await step(
+      'vmm',
+      async () => {
+        const machine = await this.#driver.launch(spec, (handles) => writeHandles(files, handles));
+        live = new LiveVm(vm.id, machine);
+        return live;
+      },
+      async () => {
+        if (live !== undefined) {
+          live.ending = true;
+          await live.machine.kill();
+          live.release();
+        }
+        await removeHandles(files);
+      },
+    );
+  }
+
+  async #awaitHello(
+    vm: VmRecord,
+    live: LiveVm,
+    platform: Platform,
+    files: VmFiles,
+    signal: AbortSignal,
+  ): Promise<AgentClient> {
+    try {
+      const agent = await live.agent(signal, HELLO_TIMEOUT_MS[platform.accelerator]);
+      if (agent.hello.error === null) return agent;
+      throw new BangerError('guest_failed', agent.hello.error);
+    } catch (error) {
+      if (error instanceof BangerError && error.code === 'cancelled') throw error;
+      const tail = await consoleTail(files.consoleLog);
+      const lastLines = tail === '' ? 'its console stayed empty' : `its console's last lines:\n${tail}`;
+      throw new BangerError(
+        'guest_failed',
+        `VM "${vm.name}" did not come up: ${errorText(error)}; ${lastLines}`,
+        {
+          cause: error,
+          hint: 'banger daemon logs; banger vm run --accel tcg rules out a KVM that does not work',
+        },
+      );
+    }
+  }
+
+  #guestConfig(vm: VmRecord, network: MachineNetwork): ReturnType<typeof buildGuestConfig> {
+    return buildGuestConfig({
+      hostname: vm.name,
+      guestIp: network.kind === 'user' ? network.guestIp : vm.guestIp,
+      prefixLength: 24,
+      gatewayIp: network.kind === 'user' ? network.gatewayIp : null,
+      dnsIp: vm.spec.nat && network.kind === 'user' ? network.dnsIp : null,
+      authorizedKeys: [],
+      entropy: randomBytes(64),
+      init: vm.spec.init,
+    });
+  }
+}
+
+/** Each VM has a /24 of its own in user mode, so only the guest's own address matters for uniqueness. */
+function userNetwork(vm: VmRecord): MachineNetwork {
+  const octets = vm.guestIp.split('.');
+  const prefix = octets.slice(0, 3).join('.');
+  return {
+    kind: 'user',
+    outbound: vm.spec.nat,
+    mac: `52:54:00:${vm.id.slice(0, 2)}:${vm.id.slice(2, 4)}:${vm.id.slice(4, 6)}`,
+    guestIp: vm.guestIp,
+    gatewayIp: `${prefix}.1`,
+    dnsIp: octets[3] === '254' ? `${prefix}.253` : `${prefix}.254`,
+  };
+}
+
+function beginErrand(
+  errand: GuestErrand | undefined,
+  files: VmFiles,
+  outer: AbortSignal,
+): { signal: AbortSignal; prepared: Promise<void>; abort: () => void } {
+  const own = new AbortController();
+  const signal = AbortSignal.any([outer, own.signal]);
+  const prepared = errand === undefined ? Promise.resolve() : errand.prepare(files, signal);
+  prepared.catch(() => undefined);
+  return { signal, prepared, abort: () => own.abort() };
+}
+
+function throwIfCancelled(signal: AbortSignal): void {
+  if (signal.aborted) throw new BangerError('cancelled', 'cancelled');
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await (await open(path, 'r')).close();
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    throw error;
+  }
+}
+
+async function consoleTail(path: string): Promise<string> {
+  const bytes = await readFile(path).catch(() => Buffer.alloc(0));
+  const text = bytes.subarray(-CONSOLE_TAIL_BYTES).toString('utf8');
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: the guest may print terminal escapes; they stay out of our messages
+  const lines = text
+    .replace(/\u001b\[[0-9;?]*[A-Za-z]|[^\n\x20-\x7e]/g, '')
+    .trim()
+    .split('\n');
+  return lines.slice(-CONSOLE_TAIL_LINES).join('\n');
+}

@@ -1,0 +1,175 @@
+/**
+ * Starting, ending and removing a VM. Every method but `interruptStart` and `locked` expects the VM's lock to be held:
+ * the lock is held over the whole of a start, a stop, a deletion.
+ */
+
+import { rm } from 'node:fs/promises';
+import { BangerError, errorText } from '../../core/errors.ts';
+import type { VmRecord } from '../../core/model/vm.ts';
+import { now } from '../../host/clock.ts';
+import type { Log } from '../../host/log.ts';
+import type { Store } from '../../store/store.ts';
+import { KeyedLock } from '../keyed-lock.ts';
+import type { OperationHandle } from '../operations.ts';
+import { removeHandles, removeSocketDir } from '../vm-files.ts';
+import type { ImageService, LocalImage } from './image-service.ts';
+import type { LiveVm } from './live-vm.ts';
+import type { GuestErrand, VmBoot } from './vm-boot.ts';
+import type { VmRegistry } from './vm-registry.ts';
+import type { WorkspaceService } from './workspace-service.ts';
+
+/** A dead agent costs a stop at most this. */
+const AGENT_ALIVE_TIMEOUT_MS = 2000;
+/** What a living guest gets to end its programs before they are killed … */
+const POWER_OFF_GRACE_MS = 3000;
+/** … and to write everything to disk. */
+const POWER_OFF_TIMEOUT_MS = 60_000;
+const EXIT_LOCK_TIMEOUT_MS = 120_000;
+
+export interface VmLifecycleDeps {
+  readonly registry: VmRegistry;
+  readonly store: Store;
+  readonly log: Log;
+  readonly boot: VmBoot;
+  readonly images: ImageService;
+  readonly workspaces: WorkspaceService;
+}
+
+export class VmLifecycle {
+  readonly #deps: VmLifecycleDeps;
+  readonly #locks = new KeyedLock();
+  /** Starts under way, so that a deletion need not wait for them. */
+  readonly #starting = new Map<string, AbortController>();
+
+  constructor(deps: VmLifecycleDeps) {
+    this.#deps = deps;
+  }
+
+  /** @throws {BangerError} `cancelled` while waiting */
+  async locked<T>(id: string, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    return await this.#locks.run(id, signal, work);
+  }
+
+  /** Cancels a start under way; its undo runs before the lock is free. */
+  interruptStart(id: string): void {
+    this.#starting.get(id)?.abort();
+  }
+
+  /** Starts a VM that has been stopped: its disk, and the workspace on it, are as they were. */
+  async startAgain(vm: VmRecord, operation: OperationHandle): Promise<VmRecord> {
+    const { registry, images, workspaces } = this.#deps;
+    const image = await images.ensure(vm.spec.imageName, operation);
+    const errand = vm.workspace === null ? undefined : workspaces.remount(vm.workspace);
+    try {
+      await this.start(vm, image, errand, operation);
+    } catch (error) {
+      if (error instanceof BangerError && error.code === 'cancelled') registry.update(vm.id, vm.state);
+      else registry.update(vm.id, 'error', { lastError: errorText(error) });
+      throw error;
+    }
+    return registry.update(vm.id, 'running');
+  }
+
+  /** Boots and watches. The row stays in `starting`: the caller decides when it is done. */
+  async start(
+    vm: VmRecord,
+    image: LocalImage,
+    errand: GuestErrand | undefined,
+    operation: OperationHandle,
+  ): Promise<void> {
+    const { registry, boot } = this.#deps;
+    const abort = new AbortController();
+    this.#starting.set(vm.id, abort);
+    registry.update(vm.id, 'starting', { lastError: undefined, stoppedAt: undefined });
+    try {
+      const signal = AbortSignal.any([operation.signal, abort.signal]);
+      const { live, runtime } = await boot.boot(vm, image, errand, { ...operation, signal });
+      this.watch(live);
+      registry.update(vm.id, 'starting', runtime);
+    } finally {
+      this.#starting.delete(vm.id);
+    }
+  }
+
+  /** From now on the machine's unasked end is noticed, recorded and cleaned up after. */
+  watch(live: LiveVm): void {
+    this.#deps.registry.setLive(live);
+    void live.exited.then(async () => {
+      if (live.ending) return;
+      await this.#onUnaskedExit(live).catch((error: unknown) => {
+        this.#deps.log.error({ vm: live.id, err: error }, 'could not clean up after a VMM that ended');
+      });
+    });
+  }
+
+  async #onUnaskedExit(live: LiveVm): Promise<void> {
+    const { registry, log } = this.#deps;
+    const exit = await live.exited;
+    log.warn({ vm: live.id, exit }, 'the VMM ended unasked');
+    await this.locked(live.id, AbortSignal.timeout(EXIT_LOCK_TIMEOUT_MS), async () => {
+      const vm = registry.find(live.id);
+      if (vm === undefined || registry.live(live.id) !== live) return;
+      await this.tearDown(vm);
+      const how = exit.signal ?? (exit.exitCode === null ? 'cause unknown' : `exit status ${exit.exitCode}`);
+      const poweredOff = exit.exitCode === 0;
+      registry.update(vm.id, poweredOff ? 'stopped' : 'error', {
+        lastError: poweredOff ? undefined : `the VMM ended unasked (${how})`,
+        stoppedAt: now(),
+      });
+    });
+  }
+
+  /** @param how gracefully: the guest writes its data to disk first; at once: that data is lost */
+  async end(vm: VmRecord, how: 'gracefully' | 'at once', operation: OperationHandle): Promise<VmRecord> {
+    const { registry } = this.#deps;
+    registry.update(vm.id, 'stopping');
+    if (how === 'gracefully') await this.#powerOff(vm, operation);
+    await this.tearDown(vm);
+    return registry.update(vm.id, 'stopped', { stoppedAt: now(), lastError: undefined });
+  }
+
+  /** Asks the agent to write everything and power off. A guest that does not answer is left to the kill that follows. */
+  async #powerOff(vm: VmRecord, operation: OperationHandle): Promise<void> {
+    const live = this.#deps.registry.live(vm.id);
+    if (live === undefined) return;
+    live.ending = true;
+    operation.progress({ step: 'power_off', text: `stopping ${vm.name}` });
+    try {
+      const signal = AbortSignal.timeout(AGENT_ALIVE_TIMEOUT_MS);
+      const agent = await live.agent(signal, AGENT_ALIVE_TIMEOUT_MS);
+      await agent.health(signal);
+      await agent.powerOff(POWER_OFF_GRACE_MS, AbortSignal.timeout(POWER_OFF_TIMEOUT_MS));
+    } catch (error) {
+      this.#deps.log.warn({ vm: vm.name, err: error }, 'the guest did not power off; ending its VMM');
+    }
+  }
+
+  /** Process, sockets, handles: all of it, whatever fails on the way. Disks stay. Idempotent. */
+  async tearDown(vm: VmRecord): Promise<void> {
+    const { registry } = this.#deps;
+    const files = registry.files(vm.id);
+    const live = registry.live(vm.id);
+    const outcomes = [...(await Promise.allSettled([live === undefined ? undefined : endMachine(live)]))];
+    outcomes.push(...(await Promise.allSettled([removeSocketDir(files), removeHandles(files)])));
+    if (live !== undefined) registry.dropLive(live);
+    const failed = outcomes.filter((outcome) => outcome.status === 'rejected');
+    if (failed.length === 0) return;
+    const reasons = failed.map((outcome) => errorText(outcome.reason)).join('; ');
+    throw new BangerError('vmm_failed', `VM "${vm.name}" could not be cleaned up: ${reasons}`);
+  }
+
+  /** Everything of it. The row goes last, and says before that a deletion has begun. */
+  async remove(vm: VmRecord): Promise<void> {
+    const { registry, store } = this.#deps;
+    registry.update(vm.id, 'stopping', { pending: 'delete' });
+    await this.tearDown(vm);
+    await rm(registry.files(vm.id).dir, { recursive: true, force: true });
+    store.deleteVm(vm.id);
+  }
+}
+
+async function endMachine(live: LiveVm): Promise<void> {
+  live.ending = true;
+  await live.machine.kill();
+  live.release();
+}

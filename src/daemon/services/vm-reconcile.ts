@@ -1,0 +1,86 @@
+/** Brings rows, processes and files together again after a daemon that ended, however it ended. */
+
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { errorText } from '../../core/errors.ts';
+import type { VmRecord } from '../../core/model/vm.ts';
+import { now } from '../../host/clock.ts';
+import type { Log } from '../../host/log.ts';
+import type { BangerPaths } from '../../host/paths.ts';
+import type { VmmDriver } from '../../vmm/driver.ts';
+import { readHandles, vmFiles } from '../vm-files.ts';
+import { LiveVm } from './live-vm.ts';
+import type { VmLifecycle } from './vm-lifecycle.ts';
+import type { VmRegistry } from './vm-registry.ts';
+
+export interface ReconcileDeps {
+  readonly paths: BangerPaths;
+  readonly registry: VmRegistry;
+  readonly lifecycle: VmLifecycle;
+  readonly driver: VmmDriver;
+  readonly log: Log;
+}
+
+/** Runs before the daemon serves anyone, so no lock is needed. One VM that cannot be reconciled does not stop the rest. */
+export async function reconcile(deps: ReconcileDeps): Promise<void> {
+  await Promise.all(
+    deps.registry.rows().map(async (vm) => {
+      try {
+        await reconcileOne(deps, vm);
+      } catch (error) {
+        deps.log.error({ vm: vm.name, err: error }, 'could not reconcile');
+        deps.registry.update(vm.id, 'error', { lastError: `could not be reconciled: ${errorText(error)}` });
+      }
+    }),
+  );
+  await sweepVmDirs(deps);
+  await sweepSocketDirs(deps);
+}
+
+async function reconcileOne(
+  { registry, lifecycle, driver, log }: ReconcileDeps,
+  vm: VmRecord,
+): Promise<void> {
+  const handles = await readHandles(registry.files(vm.id));
+  const machine = handles === undefined ? undefined : await driver.adopt(handles);
+  if (machine !== undefined) lifecycle.watch(new LiveVm(vm.id, machine));
+  if (vm.spec.ephemeral || vm.runtime.pending !== undefined) {
+    log.info({ vm: vm.name, pending: vm.runtime.pending }, 'removing what was left unfinished');
+    await lifecycle.remove(vm);
+    return;
+  }
+  if (machine !== undefined && vm.state === 'running') {
+    log.info({ vm: vm.name, pid: machine.handles.pid }, 'found running');
+    return;
+  }
+  await lifecycle.tearDown(vm);
+  if (vm.state === 'stopping') registry.update(vm.id, 'stopped', { stoppedAt: now() });
+  else if (['starting', 'running', 'paused'].includes(vm.state)) {
+    registry.update(vm.id, 'stopped', { stoppedAt: now(), lastError: 'ended while no daemon was watching' });
+  }
+}
+
+/** A crash fell between the end of a row and the end of its directory, or before the row's process was known. */
+async function sweepVmDirs({ paths, registry, driver, log }: ReconcileDeps): Promise<void> {
+  const owned = new Set(registry.rows().map((vm) => vm.id));
+  for (const id of await readdir(paths.vmsDir)) {
+    if (!/^[0-9a-f]{32}$/.test(id) || owned.has(id)) continue;
+    const files = vmFiles(paths, id);
+    const handles = await readHandles(files);
+    const machine = handles === undefined ? undefined : await driver.adopt(handles);
+    log.warn({ vm: id, pid: machine?.handles.pid }, 'sweeping a VM without a row');
+    await machine?.kill();
+    machine?.release();
+    await rm(files.dir, { recursive: true, force: true });
+  }
+}
+
+async function sweepSocketDirs({ paths, registry, log }: ReconcileDeps): Promise<void> {
+  const owned = new Set(registry.rows().map((vm) => registry.files(vm.id).socketDir));
+  for (const name of await readdir(paths.runtimeDir)) {
+    const dir = join(paths.runtimeDir, name);
+    if (!/^[0-9a-f]{12}$/.test(name) || owned.has(dir)) continue;
+    log.warn({ dir }, 'sweeping a socket directory without a row');
+    await rm(dir, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,114 @@
+/** Which VMs there are: the rows of the store joined with the machines that run now. */
+
+import type { VmView } from '../../api/contract.ts';
+import { BangerError } from '../../core/errors.ts';
+import { assertLegal, type VmAction } from '../../core/lifecycle.ts';
+import type { VmRecord, VmRuntime, VmState } from '../../core/model/vm.ts';
+import { resolveReference } from '../../core/references.ts';
+import { now } from '../../host/clock.ts';
+import type { BangerPaths } from '../../host/paths.ts';
+import { processUsage } from '../../host/proc.ts';
+import type { Store } from '../../store/store.ts';
+import { diskUsage, type VmFiles, vmFiles } from '../vm-files.ts';
+import type { LiveVm } from './live-vm.ts';
+
+/** A change of the runtime facts: undefined removes one. */
+export type RuntimeChange = { readonly [K in keyof VmRuntime]?: VmRuntime[K] | undefined };
+
+export class VmRegistry {
+  readonly #store: Store;
+  readonly #paths: BangerPaths;
+  readonly #live = new Map<string, LiveVm>();
+
+  constructor(deps: { readonly store: Store; readonly paths: BangerPaths }) {
+    this.#store = deps.store;
+    this.#paths = deps.paths;
+  }
+
+  get runningCount(): number {
+    return this.#live.size;
+  }
+
+  rows(): readonly VmRecord[] {
+    return this.#store.listVms();
+  }
+
+  /** @throws {BangerError} `not_found`, `bad_request` (ambiguous) */
+  resolve(ref: string): VmRecord {
+    return resolveReference(ref, this.rows());
+  }
+
+  find(id: string): VmRecord | undefined {
+    return this.#store.getVmById(id);
+  }
+
+  /** @throws {BangerError} `not_found`: it was deleted meanwhile */
+  row(id: string): VmRecord {
+    const vm = this.find(id);
+    if (vm === undefined) throw new BangerError('not_found', `VM ${id.slice(0, 12)} is gone`);
+    return vm;
+  }
+
+  files(id: string): VmFiles {
+    return vmFiles(this.#paths, id);
+  }
+
+  view(vm: VmRecord): VmView {
+    return { ...vm, pid: this.live(vm.id)?.machine.handles.pid ?? null, vmDir: this.files(vm.id).dir };
+  }
+
+  list(): readonly VmView[] {
+    return this.rows().map((vm) => this.view(vm));
+  }
+
+  live(id: string): LiveVm | undefined {
+    return this.#live.get(id);
+  }
+
+  allLive(): readonly LiveVm[] {
+    return [...this.#live.values()];
+  }
+
+  setLive(live: LiveVm): void {
+    this.#live.set(live.id, live);
+  }
+
+  /** Only if it is still this one: a restart may have put another in its place. */
+  dropLive(live: LiveVm): void {
+    if (this.#live.get(live.id) === live) this.#live.delete(live.id);
+  }
+
+  /** The running VM a reference means, marked as touched. @throws {BangerError} `not_found`, `invalid_state` */
+  running(ref: string, action: VmAction): { readonly vm: VmRecord; readonly live: LiveVm } {
+    const vm = this.resolve(ref);
+    assertLegal(action, vm.state, vm.name);
+    const live = this.live(vm.id);
+    if (live === undefined) {
+      throw new BangerError('invalid_state', `VM "${vm.name}" has just ended`, {
+        hint: `banger vm show ${vm.name}`,
+      });
+    }
+    this.#store.touchVm(vm.id, now());
+    return { vm, live };
+  }
+
+  /** Writes a state and a change of the runtime facts, and gives the row back. */
+  update(id: string, state: VmState, change: RuntimeChange = {}): VmRecord {
+    const vm = this.row(id);
+    const runtime = Object.fromEntries(
+      Object.entries({ ...vm.runtime, ...change }).filter(([, value]) => value !== undefined),
+    );
+    const updated: VmRecord = { ...vm, state, runtime, updatedAt: now() };
+    this.#store.upsertVm(updated);
+    return updated;
+  }
+
+  /** Measures a VM and remembers it. One that was deleted meanwhile is no error. */
+  async sample(id: string): Promise<void> {
+    const live = this.live(id);
+    const usage = live === undefined ? undefined : await processUsage(live.machine.handles.pid);
+    const diskBytes = await diskUsage(this.files(id));
+    const vm = this.find(id);
+    if (vm !== undefined) this.#store.upsertVm({ ...vm, stats: { ...usage, diskBytes, sampledAt: now() } });
+  }
+}

@@ -1,0 +1,289 @@
+/** What users ask of VMs: decides whether it may be, takes the VM's lock, and has it done. */
+
+import type { CheckedParamsOf, VmCreated, VmDetail, VmView } from '../../api/contract.ts';
+import { BangerError } from '../../core/errors.ts';
+import { assertLegal, isLegal, type VmAction } from '../../core/lifecycle.ts';
+import type { VmRecord, VmSpec } from '../../core/model/vm.ts';
+import { randomName } from '../../core/namegen/namegen.ts';
+import { assertVmName } from '../../core/names.ts';
+import { checkVmSpec, type VmPolicy } from '../../core/policy/vm-policy.ts';
+import { now } from '../../host/clock.ts';
+import { newId } from '../../host/ids.ts';
+import type { CommandRunner } from '../../host/runner.ts';
+import type { Store } from '../../store/store.ts';
+import type { VmmDriver } from '../../vmm/driver.ts';
+import type { OperationHandle } from '../operations.ts';
+import { withUndo } from '../undo.ts';
+import type { ImageService, LocalImage } from './image-service.ts';
+import type { PlatformService } from './platform-service.ts';
+import type { VmBoot } from './vm-boot.ts';
+import type { VmLifecycle } from './vm-lifecycle.ts';
+import type { VmRegistry } from './vm-registry.ts';
+import type { WorkspaceService } from './workspace-service.ts';
+
+const RANDOM_NAME_TRIES = 20;
+const GROW_TIMEOUT_MS = 60_000;
+const RELEASE_TIMEOUT_MS = 20_000;
+
+export interface VmServiceDeps {
+  readonly registry: VmRegistry;
+  readonly lifecycle: VmLifecycle;
+  readonly store: Store;
+  readonly runner: CommandRunner;
+  readonly driver: VmmDriver;
+  readonly images: ImageService;
+  readonly platforms: PlatformService;
+  readonly workspaces: WorkspaceService;
+  readonly boot: VmBoot;
+  readonly policy: VmPolicy;
+  readonly defaultImage: string;
+}
+
+export class VmService {
+  readonly #deps: VmServiceDeps;
+
+  constructor(deps: VmServiceDeps) {
+    this.#deps = deps;
+  }
+
+  /**
+   * Creates a VM and, unless told otherwise, boots it. A failure or a cancellation leaves nothing of it.
+   * @throws {BangerError} `bad_request`, `already_exists`, `not_found` (image), and what a boot throws
+   */
+  async create(params: CheckedParamsOf<'vm.create'>, operation: OperationHandle): Promise<VmCreated> {
+    const begun = performance.now();
+    const { images, platforms, workspaces, lifecycle, registry, store } = this.#deps;
+    const spec = this.#specOf(params);
+    if (params.name !== undefined) this.#assertNameFree(params.name);
+    const source = params.workspace;
+    const plan = source === undefined ? undefined : await workspaces.plan(source, operation.signal);
+    const image = await images.ensure(spec.imageName, operation);
+    assertDiskHolds(spec, image);
+    if (params.start) await platforms.platform(spec.accel, image.kernel, operation);
+    const reserved = this.#reserve(params.name, spec, image);
+    operation.about(reserved.name);
+    const errand = plan === undefined ? undefined : workspaces.errand(plan, operation.progress);
+    await lifecycle.locked(reserved.id, operation.signal, () =>
+      withUndo(async (undo) => {
+        await undo.step(
+          'vm',
+          async () => {
+            if (params.start) await lifecycle.start(reserved, image, errand, operation);
+            if (plan !== undefined) store.setVmWorkspace(reserved.id, workspaces.recordOf(plan));
+            registry.update(reserved.id, params.start ? 'running' : 'created', { pending: undefined });
+          },
+          () => lifecycle.remove(reserved),
+        );
+      }),
+    );
+    return {
+      vm: registry.view(registry.row(reserved.id)),
+      workspace: plan === undefined ? null : workspaces.report(plan),
+      elapsedMs: performance.now() - begun,
+    };
+  }
+
+  async start(ref: string, operation: OperationHandle): Promise<VmView> {
+    return await this.#act('start', ref, operation, (vm) => this.#deps.lifecycle.startAgain(vm, operation));
+  }
+
+  /** Writes the guest's data to disk and ends it. */
+  async stop(ref: string, operation: OperationHandle): Promise<VmView> {
+    return await this.#act('stop', ref, operation, (vm) =>
+      this.#deps.lifecycle.end(vm, 'gracefully', operation),
+    );
+  }
+
+  async restart(ref: string, operation: OperationHandle): Promise<VmView> {
+    const { lifecycle, registry } = this.#deps;
+    return await this.#act('restart', ref, operation, async (vm) => {
+      if (isLegal('stop', vm.state)) await lifecycle.end(vm, 'gracefully', operation);
+      return await lifecycle.startAgain(registry.row(vm.id), operation);
+    });
+  }
+
+  /** Ends the VMM process with a signal. What the guest has not written to disk is lost. */
+  async kill(ref: string, signal: string, operation: OperationHandle): Promise<VmView> {
+    if (signal !== 'KILL') {
+      throw new BangerError('bad_request', `a VM cannot be sent SIG${signal}`, {
+        hint: 'banger vm stop ends it in good order; banger vm exec NAME -- kill … reaches its programs',
+      });
+    }
+    this.#deps.lifecycle.interruptStart(this.#deps.registry.resolve(ref).id);
+    return await this.#act('kill', ref, operation, (vm) =>
+      this.#deps.lifecycle.end(vm, 'at once', operation),
+    );
+  }
+
+  /** Removes a VM in any state: process, disks, row. Irreversible. */
+  async delete(ref: string, operation: OperationHandle): Promise<VmView> {
+    const vm = this.#deps.registry.resolve(ref);
+    operation.about(vm.name);
+    const last = this.#deps.registry.view(vm);
+    await this.removeById(vm.id, operation.signal);
+    return last;
+  }
+
+  /** Deletes what does not run. With `dryRun`: only says what that would be. */
+  async prune(dryRun: boolean, operation: OperationHandle): Promise<readonly VmView[]> {
+    const idle = this.list().filter((vm) => ['created', 'stopped', 'error'].includes(vm.state));
+    if (!dryRun) await Promise.all(idle.map((vm) => this.removeById(vm.id, operation.signal)));
+    return idle;
+  }
+
+  list(): readonly VmView[] {
+    return this.#deps.registry.list();
+  }
+
+  async show(ref: string, operation: OperationHandle): Promise<VmDetail> {
+    const { registry } = this.#deps;
+    const vm = registry.resolve(ref);
+    const { consoleLog, vmmLog } = registry.files(vm.id);
+    const argv = registry.live(vm.id)?.machine.handles.argv ?? (await this.#plannedArgv(vm, operation));
+    return { ...registry.view(vm), argv, consoleLogPath: consoleLog, vmmLogPath: vmmLog };
+  }
+
+  /** Changes what the next start uses; a disk can only grow. */
+  async set(params: CheckedParamsOf<'vm.set'>, operation: OperationHandle): Promise<VmView> {
+    const { store, policy, registry } = this.#deps;
+    return await this.#act('set', params.ref, operation, async (vm) => {
+      const spec = checkVmSpec({ ...vm.spec, ...definedSizing(params) }, policy);
+      if (spec.diskSizeBytes < vm.spec.diskSizeBytes) {
+        throw new BangerError('bad_request', `the disk of VM "${vm.name}" can only grow`, {
+          hint: `it is ${vm.spec.diskSizeBytes / 1024 ** 3} GiB; a smaller one needs a new VM`,
+        });
+      }
+      if (spec.diskSizeBytes > vm.spec.diskSizeBytes) await this.#growDisk(vm, spec.diskSizeBytes);
+      store.upsertVm({ ...registry.row(vm.id), spec, updatedAt: now() });
+      return registry.row(vm.id);
+    });
+  }
+
+  /** Measures a VM now. */
+  async stats(ref: string): Promise<VmView> {
+    const { registry } = this.#deps;
+    const { id } = registry.resolve(ref);
+    await registry.sample(id);
+    return registry.view(registry.row(id));
+  }
+
+  /** Removes a VM whatever it is doing. One that is already gone is no error. */
+  async removeById(id: string, signal: AbortSignal): Promise<void> {
+    const { lifecycle, registry } = this.#deps;
+    lifecycle.interruptStart(id);
+    await lifecycle.locked(id, signal, async () => {
+      const vm = registry.find(id);
+      if (vm !== undefined) await lifecycle.remove(vm);
+    });
+  }
+
+  /** Lets go of every VM without touching it; the ephemeral ones, whose clients are leaving, are removed. */
+  async release(): Promise<void> {
+    const { registry } = this.#deps;
+    const ephemeral = registry.rows().filter((vm) => vm.spec.ephemeral);
+    const signal = AbortSignal.timeout(RELEASE_TIMEOUT_MS);
+    await Promise.allSettled(ephemeral.map((vm) => this.removeById(vm.id, signal)));
+    for (const live of registry.allLive()) live.release();
+  }
+
+  /** The lock first, then the state: what is legal is decided on the row as it is once the lock is ours. */
+  async #act(
+    action: VmAction,
+    ref: string,
+    operation: OperationHandle,
+    work: (vm: VmRecord) => Promise<VmRecord>,
+  ): Promise<VmView> {
+    const { registry, lifecycle } = this.#deps;
+    const { id, name } = registry.resolve(ref);
+    operation.about(name);
+    return await lifecycle.locked(id, operation.signal, async () => {
+      const vm = registry.row(id);
+      assertLegal(action, vm.state, vm.name);
+      return registry.view(await work(vm));
+    });
+  }
+
+  #specOf(params: CheckedParamsOf<'vm.create'>): VmSpec {
+    const { policy, defaultImage, driver } = this.#deps;
+    const wanted: VmSpec = {
+      imageName: params.image ?? defaultImage,
+      vcpus: policy.defaults.vcpus.value,
+      memoryMib: policy.defaults.memoryMib.value,
+      diskSizeBytes: policy.defaults.diskSizeBytes.value,
+      nat: false,
+      init: params.init ?? 'agent',
+      accel: params.accel ?? policy.accel,
+      driver: driver.name,
+      ephemeral: params.ephemeral,
+      ...definedSizing(params),
+    };
+    return checkVmSpec(wanted, policy);
+  }
+
+  #assertNameFree(name: string): void {
+    assertVmName(name);
+    if (this.#deps.store.getVmByName(name) === undefined) return;
+    throw new BangerError('already_exists', `VM name "${name}" is taken`, {
+      hint: `banger vm show ${name} shows it; banger vm delete ${name} frees the name`,
+    });
+  }
+
+  #reserve(name: string | undefined, spec: VmSpec, image: LocalImage): VmRecord {
+    for (let tries = 1; ; tries++) {
+      try {
+        return this.#deps.store.insertVm({
+          id: newId(),
+          name: name ?? randomName(Math.random),
+          imageId: image.record.id,
+          state: 'created',
+          spec,
+          runtime: { pending: 'create' },
+          at: now(),
+        });
+      } catch (error) {
+        const taken = error instanceof BangerError && error.code === 'already_exists';
+        if (!taken || name !== undefined || tries === RANDOM_NAME_TRIES) throw error;
+      }
+    }
+  }
+
+  async #plannedArgv(vm: VmRecord, operation: OperationHandle): Promise<readonly string[]> {
+    const { images, platforms, driver, boot } = this.#deps;
+    const image = await images.ensure(vm.spec.imageName, operation);
+    const platform = await platforms.platform(vm.spec.accel, image.kernel, operation);
+    return await driver.argv(await boot.machineSpec(vm, image, platform));
+  }
+
+  async #growDisk(vm: VmRecord, sizeBytes: number): Promise<void> {
+    const { rootDisk } = this.#deps.registry.files(vm.id);
+    const argv = ['qemu-img', 'resize', '-f', 'qcow2', rootDisk, String(sizeBytes)] as const;
+    await this.#deps.runner.run([...argv], { timeoutMs: GROW_TIMEOUT_MS });
+  }
+}
+
+function assertDiskHolds(spec: VmSpec, image: LocalImage): void {
+  const minimum = image.manifest.rootfs.virtualSizeBytes;
+  if (spec.diskSizeBytes >= minimum) return;
+  throw new BangerError(
+    'bad_request',
+    `image "${spec.imageName}" needs a disk of at least ${Math.ceil(minimum / 1024 ** 3)} GiB`,
+    { hint: 'disks are sparse: a larger one costs nothing until it is written to' },
+  );
+}
+
+interface Sizing {
+  readonly vcpus?: number | undefined;
+  readonly memoryMib?: number | undefined;
+  readonly diskSizeBytes?: number | undefined;
+  readonly nat?: boolean | undefined;
+}
+
+/** Only what was given: an absent field must not overwrite a default. */
+function definedSizing({ vcpus, memoryMib, diskSizeBytes, nat }: Sizing): Partial<VmSpec> {
+  return {
+    ...(vcpus === undefined ? {} : { vcpus }),
+    ...(memoryMib === undefined ? {} : { memoryMib }),
+    ...(diskSizeBytes === undefined ? {} : { diskSizeBytes }),
+    ...(nat === undefined ? {} : { nat }),
+  };
+}

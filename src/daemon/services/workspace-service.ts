@@ -1,0 +1,88 @@
+/** Copies of host repositories in guests: planned before anything is created, shipped while the guest boots. */
+
+import { join } from 'node:path';
+import type { CheckedParamsOf, Progress, WorkspacePlan, WorkspaceReport } from '../../api/contract.ts';
+import type { VmWorkspace } from '../../core/model/vm.ts';
+import { now } from '../../host/clock.ts';
+import type { BangerPaths } from '../../host/paths.ts';
+import type { CommandRunner } from '../../host/runner.ts';
+import { planWorkspace, type WorkspacePlanData } from '../../workspace/plan.ts';
+import { buildWorkspaceImage } from '../../workspace/ship.ts';
+import type { GuestErrand } from './vm-boot.ts';
+
+export const GUEST_REPO_PATH = '/root/repo';
+/** The transfer disk is the second one. */
+const TRANSFER_DEVICE = '/dev/vdb';
+const LABEL = 'workspace';
+
+export class WorkspaceService {
+  readonly #paths: BangerPaths;
+  readonly #runner: CommandRunner;
+
+  constructor(deps: { paths: BangerPaths; runner: CommandRunner }) {
+    this.#paths = deps.paths;
+    this.#runner = deps.runner;
+  }
+
+  /** Looks at a repository and refuses what cannot be shipped. Creates nothing. */
+  async plan(source: CheckedParamsOf<'workspace.plan'>, signal: AbortSignal): Promise<WorkspacePlanData> {
+    return await planWorkspace({ ...source, runner: this.#runner, signal });
+  }
+
+  async describe(source: CheckedParamsOf<'workspace.plan'>, signal: AbortSignal): Promise<WorkspacePlan> {
+    const plan = await this.plan(source, signal);
+    return { ...this.report(plan), mode: 'shallow_overlay', paths: plan.displayPaths };
+  }
+
+  report(plan: WorkspacePlanData): WorkspaceReport {
+    const { sourcePath, headCommit, branch, files, bytes, untrackedLeft } = plan;
+    return { guestPath: GUEST_REPO_PATH, sourcePath, headCommit, branch, files, bytes, untrackedLeft };
+  }
+
+  recordOf(plan: WorkspacePlanData): VmWorkspace {
+    const { sourcePath, headCommit } = plan;
+    return { guestPath: GUEST_REPO_PATH, sourcePath, headCommit, preparedAt: now() };
+  }
+
+  /** Ships a plan into a machine that is booting. */
+  errand(plan: WorkspacePlanData, onProgress: (progress: Progress) => void): GuestErrand {
+    return {
+      prepare: async (files, signal) => {
+        await buildWorkspaceImage({
+          plan,
+          imagePath: files.transferDisk,
+          scratchDir: join(this.#paths.cacheDir, 'tmp'),
+          runner: this.#runner,
+          signal,
+          onProgress: ({ text, done, total }) =>
+            onProgress({
+              step: 'workspace',
+              text,
+              ...(done === undefined ? {} : { done }),
+              ...(total === undefined ? {} : { total }),
+            }),
+        });
+      },
+      finish: (agent, signal) => mountWorkspace(agent, GUEST_REPO_PATH, signal),
+    };
+  }
+
+  /** A restarted VM still has the image on its transfer disk and the changes on its root disk: mount them again. */
+  remount(workspace: VmWorkspace): GuestErrand {
+    return {
+      prepare: async () => undefined,
+      finish: (agent, signal) => mountWorkspace(agent, workspace.guestPath, signal),
+    };
+  }
+}
+
+async function mountWorkspace(
+  agent: Parameters<GuestErrand['finish']>[0],
+  target: string,
+  signal: AbortSignal,
+): Promise<void> {
+  await agent.mount(
+    { device: TRANSFER_DEVICE, type: 'squashfs', target, readOnly: false, label: LABEL },
+    signal,
+  );
+}

@@ -1,0 +1,94 @@
+/**
+ * Where a VM's files lie, and its handles file.
+ *
+ *   <state>/vms/<id>/      root.qcow2, transfer.img, handles.json, console.log, vmm.log
+ *   <runtime>/vm/<id12>/   sockets
+ */
+
+import { mkdir, rm, stat, truncate } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { readJsonFile, writeFileAtomic } from '../host/files.ts';
+import { type BangerPaths, vmRuntimeDir } from '../host/paths.ts';
+import type { MachineHandles } from '../vmm/driver.ts';
+
+export interface VmFiles {
+  readonly dir: string;
+  readonly socketDir: string;
+  readonly rootDisk: string;
+  readonly transferDisk: string;
+  readonly handlesFile: string;
+  readonly consoleLog: string;
+  readonly vmmLog: string;
+}
+
+/** Size of the sparse disk a workspace image is written into while the guest boots; costs nothing until written. */
+export const TRANSFER_DISK_BYTES = 64 * 1024 ** 3;
+const HANDLES_FILE_MAX_BYTES = 256 * 1024;
+/** A guest can print for ever; its console may not fill the host's disk. */
+const LOG_MAX_BYTES = 64 * 1024 * 1024;
+
+export function vmFiles(paths: BangerPaths, id: string): VmFiles {
+  const dir = join(paths.vmsDir, id);
+  return {
+    dir,
+    socketDir: vmRuntimeDir(paths, id),
+    rootDisk: join(dir, 'root.qcow2'),
+    transferDisk: join(dir, 'transfer.img'),
+    handlesFile: join(dir, 'handles.json'),
+    consoleLog: join(dir, 'console.log'),
+    vmmLog: join(dir, 'vmm.log'),
+  };
+}
+
+const handlesSchema = z.object({
+  driver: z.enum(['qemu', 'firecracker']),
+  pid: z.number().int().positive(),
+  pidStartTicks: z.number().int().nonnegative(),
+  hostBootId: z.string().max(64),
+  controlSocketPath: z.string().max(107),
+  channelSocketPath: z.string().max(107),
+  argv: z.array(z.string()).max(1024),
+});
+
+/** On disk before anything else learns of the process; not fsynced, since the process does not survive the host either. */
+export async function writeHandles(files: VmFiles, handles: MachineHandles): Promise<void> {
+  await writeFileAtomic(files.handlesFile, `${JSON.stringify(handles)}\n`, { mode: 0o600, durable: false });
+}
+
+/** Undefined when there are none, or none that can be read: then there is no process to find. */
+export async function readHandles(files: VmFiles): Promise<MachineHandles | undefined> {
+  try {
+    return handlesSchema.parse(await readJsonFile(files.handlesFile, HANDLES_FILE_MAX_BYTES));
+  } catch {
+    return undefined;
+  }
+}
+
+export async function removeHandles(files: VmFiles): Promise<void> {
+  await rm(files.handlesFile, { force: true });
+}
+
+export async function makeSocketDir(files: VmFiles): Promise<void> {
+  await mkdir(files.socketDir, { recursive: true, mode: 0o700 });
+}
+
+export async function removeSocketDir(files: VmFiles): Promise<void> {
+  await rm(files.socketDir, { recursive: true, force: true });
+}
+
+/** Bytes the VM's own disks occupy on the host (blocks, not virtual size). */
+export async function diskUsage(files: VmFiles): Promise<number> {
+  let total = 0;
+  for (const path of [files.rootDisk, files.transferDisk]) {
+    const found = await stat(path).catch(() => undefined);
+    total += (found?.blocks ?? 0) * 512;
+  }
+  return total;
+}
+
+/** Empties a log that has grown past its limit; its writer appends, so it goes on at the new end. */
+export async function capLog(path: string): Promise<void> {
+  const found = await stat(path).catch(() => undefined);
+  if (found !== undefined && found.size > LOG_MAX_BYTES) await truncate(path, 0);
+}

@@ -1,0 +1,54 @@
+/** The daemon's program: reads argv, runs, exits. Everything else is in src/daemon. */
+
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { BUILD } from '../core/buildinfo.ts';
+import { BangerError, ERROR_CODES } from '../core/errors.ts';
+import { runDaemon } from '../daemon/daemon.ts';
+import { resolvePaths } from '../host/paths.ts';
+
+const USAGE = `usage: bangerd            serve this user's sandboxes until SIGTERM
+       bangerd --version
+
+banger starts it by itself; to stop it: banger daemon stop
+`;
+
+/** The directory that holds package.json: the sources run two levels below it, the bundle one. */
+function installRoot(): string {
+  let dir = import.meta.dirname;
+  while (!existsSync(join(dir, 'package.json')) && dir !== dirname(dir)) dir = dirname(dir);
+  return dir;
+}
+
+async function serve(): Promise<number> {
+  const stop = new AbortController();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort());
+  process.on('SIGHUP', () => undefined);
+  process.umask(0o077);
+  try {
+    await runDaemon({
+      paths: resolvePaths(process.env, process.getuid?.() ?? 0),
+      version: BUILD.version,
+      guestBinDir: join(installRoot(), 'build', 'guest'),
+      signal: stop.signal,
+    });
+    return 0;
+  } catch (error) {
+    const known = error instanceof BangerError ? error : undefined;
+    process.stderr.write(`bangerd: ${known?.message ?? (error as Error).stack}\n`);
+    if (known?.hint !== undefined) process.stderr.write(`  ${known.hint}\n`);
+    return known === undefined ? 1 : ERROR_CODES[known.code].exitStatus;
+  }
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  if (args.length === 0) return await serve();
+  if (args.length === 1 && args[0] === '--version') {
+    process.stdout.write(`bangerd ${BUILD.version}\n`);
+    return 0;
+  }
+  process.stderr.write(USAGE);
+  return args.length === 1 && args[0] === '--help' ? 0 : 2;
+}
+
+process.exit(await main(process.argv.slice(2)));
