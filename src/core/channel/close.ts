@@ -114,8 +114,9 @@ const ERRNO_TEXT: Readonly<Record<number, string>> = {
   [ERRNO.EROFS]: 'the file system is read-only',
   [ERRNO.ENAMETOOLONG]: 'name too long',
   [ERRNO.ELOOP]: 'too many levels of symbolic links',
-  [ERRNO.EPROTO]: 'protocol error',
-  [ERRNO.ECONNRESET]: 'connection lost',
+  // Their words say it already.
+  [ERRNO.EPROTO]: '',
+  [ERRNO.ECONNRESET]: '',
 };
 
 /** What went wrong, by the word the text begins with, as the beginning of a sentence. */

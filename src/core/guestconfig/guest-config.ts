@@ -1,0 +1,103 @@
+/** What a guest is told about itself (CONFIGURE in docs/agent-protocol.md), made from facts. */
+
+import { encodeUtf8 } from '../channel/utf8.ts';
+
+export interface GuestFile {
+  readonly path: string;
+  /** Permission bits, e.g. 0o644. */
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly content: Uint8Array;
+}
+
+export interface GuestConfig {
+  readonly hostname: string;
+  readonly files: readonly GuestFile[];
+  /** Wall clock, nanoseconds since 1970. */
+  readonly clockNs: bigint;
+  /** From the host's generator; mixed in before anything else. */
+  readonly entropy: Uint8Array;
+  /** `a.b.c.d/len`; empty: the network stays as it is. */
+  readonly address: string;
+  /** Empty: no default route. */
+  readonly gateway: string;
+  /** Hand PID 1 to the image's own init. */
+  readonly handOverInit: boolean;
+}
+
+export interface GuestNetworkFacts {
+  readonly guestIp: string;
+  readonly prefixLength: number;
+  readonly gatewayIp: string;
+  readonly dnsIp: string;
+  /** The VM may reach the outside. Without it there is no default route and no name server. */
+  readonly outbound: boolean;
+}
+
+export interface GuestFacts {
+  /** A DNS label: the VM's name. */
+  readonly hostname: string;
+  readonly network: GuestNetworkFacts | null;
+  /** Lines of root's authorized_keys. None: the image's file is left alone. */
+  readonly authorizedKeys: readonly string[];
+  readonly entropy: Uint8Array;
+  readonly clockMs: number;
+  readonly handOverInit: boolean;
+}
+
+const NS_PER_MS = 1_000_000n;
+
+export function guestConfigFrom(facts: GuestFacts): GuestConfig {
+  const network = facts.network;
+  return {
+    hostname: facts.hostname,
+    files: filesFrom(facts),
+    clockNs: BigInt(Math.round(facts.clockMs)) * NS_PER_MS,
+    entropy: facts.entropy,
+    address: network === null ? '' : `${network.guestIp}/${network.prefixLength}`,
+    gateway: network?.outbound === true ? network.gatewayIp : '',
+    handOverInit: facts.handOverInit,
+  };
+}
+
+function filesFrom(facts: GuestFacts): GuestFile[] {
+  const files = [
+    textFile('/etc/hostname', `${facts.hostname}\n`),
+    textFile('/etc/hosts', hostsFile(facts)),
+    textFile('/etc/resolv.conf', resolvConf(facts.network)),
+  ];
+  if (facts.authorizedKeys.length > 0) {
+    const keys = facts.authorizedKeys.map((key) => `${key.trim()}\n`).join('');
+    files.push({ ...textFile('/root/.ssh/authorized_keys', keys), mode: 0o600 });
+  }
+  return files;
+}
+
+/** The VM's own name resolves without a name server (hosts(5)). */
+function hostsFile(facts: GuestFacts): string {
+  const names = `${facts.hostname}.vm ${facts.hostname}`;
+  const own = facts.network === null ? '127.0.1.1' : facts.network.guestIp;
+  return [
+    '127.0.0.1 localhost',
+    `${own} ${names}`,
+    '::1 localhost ip6-localhost ip6-loopback',
+    'ff02::1 ip6-allnodes',
+    'ff02::2 ip6-allrouters',
+    '',
+  ].join('\n');
+}
+
+/**
+ * Written even without outbound network: a name server left from an earlier start would make every lookup wait for its
+ * timeout, where an empty file fails at once (resolv.conf(5): then the name server is 127.0.0.1).
+ */
+function resolvConf(network: GuestNetworkFacts | null): string {
+  if (network === null || !network.outbound)
+    return '# no outbound network: banger vm set --nat NAME turns it on\n';
+  return `nameserver ${network.dnsIp}\n`;
+}
+
+function textFile(path: string, text: string): GuestFile {
+  return { path, mode: 0o644, uid: 0, gid: 0, content: encodeUtf8(text) };
+}

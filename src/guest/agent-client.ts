@@ -1,0 +1,187 @@
+/** The daemon's client of the agent in one guest: one connection, one session, every operation with a deadline. */
+
+import type { Duplex } from 'node:stream';
+import { BangerError } from '../core/errors.ts';
+import type { GuestConfig } from '../core/guestconfig/guest-config.ts';
+import {
+  type GuestHealth,
+  type GuestHello,
+  type GuestPort,
+  MAX_HEALTH_BYTES,
+  MAX_PORTS_BYTES,
+  parseHealth,
+  parseHello,
+  parsePorts,
+} from './answers.ts';
+import { collect } from './collect.ts';
+import { exchangePreambles } from './handshake.ts';
+import {
+  encodeClock,
+  encodeConfigure,
+  encodeExec,
+  encodeHealth,
+  encodeMount,
+  encodePorts,
+  encodePowerOff,
+  encodeReseed,
+  encodeSync,
+  type ExecRequest,
+  type MountRequest,
+} from './payloads.ts';
+import { Session } from './session.ts';
+import type { GuestStream } from './stream.ts';
+
+export interface ConnectOptions {
+  readonly signal: AbortSignal;
+  /** From now to the agent's HELLO. */
+  readonly timeoutMs: number;
+}
+
+/** Generous under software emulation on a loaded host; a person's patience is the daemon's to judge. */
+const DEFAULT_TIMEOUT_MS = 10_000;
+const SYNC_TIMEOUT_MS = 60_000;
+const MOUNT_TIMEOUT_MS = 30_000;
+/** On top of the grace the guest's processes get. */
+const POWER_OFF_MARGIN_MS = 10_000;
+
+export class AgentClient {
+  readonly hello: GuestHello;
+  /** Settles when the session is over, whoever ended it. Never rejects; `closeReason` says why. */
+  readonly closed: Promise<void>;
+  readonly #session: Session;
+
+  private constructor(session: Session, hello: GuestHello) {
+    this.#session = session;
+    this.hello = hello;
+    this.closed = session.ended.then(() => {});
+  }
+
+  /**
+   * Opens a session with the agent at the other end of `duplex` and owns the connection from then on: it is destroyed
+   * when this fails and when the session ends.
+   * @throws {BangerError} `timeout`, `cancelled`, `channel_broken`, `version_mismatch`, `guest_failed` (a hello that
+   *   makes no sense; a guest that says it could not boot is not an error here: see `hello.error`)
+   */
+  static async connect(duplex: Duplex, options: ConnectOptions): Promise<AgentClient> {
+    const giveUp = new AbortController();
+    const onAbort = (): void => giveUp.abort(cancelled());
+    const timer = setTimeout(() => giveUp.abort(silent(options.timeoutMs)), options.timeoutMs);
+    options.signal.addEventListener('abort', onAbort);
+    if (options.signal.aborted) onAbort();
+    // Between the handshake's listeners and the session's: an error event without a listener ends the process.
+    duplex.on('error', () => {});
+    try {
+      const rest = await exchangePreambles(duplex, giveUp.signal);
+      const session = new Session(duplex, rest);
+      const hello = await Promise.race([session.hello, rejection(giveUp.signal)]);
+      return new AgentClient(session, parseHello(hello));
+    } catch (error) {
+      duplex.destroy();
+      throw error;
+    } finally {
+      clearTimeout(timer);
+      options.signal.removeEventListener('abort', onAbort);
+    }
+  }
+
+  /** Why the session ended; undefined while it lasts. */
+  get closeReason(): BangerError | undefined {
+    return this.#session.reason;
+  }
+
+  /** Streams open now: commands that run, operations under way. */
+  get openStreams(): number {
+    return this.#session.openStreams;
+  }
+
+  /** Tells the guest who it is. May come again. */
+  async configure(config: GuestConfig, signal?: AbortSignal, timeoutMs = DEFAULT_TIMEOUT_MS): Promise<void> {
+    await this.#request('configure the guest', encodeConfigure(config), signal, timeoutMs);
+  }
+
+  async health(signal?: AbortSignal, timeoutMs = DEFAULT_TIMEOUT_MS): Promise<GuestHealth> {
+    const what = "read the guest's health";
+    return parseHealth(await this.#request(what, encodeHealth(), signal, timeoutMs, MAX_HEALTH_BYTES));
+  }
+
+  async ports(signal?: AbortSignal, timeoutMs = DEFAULT_TIMEOUT_MS): Promise<readonly GuestPort[]> {
+    const what = "read the guest's ports";
+    return parsePorts(await this.#request(what, encodePorts(), signal, timeoutMs, MAX_PORTS_BYTES));
+  }
+
+  /** Nanoseconds since 1970. */
+  async setClock(clockNs: bigint, signal?: AbortSignal, timeoutMs = DEFAULT_TIMEOUT_MS): Promise<void> {
+    await this.#request("set the guest's clock", encodeClock(clockNs), signal, timeoutMs);
+  }
+
+  /** 16 to 512 random bytes. */
+  async reseed(entropy: Uint8Array, signal?: AbortSignal, timeoutMs = DEFAULT_TIMEOUT_MS): Promise<void> {
+    await this.#request("reseed the guest's randomness", encodeReseed(entropy), signal, timeoutMs);
+  }
+
+  /** Everything written in the guest is on its disk afterwards. */
+  async sync(signal?: AbortSignal, timeoutMs = SYNC_TIMEOUT_MS): Promise<void> {
+    await this.#request("write the guest's files to disk", encodeSync(), signal, timeoutMs);
+  }
+
+  /** The guest answers after its processes are gone and its disk is clean, and then turns itself off. */
+  async powerOff(
+    graceMs: number,
+    signal?: AbortSignal,
+    timeoutMs = graceMs + POWER_OFF_MARGIN_MS,
+  ): Promise<void> {
+    await this.#request('power the guest off', encodePowerOff(graceMs), signal, timeoutMs);
+  }
+
+  async mount(request: MountRequest, signal?: AbortSignal, timeoutMs = MOUNT_TIMEOUT_MS): Promise<void> {
+    const what = `mount ${request.device} in the guest`;
+    await this.#request(what, encodeMount(request), signal, timeoutMs);
+  }
+
+  /**
+   * Starts a program. Attach a sink (or `relay`) in the same turn, or at leisure: what comes before is kept within the windows.
+   * @throws {BangerError} `bad_request`, `limit_exceeded`, `channel_broken`
+   */
+  exec(request: ExecRequest): GuestStream {
+    return this.#session.open(encodeExec(request));
+  }
+
+  /** Hangs up: the guest resets every stream and waits for the next connection. Idempotent. */
+  close(): void {
+    this.#session.close();
+  }
+
+  async #request(
+    what: string,
+    payload: Uint8Array,
+    signal: AbortSignal | undefined,
+    timeoutMs: number,
+    maxOutputBytes = 0,
+  ): Promise<Buffer> {
+    const { stdout, result } = await collect(() => this.#session.open(payload), {
+      what,
+      timeoutMs,
+      signal,
+      maxOutputBytes,
+    });
+    if (result.kind === 'done' && result.status === 0) return stdout;
+    throw new BangerError('guest_failed', `cannot ${what}: the agent answered as if a program had run`);
+  }
+}
+
+function rejection(signal: AbortSignal): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
+}
+
+function cancelled(): BangerError {
+  return new BangerError('cancelled', 'connecting to the guest was cancelled');
+}
+
+function silent(timeoutMs: number): BangerError {
+  return new BangerError('timeout', `the guest's agent did not answer within ${timeoutMs / 1000} s`, {
+    hint: 'look at what the guest printed: banger vm logs NAME',
+  });
+}

@@ -1,0 +1,96 @@
+/** Reads a stream to its end into memory, within bounds: for operations whose answer the daemon itself wants. */
+
+import { type CloseFailure, closeWord, describeFailure } from '../core/channel/close.ts';
+import { type Frame, STDOUT } from '../core/channel/frame.ts';
+import { BangerError, errorText } from '../core/errors.ts';
+import { ByteQueue } from './byte-queue.ts';
+import { type Input, InputPump } from './input-pump.ts';
+import type { GuestStream, StreamResult } from './stream.ts';
+
+export interface CollectOptions {
+  /** What is being done, for messages: `read the guest's ports`. */
+  readonly what: string;
+  readonly timeoutMs: number | undefined;
+  readonly signal: AbortSignal | undefined;
+  /** Cap on stdout and on stderr each. */
+  readonly maxOutputBytes: number;
+  /** Sent on channel 0, then its end. */
+  readonly input?: Input | undefined;
+}
+
+export interface Collected {
+  readonly stdout: Buffer;
+  readonly stderr: Buffer;
+  readonly result: Exclude<StreamResult, CloseFailure>;
+}
+
+/**
+ * Opens a stream and collects its output until it is closed. The stream is reset when that does not end well.
+ * @throws {BangerError} `timeout`, `cancelled`, `limit_exceeded` (too much output), `channel_broken`, `guest_failed`
+ *   (with what the agent says), and whatever `open` throws
+ */
+export async function collect(open: () => GuestStream, options: CollectOptions): Promise<Collected> {
+  if (options.signal?.aborted) throw cancelled(options);
+  const { promise, resolve, reject } = Promise.withResolvers<Collected>();
+  const stream = open();
+  const fail = (error: BangerError): void => {
+    reject(error);
+    stream.reset();
+  };
+  const onAbort = (): void => fail(cancelled(options));
+  const timer = startTimer(options, fail);
+  options.signal?.addEventListener('abort', onAbort);
+  const pump = new InputPump(stream);
+  const outputs = [new ByteQueue(), new ByteQueue()] as const;
+  stream.attach({
+    data(frame: Frame): void {
+      const output = frame.channel === STDOUT ? outputs[0] : outputs[1];
+      if (output.bytes + frame.payload.length > options.maxOutputBytes) {
+        fail(new BangerError('limit_exceeded', `cannot ${options.what}: the output is longer than allowed`));
+        return;
+      }
+      output.push(frame.payload);
+      stream.consumed(frame.channel === STDOUT ? 1 : 2, frame.payload.length);
+    },
+    eof(): void {},
+    credit: () => pump.credit(),
+    closed(result): void {
+      if (result.kind === 'failed') reject(failureOf(result, options.what));
+      else resolve({ stdout: outputs[0].concat(), stderr: outputs[1].concat(), result });
+    },
+  });
+  if (options.input !== undefined) {
+    pump.send(options.input).catch((cause: unknown) => {
+      fail(new BangerError('guest_failed', `cannot ${options.what}: ${errorText(cause)}`, { cause }));
+    });
+  }
+  try {
+    return await promise;
+  } finally {
+    pump.stop();
+    clearTimeout(timer);
+    options.signal?.removeEventListener('abort', onAbort);
+  }
+}
+
+function startTimer(options: CollectOptions, fail: (error: BangerError) => void): NodeJS.Timeout | undefined {
+  const { timeoutMs, what } = options;
+  if (timeoutMs === undefined) return undefined;
+  return setTimeout(() => {
+    fail(
+      new BangerError('timeout', `cannot ${what}: the guest did not answer within ${timeoutMs / 1000} s`, {
+        hint: 'look at what the guest printed: banger vm logs NAME',
+      }),
+    );
+  }, timeoutMs);
+}
+
+function cancelled(options: CollectOptions): BangerError {
+  return new BangerError('cancelled', `cannot ${options.what}: it was cancelled`);
+}
+
+/** The error a failed CLOSE stands for. */
+export function failureOf(failure: CloseFailure, what: string): BangerError {
+  const code = closeWord(failure) === 'channel' ? 'channel_broken' : 'guest_failed';
+  return new BangerError(code, `cannot ${what}: ${describeFailure(failure)}`);
+}

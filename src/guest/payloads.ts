@@ -1,0 +1,180 @@
+/** OPEN payloads: each operation of docs/agent-protocol.md with its parameters. */
+
+import { MAX_OPEN_PAYLOAD_BYTES } from '../core/channel/frame.ts';
+import { BangerError } from '../core/errors.ts';
+import type { GuestConfig } from '../core/guestconfig/guest-config.ts';
+
+const OPERATIONS = {
+  exec: 1,
+  configure: 2,
+  health: 3,
+  ports: 4,
+  clock: 5,
+  reseed: 6,
+  sync: 7,
+  powerOff: 8,
+  mount: 9,
+} as const;
+
+const EXEC_TTY = 1;
+const EXEC_STDIN = 2;
+const CONFIGURE_HAND_OVER_INIT = 1;
+const MOUNT_READ_ONLY = 1;
+
+export interface ExecRequest {
+  /** Empty: the user's login shell. */
+  readonly argv: readonly string[];
+  /** Added to the agent's own basic environment, which it overrides. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Default: the user's home. */
+  readonly cwd?: string | undefined;
+  /** `name`, `uid`, `name:group` or `uid:gid`. Default: root. */
+  readonly user?: string | undefined;
+  /** A terminal instead of pipes: then there is no stderr of its own. */
+  readonly tty?: boolean;
+  /** Whether input will be sent; otherwise the program reads /dev/null. */
+  readonly stdin?: boolean;
+  /** Size of the terminal; 0 is unknown. */
+  readonly rows?: number;
+  readonly columns?: number;
+}
+
+export interface MountRequest {
+  /** E.g. `/dev/vdb`. */
+  readonly device: string;
+  readonly type: 'squashfs';
+  readonly target: string;
+  /** Without an overlay: nothing can be written. */
+  readonly readOnly: boolean;
+  /** `[a-z0-9-]{1,32}`: names the overlay's directories in the guest. */
+  readonly label: string;
+}
+
+/** @throws {BangerError} `bad_request` (NUL, a bad variable name), `limit_exceeded` (over 1 MiB in total) */
+export function encodeExec(request: ExecRequest): Uint8Array {
+  const flags = (request.tty === true ? EXEC_TTY : 0) | (request.stdin === true ? EXEC_STDIN : 0);
+  const env = Object.entries(request.env ?? {});
+  const parts = new PayloadParts()
+    .u8(OPERATIONS.exec)
+    .u32(flags)
+    .u16(request.rows ?? 0)
+    .u16(request.columns ?? 0)
+    .text(request.user ?? '', 'the user')
+    .text(request.cwd ?? '', 'the working directory')
+    .u32(request.argv.length);
+  for (const [index, item] of request.argv.entries()) parts.text(item, `argument ${index}`);
+  parts.u32(env.length);
+  for (const [name, value] of env) {
+    if (name === '' || name.includes('=')) {
+      throw new BangerError('bad_request', `"${name}" cannot be the name of an environment variable`);
+    }
+    parts.text(`${name}=${value}`, `the environment variable ${name}`);
+  }
+  return parts.join('the command line and environment');
+}
+
+/** @throws {BangerError} `bad_request`, `limit_exceeded` */
+export function encodeConfigure(config: GuestConfig): Uint8Array {
+  const parts = new PayloadParts()
+    .u8(OPERATIONS.configure)
+    .text(config.hostname, 'the host name')
+    .u32(config.files.length);
+  for (const file of config.files) {
+    parts.text(file.path, 'a path').u32(file.mode).u32(file.uid).u32(file.gid).blob(file.content);
+  }
+  return parts
+    .u64(config.clockNs)
+    .blob(config.entropy)
+    .text(config.address, 'the address')
+    .text(config.gateway, 'the gateway')
+    .u32(config.handOverInit ? CONFIGURE_HAND_OVER_INIT : 0)
+    .join("the guest's configuration");
+}
+
+export function encodeHealth(): Uint8Array {
+  return Uint8Array.of(OPERATIONS.health);
+}
+
+export function encodePorts(): Uint8Array {
+  return Uint8Array.of(OPERATIONS.ports);
+}
+
+export function encodeSync(): Uint8Array {
+  return Uint8Array.of(OPERATIONS.sync);
+}
+
+/** Nanoseconds since 1970. */
+export function encodeClock(clockNs: bigint): Uint8Array {
+  return new PayloadParts().u8(OPERATIONS.clock).u64(clockNs).join('the clock');
+}
+
+/** 16 to 512 bytes. */
+export function encodeReseed(entropy: Uint8Array): Uint8Array {
+  return new PayloadParts().u8(OPERATIONS.reseed).blob(entropy).join('the entropy');
+}
+
+export function encodePowerOff(graceMs: number): Uint8Array {
+  return new PayloadParts().u8(OPERATIONS.powerOff).u32(graceMs).join('the grace');
+}
+
+/** @throws {BangerError} `bad_request` */
+export function encodeMount(request: MountRequest): Uint8Array {
+  return new PayloadParts()
+    .u8(OPERATIONS.mount)
+    .text(request.device, 'the device')
+    .text(request.type, 'the type')
+    .text(request.target, 'the target')
+    .u32(request.readOnly ? MOUNT_READ_ONLY : 0)
+    .text(request.label, 'the label')
+    .join('the mount');
+}
+
+/** Little-endian parameters one after another. */
+class PayloadParts {
+  readonly #parts: Uint8Array[] = [];
+
+  u8(value: number): this {
+    return this.#number(1, (bytes) => bytes.writeUInt8(value));
+  }
+
+  u16(value: number): this {
+    return this.#number(2, (bytes) => bytes.writeUInt16LE(value));
+  }
+
+  u32(value: number): this {
+    return this.#number(4, (bytes) => bytes.writeUInt32LE(value));
+  }
+
+  u64(value: bigint): this {
+    return this.#number(8, (bytes) => bytes.writeBigUInt64LE(value));
+  }
+
+  /** `what` names the text in the message about a NUL in it. */
+  text(value: string, what: string): this {
+    if (value.includes('\0')) throw new BangerError('bad_request', `${what} contains a NUL character`);
+    return this.blob(Buffer.from(value));
+  }
+
+  blob(value: Uint8Array): this {
+    this.u32(value.length);
+    this.#parts.push(value);
+    return this;
+  }
+
+  join(what: string): Uint8Array {
+    const bytes = Buffer.concat(this.#parts);
+    if (bytes.length <= MAX_OPEN_PAYLOAD_BYTES) return bytes;
+    throw new BangerError(
+      'limit_exceeded',
+      `${what} have ${bytes.length} bytes, more than the ${MAX_OPEN_PAYLOAD_BYTES} that fit`,
+      { hint: 'pass long input on stdin instead' },
+    );
+  }
+
+  #number(size: number, write: (bytes: Buffer) => void): this {
+    const bytes = Buffer.alloc(size);
+    write(bytes);
+    this.#parts.push(bytes);
+    return this;
+  }
+}
