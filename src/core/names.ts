@@ -10,7 +10,7 @@ export const SHORT_ID_LENGTH = 12;
 const MAX_QUOTED = 80;
 
 /** Names that mean something else wherever the VM's name is used as a host name. */
-const RESERVED_VM_NAMES: ReadonlySet<string> = new Set(['localhost', 'gateway', 'host']);
+const RESERVED_VM_NAMES: ReadonlySet<string> = new Set(['localhost']);
 
 /** A whole id, or a short id as lists print it: a VM of that name could not be told from a VM of that id. */
 const LOOKS_LIKE_AN_ID = /^(?:[0-9a-f]{12}|[0-9a-f]{32})$/;

@@ -1,0 +1,191 @@
+/** Rows of `vms` to records and back. What lies in the columns is hostile until checked. */
+
+import { isIPv4 } from 'node:net';
+import { z } from 'zod';
+import { BangerError, errorText } from '../core/errors.ts';
+import {
+  ACCELERATORS,
+  DRIVER_NAMES,
+  GUEST_INITS,
+  VM_STATES,
+  type VmRecord,
+  type VmRuntime,
+  type VmSpec,
+  type VmState,
+  type VmStats,
+  type VmWorkspace,
+} from '../core/model/vm.ts';
+import { assertVmName, isId, MAX_NAME_LENGTH } from '../core/names.ts';
+import type { Row } from './sql.ts';
+
+/** A column beyond this was not written by us. */
+const MAX_JSON_LENGTH = 1024 * 1024;
+
+const shortText = z.string().max(256);
+const pathText = z.string().max(4096);
+const count = z.number().nonnegative();
+
+/** Fields added after a row was written get the value that keeps its behaviour. */
+const specSchema: z.ZodType<VmSpec> = z.object({
+  imageName: shortText,
+  vcpus: z.int().positive(),
+  memoryMib: z.int().positive(),
+  diskSizeBytes: z.int().positive(),
+  nat: z.boolean().default(false),
+  init: z.enum(GUEST_INITS).default('agent'),
+  accel: z.enum([...ACCELERATORS, 'auto']).default('auto'),
+  driver: z.enum(DRIVER_NAMES).default('qemu'),
+  ephemeral: z.boolean().default(false),
+});
+
+const runtimeSchema: z.ZodType<VmRuntime> = z.object({
+  accelerator: z.enum(ACCELERATORS).exactOptional(),
+  machine: shortText.exactOptional(),
+  bootId: shortText.exactOptional(),
+  startedAt: shortText.exactOptional(),
+  stoppedAt: shortText.exactOptional(),
+  lastError: z.string().exactOptional(),
+});
+
+const statsSchema: z.ZodType<VmStats> = z.object({
+  sampledAt: shortText.exactOptional(),
+  cpuMs: count.exactOptional(),
+  rssBytes: count.exactOptional(),
+  diskBytes: count.exactOptional(),
+});
+
+const workspaceSchema: z.ZodType<VmWorkspace> = z.object({
+  guestPath: pathText,
+  sourcePath: pathText,
+  headCommit: z.string().regex(/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/),
+  preparedAt: shortText,
+});
+
+/**
+ * Stands in for a spec that cannot be read. Compared by identity: see assertReadable. Its zeros start nothing.
+ */
+const UNREADABLE_SPEC: VmSpec = Object.freeze({
+  imageName: '',
+  vcpus: 0,
+  memoryMib: 0,
+  diskSizeBytes: 0,
+  nat: false,
+  init: 'agent',
+  accel: 'auto',
+  driver: 'qemu',
+  ephemeral: false,
+});
+
+/**
+ * To be called before anything relies on the spec of a VM from the store.
+ * @throws {BangerError} `io_error`: its row is damaged; deleting it is what is left
+ */
+export function assertReadable(vm: VmRecord): void {
+  if (vm.spec !== UNREADABLE_SPEC) return;
+  throw new BangerError('io_error', vm.runtime.lastError ?? `the row of VM ${vm.id} is damaged`, {
+    hint: `banger vm delete ${vm.id}`,
+  });
+}
+
+/**
+ * Total: a damaged row is a VM in state `error` whose lastError names the row and the column, so that it is listed
+ * and can be deleted, and no other VM suffers for it.
+ */
+export function toVmRecord(row: Row): VmRecord {
+  const problems: string[] = [];
+  const attempt = <T>(column: string, fallback: T, read: (value: unknown) => T): T => {
+    try {
+      return read(row[column]);
+    } catch (error) {
+      problems.push(`${column}: ${describe(error)}`);
+      return fallback;
+    }
+  };
+  const id = attempt('id', printable(row['id'], 64), readId);
+  const name = attempt('name', printable(row['name'], MAX_NAME_LENGTH), readName);
+  const guestIp = attempt('guest_ip', '', readAddress);
+  const state = attempt<VmState>('state', 'error', (value) => z.enum(VM_STATES).parse(value));
+  const spec = attempt('spec_json', UNREADABLE_SPEC, (value) => readJson(specSchema, value));
+  const runtime = attempt<VmRuntime>('runtime_json', {}, (value) => readJson(runtimeSchema, value));
+  const stats = attempt<VmStats>('stats_json', {}, (value) => readJson(statsSchema, value));
+  const workspace = attempt('workspace_json', null, readWorkspace);
+  const record: VmRecord = {
+    id,
+    name,
+    imageId: printable(row['image_id'], 64),
+    guestIp,
+    state,
+    spec,
+    runtime,
+    stats,
+    workspace,
+    createdAt: printable(row['created_at'], 64),
+    updatedAt: printable(row['updated_at'], 64),
+    lastTouchedAt: printable(row['last_touched_at'], 64),
+  };
+  if (problems.length === 0) return record;
+  const lastError = `the row of VM "${name}" (${id}) in the state database is damaged: ${problems.join('; ')}`;
+  return {
+    ...record,
+    state: 'error',
+    spec: identityBroken(problems) ? UNREADABLE_SPEC : spec,
+    runtime: { ...runtime, lastError },
+  };
+}
+
+/** Without a sound id, name or address nothing may be started either, whatever its spec says. */
+function identityBroken(problems: readonly string[]): boolean {
+  return problems.some((problem) => /^(?:id|name|guest_ip): /.test(problem));
+}
+
+/** Whether the stored spec is one that a write may replace. */
+export function isReadableSpec(value: unknown): boolean {
+  try {
+    readJson(specSchema, value);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function readId(value: unknown): string {
+  const id = z.string().parse(value);
+  if (!isId(id)) throw new Error('not 32 hex digits');
+  return id;
+}
+
+function readName(value: unknown): string {
+  const name = z.string().parse(value);
+  assertVmName(name);
+  return name;
+}
+
+function readAddress(value: unknown): string {
+  const address = z.string().parse(value);
+  if (!isIPv4(address)) throw new Error('not an IPv4 address');
+  return address;
+}
+
+/** NULL, an empty text and `{}` mean: no workspace. */
+function readWorkspace(value: unknown): VmWorkspace | null {
+  if (value === null || value === '' || value === '{}') return null;
+  return readJson(workspaceSchema, value);
+}
+
+function readJson<T>(schema: z.ZodType<T>, value: unknown): T {
+  return schema.parse(JSON.parse(z.string().max(MAX_JSON_LENGTH).parse(value)));
+}
+
+function describe(error: unknown): string {
+  if (!(error instanceof z.ZodError)) return errorText(error);
+  return error.issues
+    .slice(0, 3)
+    .map((issue) => `${issue.path.length === 0 ? '' : `${issue.path.join('.')}: `}${issue.message}`)
+    .join(', ');
+}
+
+/** Text from a damaged row goes to terminals: nothing but printable ASCII, and not much of it. */
+function printable(value: unknown, maxLength: number): string {
+  const text = value === null || value === undefined ? '' : String(value);
+  return text.slice(0, maxLength).replace(/[^\x20-\x7e]/g, '?');
+}
