@@ -1,0 +1,24 @@
+/* The operations an OPEN frame can ask for. */
+#ifndef BANGER_OPERATIONS_H
+#define BANGER_OPERATIONS_H
+
+#include <stdint.h>
+
+#include "bytes.h"
+
+enum operation {
+	OPERATION_EXEC = 1,
+	OPERATION_CONFIGURE = 2,
+	OPERATION_HEALTH = 3,
+	OPERATION_PORTS = 4,
+	OPERATION_CLOCK = 5,
+	OPERATION_RESEED = 6,
+	OPERATION_SYNC = 7,
+	OPERATION_POWEROFF = 8,
+	OPERATION_MOUNT = 9,
+};
+
+/* Starts the operation in the payload of an OPEN frame, or answers why not. */
+void operation_open(uint32_t id, const uint8_t *payload, uint32_t length);
+
+#endif
