@@ -122,8 +122,17 @@ export function compose(options: CompositionOptions): DaemonServices {
   };
   const { requestStop } = options;
   return {
-    ...{ vms, registry, exec, images, kernels, workspaces, operations, tickets },
-    ...{ status, requestStop, deleteOnHangup },
+    vms,
+    registry,
+    exec,
+    images,
+    kernels,
+    workspaces,
+    operations,
+    tickets,
+    status,
+    requestStop,
+    deleteOnHangup,
     reconcile: () => reconcile({ paths, registry, lifecycle, driver, log }),
   };
 }

@@ -2,11 +2,10 @@
 
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { BangerError } from '../core/errors.ts';
 import { now } from '../host/clock.ts';
 import { loadConfig } from '../host/config.ts';
 import { acquireInstanceLock } from '../host/instance-lock.ts';
-import { createLogger, type Log } from '../host/log.ts';
+import { createLogger } from '../host/log.ts';
 import { type BangerPaths, ensurePrivateDir } from '../host/paths.ts';
 import { listen } from '../rpc/server.ts';
 import { openStore } from '../store/store.ts';
@@ -32,12 +31,15 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   using _lock = await acquireInstanceLock(paths.lockFile, { pid: process.pid, socketPath: paths.socketPath });
   const config = loadConfig(paths.configFile);
   const log = createLogger({ level: config.logLevel, file: paths.logFile });
-  logStrayErrors(log);
   using store = openStore(paths.stateDb);
   const stop = new AbortController();
   const stopped = AbortSignal.any([stop.signal, options.signal]);
   const services = compose({
-    ...{ paths, config, store, log, version },
+    paths,
+    config,
+    store,
+    log,
+    version,
     guestBinDir: options.guestBinDir,
     requestStop: () => stop.abort(),
   });
@@ -76,15 +78,6 @@ function makeDirectories(paths: BangerPaths): void {
   for (const dir of [paths.vmsDir, paths.imagesDir, paths.kernelsDir, paths.initramfsDir, scratch]) {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
   }
-}
-
-/** A bug in one request must not take the daemon, and every other request, with it; but it must be seen. */
-function logStrayErrors(log: Log): void {
-  process.on('unhandledRejection', (reason) => log.error({ err: reason }, 'unhandled rejection'));
-  process.on('uncaughtException', (error) => {
-    log.error({ err: error }, 'uncaught exception');
-    if (!(error instanceof BangerError)) process.exit(1);
-  });
 }
 
 async function aborted(signal: AbortSignal): Promise<void> {

@@ -25,6 +25,8 @@ async function serve(): Promise<number> {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort());
   process.on('SIGHUP', () => undefined);
   process.umask(0o077);
+  // A bug in one request must not take every other request with it; stderr is the daemon's log.
+  process.on('unhandledRejection', (reason) => console.error('bangerd: unhandled rejection:', reason));
   try {
     await runDaemon({
       paths: resolvePaths(process.env, process.getuid?.() ?? 0),
