@@ -1,6 +1,5 @@
 /** What the server side of the RPC layer asks of the daemon, and gives it. */
 
-import type { Socket } from 'node:net';
 import type { CheckedParamsOf, Method, Progress, ResultOf } from '../api/contract.ts';
 import type { TicketBooth } from './tickets.ts';
 
@@ -56,7 +55,7 @@ export interface ListenOptions {
   readonly socketPath: string;
   readonly streamSocketPath: string;
   readonly handlers: Handlers;
-  readonly tickets: TicketBooth<Socket>;
+  readonly tickets: TicketBooth;
   readonly log: RpcLog;
   /** Clients must be of exactly this version. */
   readonly version: string;

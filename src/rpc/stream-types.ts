@@ -1,13 +1,6 @@
 /** A client's end of one stream (docs/agent-protocol.md, section "Client streams"). */
 
-/** How the stream ended: CLOSE *done* is `exited`. */
-export interface StreamResult {
-  readonly kind: 'exited' | 'signaled' | 'failed';
-  /** Exit status, signal number or errno. */
-  readonly value: number;
-  /** For `failed`: what failed, after a stable word (`spawn`, `chdir`, `ticket` …). */
-  readonly text: string;
-}
+import type { CloseResult } from '../core/channel/close.ts';
 
 export interface StreamEvents {
   /**
@@ -33,7 +26,7 @@ export interface ClientStream {
    * Settles once the result is known and every byte of output before it has been handed to the events. Rejects with
    * `channel_broken` when the connection ends without a result, `cancelled` when hung up, `unavailable` when nothing answers.
    */
-  readonly result: Promise<StreamResult>;
+  readonly result: Promise<CloseResult>;
   /**
    * Sends bytes to the program's stdin as far as its credit allows and keeps the rest (without a copy).
    * @returns false when something was kept: stop reading the source until `onWritable`

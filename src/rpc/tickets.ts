@@ -4,6 +4,7 @@
  */
 
 import { createHash, randomBytes } from 'node:crypto';
+import type { Socket } from 'node:net';
 import { BangerError } from '../core/errors.ts';
 
 export const TICKET_HEX_DIGITS = 64;
@@ -29,7 +30,7 @@ function keyOf(ticket: string): string {
   return createHash('sha256').update(ticket).digest('base64');
 }
 
-export class TicketBooth<S> {
+export class TicketBooth<S = Socket> {
   readonly #open = new Map<string, OpenTicket<S>>();
   readonly #maxOpen: number;
 
@@ -43,7 +44,8 @@ export class TicketBooth<S> {
   }
 
   /**
-   * @param handler gets the connection that presents the ticket: a socket with nothing of the ticket left in it, paused
+   * @param handler gets the connection that presents the ticket. The ticket has been read from it; what came after waits in
+   *   its buffer until the handler listens. From then on the socket and its errors are the handler's.
    * @returns 64 hex digits
    * @throws {BangerError} `limit_exceeded`, and the signal's reason when it is aborted already
    */
