@@ -2,7 +2,7 @@
 
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { BUILD } from '../core/buildinfo.ts';
+import { BUILD, HANDSHAKE_VERSION } from '../core/buildinfo.ts';
 import { BangerError, ERROR_CODES } from '../core/errors.ts';
 import { runDaemon } from '../daemon/daemon.ts';
 import { resolvePaths } from '../host/paths.ts';
@@ -30,7 +30,7 @@ async function serve(): Promise<number> {
   try {
     await runDaemon({
       paths: resolvePaths(process.env, process.getuid?.() ?? 0),
-      version: BUILD.version,
+      version: HANDSHAKE_VERSION,
       guestBinDir: join(installRoot(), 'build', 'guest'),
       signal: stop.signal,
     });

@@ -2,8 +2,10 @@
 
 import type { Socket } from 'node:net';
 import type { CheckedParamsOf, PortEntry, StreamTicket, VmHealth } from '../../api/contract.ts';
+import { encodeClose, ERRNO } from '../../core/channel/close.ts';
+import { encodeFrame, FRAME_TYPES } from '../../core/channel/frame.ts';
 import { errorText } from '../../core/errors.ts';
-import { relay, refuse } from '../../guest/relay.ts';
+import { CLIENT_STREAM, relay } from '../../guest/relay.ts';
 import type { Log } from '../../host/log.ts';
 import type { BangerPaths } from '../../host/paths.ts';
 import type { TicketBooth } from '../../rpc/tickets.ts';
@@ -91,4 +93,10 @@ export class ExecService {
     });
     return { ticket, streamSocketPath: this.#paths.streamSocketPath };
   }
+}
+
+/** The program could not even be asked for: the client's stream ends with the reason. */
+function refuse(socket: Socket, reason: string): void {
+  const result = { kind: 'failed', errno: ERRNO.ECONNRESET, text: `channel: ${reason}` } as const;
+  socket.end(encodeFrame(FRAME_TYPES.close, CLIENT_STREAM, 0, encodeClose(result)));
 }

@@ -25,21 +25,19 @@ const platformSchema = z.strictObject({
   transport: z.enum(['mmio', 'pci']),
   vmmVersion: z.string().max(64),
 });
-const cacheSchema = z.record(
-  z.string(),
-  z.strictObject({
-    chosen: platformSchema,
-    probedAt: z.string(),
-    attempts: z.array(
-      z.strictObject({
-        platform: platformSchema,
-        works: z.boolean(),
-        durationMs: z.number(),
-        reason: z.string().optional(),
-      }),
-    ),
-  }),
-);
+const probeSchema = z.strictObject({
+  chosen: platformSchema,
+  probedAt: z.string(),
+  attempts: z.array(
+    z.strictObject({
+      platform: platformSchema,
+      works: z.boolean(),
+      durationMs: z.number(),
+      reason: z.string().optional(),
+    }),
+  ),
+});
+const cacheSchema = z.record(z.string(), probeSchema);
 type Cache = z.infer<typeof cacheSchema>;
 const CACHE_MAX_BYTES = 1024 * 1024;
 /** Old keys (other kernels, other versions) are dropped beyond this many. */
@@ -108,11 +106,6 @@ export class PlatformService {
     );
   }
 
-  /** Every probe remembered, newest last: for people who ask why. */
-  async probes(): Promise<Cache> {
-    return await this.#cache();
-  }
-
   async #key(accel: AcceleratorChoice, kernel: LocalKernel): Promise<string> {
     const hash = createHash('sha256');
     for (const path of [await this.#vmmProgram(), this.#agentPath]) {
@@ -124,7 +117,7 @@ export class PlatformService {
   }
 
   async #cache(): Promise<Cache> {
-    this.#memory ??= await readJsonFile(this.#cacheFile(), CACHE_MAX_BYTES)
+    this.#memory ??= await readJsonFile(this.#paths.probeFile, CACHE_MAX_BYTES)
       .then((json) => cacheSchema.parse(json))
       .catch(() => ({}));
     return this.#memory;
@@ -135,16 +128,13 @@ export class PlatformService {
     this.#log.info({ chosen, attempts }, 'probed the accelerator');
     const entries = Object.entries({
       ...(await this.#cache()),
-      [key]: cacheSchema.element.parse({ chosen, attempts, probedAt: new Date().toISOString() }),
+      [key]: probeSchema.parse({ chosen, attempts, probedAt: new Date().toISOString() }),
     });
     this.#memory = Object.fromEntries(entries.slice(-CACHE_MAX_ENTRIES));
-    await writeFileAtomic(this.#cacheFile(), `${JSON.stringify(this.#memory, null, 2)}\n`, {
+    await writeFileAtomic(this.#paths.probeFile, `${JSON.stringify(this.#memory, null, 2)}\n`, {
       mode: 0o600,
       durable: false,
     });
   }
 
-  #cacheFile(): string {
-    return join(this.#paths.cacheDir, 'platforms.json');
-  }
 }

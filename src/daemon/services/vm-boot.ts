@@ -1,6 +1,5 @@
 /** From a row to a guest that answers: the named steps of a start, each with its undo. */
 
-import { randomBytes } from 'node:crypto';
 import { mkdir, open, readFile, rm, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Progress } from '../../api/contract.ts';
@@ -213,13 +212,9 @@ export class VmBoot {
   #guestConfig(vm: VmRecord, network: MachineNetwork): ReturnType<typeof buildGuestConfig> {
     return buildGuestConfig({
       hostname: vm.name,
-      guestIp: network.kind === 'user' ? network.guestIp : vm.guestIp,
-      prefixLength: 24,
-      gatewayIp: network.kind === 'user' ? network.gatewayIp : null,
-      dnsIp: vm.spec.nat && network.kind === 'user' ? network.dnsIp : null,
+      network: network.kind === 'user' ? { ...network, prefixLength: 24 } : null,
       authorizedKeys: [],
-      entropy: randomBytes(64),
-      init: vm.spec.init,
+      handOverInit: vm.spec.init === 'systemd',
     });
   }
 }

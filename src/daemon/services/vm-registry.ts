@@ -108,7 +108,6 @@ export class VmRegistry {
     const live = this.live(id);
     const usage = live === undefined ? undefined : await processUsage(live.machine.handles.pid);
     const diskBytes = await diskUsage(this.files(id));
-    const vm = this.find(id);
-    if (vm !== undefined) this.#store.upsertVm({ ...vm, stats: { ...usage, diskBytes, sampledAt: now() } });
+    this.#store.setVmStats(id, { ...usage, diskBytes, sampledAt: now() });
   }
 }

@@ -11,6 +11,7 @@ import { now } from '../../host/clock.ts';
 import { newId } from '../../host/ids.ts';
 import type { CommandRunner } from '../../host/runner.ts';
 import type { Store } from '../../store/store.ts';
+import type { NewVm } from '../../store/vms.ts';
 import type { VmmDriver } from '../../vmm/driver.ts';
 import type { OperationHandle } from '../operations.ts';
 import { withUndo } from '../undo.ts';
@@ -21,6 +22,8 @@ import type { VmLifecycle } from './vm-lifecycle.ts';
 import type { VmRegistry } from './vm-registry.ts';
 import type { WorkspaceService } from './workspace-service.ts';
 
+/** The Go program's default bridge network, so that its users find their addresses again. */
+const GUEST_PREFIX = '172.16.0';
 const RANDOM_NAME_TRIES = 20;
 const GROW_TIMEOUT_MS = 60_000;
 const RELEASE_TIMEOUT_MS = 20_000;
@@ -69,7 +72,7 @@ export class VmService {
           'vm',
           async () => {
             if (params.start) await lifecycle.start(reserved, image, errand, operation);
-            if (plan !== undefined) store.setVmWorkspace(reserved.id, workspaces.recordOf(plan));
+            if (plan !== undefined) store.setVmWorkspace(reserved.id, workspaces.recordOf(plan), now());
             registry.update(reserved.id, params.start ? 'running' : 'created', { pending: undefined });
           },
           () => lifecycle.remove(reserved),
@@ -231,15 +234,21 @@ export class VmService {
   #reserve(name: string | undefined, spec: VmSpec, image: LocalImage): VmRecord {
     for (let tries = 1; ; tries++) {
       try {
-        return this.#deps.store.insertVm({
+        const at = now();
+        const vm: NewVm = {
           id: newId(),
           name: name ?? randomName(Math.random),
           imageId: image.record.id,
           state: 'created',
           spec,
           runtime: { pending: 'create' },
-          at: now(),
-        });
+          stats: {},
+          workspace: null,
+          createdAt: at,
+          updatedAt: at,
+          lastTouchedAt: at,
+        };
+        return this.#deps.store.insertVm(vm, GUEST_PREFIX);
       } catch (error) {
         const taken = error instanceof BangerError && error.code === 'already_exists';
         if (!taken || name !== undefined || tries === RANDOM_NAME_TRIES) throw error;
