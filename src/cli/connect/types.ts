@@ -1,10 +1,8 @@
 /** How a command gets its connection to the daemon. */
 
-import type { RpcClient } from '../../rpc/client.ts';
-
 export interface ConnectDaemonOptions {
   readonly socketPath: string;
-  /** The daemon's own log: what a daemon that failed to start is quoted from. */
+  /** The daemon's own log: its stdout and stderr go there, and a daemon that failed to start is quoted from it. */
   readonly logPath: string;
   /** This program's version. The daemon must be of the same. */
   readonly version: string;
@@ -18,9 +16,3 @@ export interface ConnectDaemonOptions {
   /** From starting the daemon to its answer. Default 15000. */
   readonly startTimeoutMs?: number;
 }
-
-/**
- * Connects, starting a daemon first when none answers. Several at once start one: the instance lock decides.
- * @throws {BangerError} `unavailable` (with the log's last lines), `cancelled`
- */
-export type ConnectDaemon = (options: ConnectDaemonOptions) => Promise<RpcClient>;
