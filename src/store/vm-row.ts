@@ -24,6 +24,10 @@ const MAX_JSON_LENGTH = 1024 * 1024;
 const shortText = z.string().max(256);
 const pathText = z.string().max(4096);
 const count = z.number().nonnegative();
+// Made once: making a schema costs a hundred times what checking with it does.
+const anyText = z.string();
+const jsonText = z.string().max(MAX_JSON_LENGTH);
+const stateSchema = z.enum(VM_STATES);
 
 /** Fields added after a row was written get the value that keeps its behaviour. */
 const specSchema: z.ZodType<VmSpec> = z.object({
@@ -104,7 +108,7 @@ export function toVmRecord(row: Row): VmRecord {
   const id = attempt('id', printable(row['id'], 64), readId);
   const name = attempt('name', printable(row['name'], MAX_NAME_LENGTH), readName);
   const guestIp = attempt('guest_ip', '', readAddress);
-  const state = attempt<VmState>('state', 'error', (value) => z.enum(VM_STATES).parse(value));
+  const state = attempt<VmState>('state', 'error', (value) => stateSchema.parse(value));
   const spec = attempt('spec_json', UNREADABLE_SPEC, (value) => readJson(specSchema, value));
   const runtime = attempt<VmRuntime>('runtime_json', {}, (value) => readJson(runtimeSchema, value));
   const stats = attempt<VmStats>('stats_json', {}, (value) => readJson(statsSchema, value));
@@ -149,19 +153,19 @@ export function isReadableSpec(value: unknown): boolean {
 }
 
 function readId(value: unknown): string {
-  const id = z.string().parse(value);
+  const id = anyText.parse(value);
   if (!isId(id)) throw new Error('not 32 hex digits');
   return id;
 }
 
 function readName(value: unknown): string {
-  const name = z.string().parse(value);
+  const name = anyText.parse(value);
   assertVmName(name);
   return name;
 }
 
 function readAddress(value: unknown): string {
-  const address = z.string().parse(value);
+  const address = anyText.parse(value);
   if (!isIPv4(address)) throw new Error('not an IPv4 address');
   return address;
 }
@@ -173,7 +177,7 @@ function readWorkspace(value: unknown): VmWorkspace | null {
 }
 
 function readJson<T>(schema: z.ZodType<T>, value: unknown): T {
-  return schema.parse(JSON.parse(z.string().max(MAX_JSON_LENGTH).parse(value)));
+  return schema.parse(JSON.parse(jsonText.parse(value)));
 }
 
 function describe(error: unknown): string {
