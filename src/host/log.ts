@@ -2,9 +2,7 @@
 
 import { chmodSync, closeSync, constants, copyFileSync, openSync, statSync, truncateSync } from 'node:fs';
 import pino from 'pino';
-
-export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;
-export type LogLevel = (typeof LOG_LEVELS)[number];
+import type { LogLevel } from './log-level.ts';
 
 /** What writers of log lines need; pino's own order of arguments. */
 export interface Log {
