@@ -94,6 +94,11 @@ export class AgentClient {
     return this.#session.openStreams;
   }
 
+  /** Bytes that wait for the guest to take them. */
+  get bufferedBytes(): number {
+    return this.#session.bufferedBytes;
+  }
+
   /** Tells the guest who it is. May come again. */
   async configure(config: GuestConfig, signal?: AbortSignal, timeoutMs = DEFAULT_TIMEOUT_MS): Promise<void> {
     await this.#request('configure the guest', encodeConfigure(config), signal, timeoutMs);

@@ -74,12 +74,10 @@ export class FakeGuest {
   }
 
   data(stream: number, channel: number, payload: Uint8Array | string): void {
-    this.send(
-      FRAME_TYPES.data,
-      stream,
-      channel,
-      typeof payload === 'string' ? Buffer.from(payload) : payload,
-    );
+    const bytes = Buffer.from(payload);
+    for (let from = 0; from < bytes.length; from += MAX_PAYLOAD_BYTES) {
+      this.send(FRAME_TYPES.data, stream, channel, bytes.subarray(from, from + MAX_PAYLOAD_BYTES));
+    }
   }
 
   close(stream: number, result: CloseResult): void {
@@ -94,7 +92,12 @@ export class FakeGuest {
     if (this.#options.leftovers !== undefined) this.write(this.#options.leftovers);
     this.write(encodePreamble(found.nonce, this.#options.version ?? PROTOCOL_VERSION));
     const hello = this.#options.hello ?? FAKE_HELLO;
-    this.send(FRAME_TYPES.hello, 0, 0, Buffer.from(typeof hello === 'string' ? hello : JSON.stringify(hello)));
+    this.send(
+      FRAME_TYPES.hello,
+      0,
+      0,
+      Buffer.from(typeof hello === 'string' ? hello : JSON.stringify(hello)),
+    );
     if (found.rest.length > 0) this.#frames(found.rest);
   }
 

@@ -25,7 +25,7 @@ const channel = fc.integer({ min: 0, max: 2 });
 const zero = fc.constant(0);
 const empty = fc.constant(new Uint8Array(0));
 const four = fc.uint8Array({ minLength: 4, maxLength: 4 });
-const anyFrame = fc.oneof(
+const anyFrame: fc.Arbitrary<[FrameType, number, number, Uint8Array]> = fc.oneof(
   fc.tuple(fc.constant(FRAME_TYPES.hello), zero, zero, fc.uint8Array({ maxLength: 300 })),
   ofType(FRAME_TYPES.open, zero, fc.uint8Array({ minLength: 1, maxLength: 300 })),
   ofType(FRAME_TYPES.data, channel, fc.uint8Array({ minLength: 1, maxLength: 300 })),
