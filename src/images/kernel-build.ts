@@ -8,6 +8,8 @@ import { copyFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path';
 import { BangerError } from '../core/errors.ts';
 import type { KernelManifest } from '../core/model/image.ts';
+import { assertImageName } from '../core/names.ts';
+import { now } from '../host/clock.ts';
 import type { CommandRunner } from '../host/runner.ts';
 import { createAptRoot } from './apt-root.ts';
 import { findSources } from './apt-sources.ts';
@@ -18,7 +20,7 @@ import { formatManifest, MANIFEST_FILE, MANIFEST_VERSION, readKernelManifest } f
 import { loadOrder, moduleNameOf, parseBuiltinModules, parseModuleInfo, WANTED_MODULES } from './modules.ts';
 import { translateFsError } from './no-space.ts';
 import type { OnImageProgress } from './progress.ts';
-import { checkArtifactName, createDraft, createTempDir } from './publish.ts';
+import { createDraft, createTempDir } from './publish.ts';
 import { checkVmlinux, findKernelPayload } from './vmlinux.ts';
 
 /** The kernel every image made here boots with. */
@@ -46,7 +48,7 @@ export interface BuildKernelOptions {
  *   (mirror, apt), `no_space`, `cancelled`
  */
 export async function buildKernel(options: BuildKernelOptions): Promise<KernelManifest> {
-  checkArtifactName('kernel', options.name);
+  assertImageName(options.name, 'kernel');
   if (hostArch() !== 'amd64') throw new BangerError('unsupported', 'kernels are built for x86-64 hosts only');
   try {
     await using temp = await createTempDir(options.scratchDir, 'kernel');
@@ -121,12 +123,12 @@ async function assemble(
     },
     modules: await copyModules(join(tree, modulesRoot), draft.dir),
     source: kernel.source,
-    importedAt: new Date().toISOString(),
+    importedAt: now(),
   };
   await writeFile(join(draft.dir, MANIFEST_FILE), formatManifest(manifest));
   signal.throwIfAborted();
-  if (await draft.publish()) return manifest;
-  return readKernelManifest(join(options.kernelsDir, name));
+  const won = (await draft.publish()) ? manifest : await readKernelManifest(join(options.kernelsDir, name));
+  return won ?? manifest;
 }
 
 /**

@@ -1,11 +1,10 @@
 /** The manifests beside artifacts: what a directory of images or kernels holds, checked before it is believed. */
 
-import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { BangerError } from '../core/errors.ts';
 import type { ImageManifest, KernelManifest } from '../core/model/image.ts';
-import { isErrno } from './publish.ts';
+import { readJsonFile } from '../host/files.ts';
 
 export const MANIFEST_FILE = 'manifest.json';
 export const MANIFEST_VERSION = 1;
@@ -58,15 +57,15 @@ const kernelSchema = z.strictObject({
 });
 
 /**
- * The manifest of an image's directory.
- * @throws {BangerError} `not_found`, `version_mismatch` (made by a newer banger), `io_error` (damaged)
+ * The manifest of an image's directory; undefined when there is none.
+ * @throws {BangerError} `version_mismatch` (made by a newer banger), `io_error` (damaged), `limit_exceeded`
  */
-export function readImageManifest(dir: string): Promise<ImageManifest> {
+export function readImageManifest(dir: string): Promise<ImageManifest | undefined> {
   return readManifest('image', dir, imageSchema);
 }
 
-/** The manifest of a kernel's directory. Errors as in readImageManifest. */
-export function readKernelManifest(dir: string): Promise<KernelManifest> {
+/** The manifest of a kernel's directory. As readImageManifest. */
+export function readKernelManifest(dir: string): Promise<KernelManifest | undefined> {
   return readManifest('kernel', dir, kernelSchema);
 }
 
@@ -75,9 +74,10 @@ export function formatManifest(manifest: ImageManifest | KernelManifest): string
   return `${JSON.stringify(manifest, null, 2)}\n`;
 }
 
-async function readManifest<T>(kind: string, dir: string, schema: z.ZodType<T>): Promise<T> {
+async function readManifest<T>(kind: string, dir: string, schema: z.ZodType<T>): Promise<T | undefined> {
   const path = join(dir, MANIFEST_FILE);
-  const json = parseJson(path, await readBounded(kind, path));
+  const json = await readJsonFile(path, MAX_MANIFEST_BYTES);
+  if (json === undefined) return undefined;
   const version = z.looseObject({ manifestVersion: z.number() }).safeParse(json);
   if (version.success && version.data.manifestVersion !== MANIFEST_VERSION) {
     throw new BangerError(
@@ -88,29 +88,7 @@ async function readManifest<T>(kind: string, dir: string, schema: z.ZodType<T>):
   }
   const result = schema.safeParse(json);
   if (result.success) return result.data;
-  throw damaged(path, z.prettifyError(result.error));
-}
-
-async function readBounded(kind: string, path: string): Promise<string> {
-  try {
-    await using handle = await open(path, 'r');
-    const { size } = await handle.stat();
-    if (size > MAX_MANIFEST_BYTES) throw damaged(path, `it has ${size} bytes`);
-    return (await handle.readFile()).toString('utf8');
-  } catch (cause) {
-    if (!isErrno(cause, 'ENOENT') && !isErrno(cause, 'ENOTDIR')) throw cause;
-    throw new BangerError('not_found', `there is no ${kind} at ${path}`, { cause });
-  }
-}
-
-function parseJson(path: string, content: string): unknown {
-  try {
-    return JSON.parse(content);
-  } catch (cause) {
-    throw damaged(path, 'it is not JSON', cause);
-  }
-}
-
-function damaged(path: string, why: string, cause?: unknown): BangerError {
-  return new BangerError('io_error', `${path} is damaged: ${why}`, { cause });
+  throw new BangerError('io_error', `${path} is damaged: ${z.prettifyError(result.error)}`, {
+    hint: `remove ${dir} and build the ${kind} again`,
+  });
 }

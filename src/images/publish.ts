@@ -1,15 +1,9 @@
-/**
- * Publishes a directory of artifacts by one rename: a reader sees all of it or nothing, and a crash leaves only a
- * temporary directory whose name says that it may be swept.
- */
+/** Drafts: directories of artifacts that appear under their name whole, or not at all. */
 
-import { randomBytes } from 'node:crypto';
-import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { BangerError } from '../core/errors.ts';
-
-const TEMP_PREFIX = '.tmp-';
-const ARTIFACT_NAME = /^[a-z0-9][a-z0-9._-]{0,62}$/;
+import { makeTemporaryDir, publishDir, removeTree, sweepTemporaries } from '../host/files.ts';
 
 /** A private directory that is removed when released. */
 export interface TempDir extends AsyncDisposable {
@@ -19,83 +13,48 @@ export interface TempDir extends AsyncDisposable {
 /** A directory that is being filled. Released without `publish`, it is removed. */
 export interface Draft extends TempDir {
   /**
-   * Makes everything in it durable and renames it to its name. A directory of that name that appeared meanwhile wins.
+   * Makes everything in it durable and renames it to its name, in the place of what was there when the draft was
+   * begun. What another process published meanwhile stays: somebody may be using it already.
    * @returns whether this draft became the published one
    */
   publish(): Promise<boolean>;
 }
 
-/**
- * Refuses names that are no plain directory name.
- * @throws {BangerError} `bad_request`
- */
-export function checkArtifactName(kind: 'image' | 'kernel', name: string): void {
-  if (ARTIFACT_NAME.test(name)) return;
-  throw new BangerError('bad_request', `"${name.slice(0, 80)}" is not a valid ${kind} name`, {
-    hint: 'use 1 to 63 characters of a-z, 0-9, ".", "_" and "-", beginning with a letter or digit',
-  });
-}
-
-/**
- * Makes a temporary directory in `parent`. It carries this process's id, so that another process can tell whether
- * somebody still uses it; directories of processes that are gone are swept.
- */
+/** Makes a temporary directory in `parent`; what dead processes left there is swept. */
 export async function createTempDir(parent: string, name: string): Promise<TempDir> {
   await mkdir(parent, { recursive: true, mode: 0o700 });
-  await sweepTempDirs(parent);
-  const dir = join(parent, `${TEMP_PREFIX}${process.pid}-${name}-${randomBytes(4).toString('hex')}`);
-  await mkdir(dir, { mode: 0o755 });
-  return { dir, [Symbol.asyncDispose]: () => rm(dir, { recursive: true, force: true }) };
+  await sweepTemporaries(parent);
+  const dir = await makeTemporaryDir(join(parent, name));
+  return { dir, [Symbol.asyncDispose]: () => removeTree(dir, { below: parent }) };
 }
 
 /** Starts a draft of `parent/name` in a temporary directory beside it. */
 export async function createDraft(parent: string, name: string): Promise<Draft> {
   const temp = await createTempDir(parent, name);
-  return { ...temp, publish: () => publish(temp.dir, join(parent, name)) };
+  const final = join(parent, name);
+  const before = await identity(final);
+  return { ...temp, publish: () => publish(temp.dir, final, before) };
 }
 
-/** Removes temporary directories in `parent` whose process is gone. */
-export async function sweepTempDirs(parent: string): Promise<void> {
-  for (const entry of await readdir(parent)) {
-    const pid = /^\.tmp-(\d+)-/.exec(entry)?.[1];
-    if (pid === undefined || (await isAlive(Number(pid)))) continue;
-    await rm(join(parent, entry), { recursive: true, force: true });
-  }
-}
-
-/** Flushes a file or directory to disk. */
-export async function fsyncPath(path: string): Promise<void> {
-  await using file = await open(path, 'r');
-  await file.sync();
-}
-
-async function publish(dir: string, target: string): Promise<boolean> {
-  await fsyncTree(dir);
+async function publish(dir: string, final: string, before: string | undefined): Promise<boolean> {
+  if ((await identity(final)) !== before) return false;
   try {
-    await rename(dir, target);
+    await publishDir(dir, final, { replace: before !== undefined });
+    return true;
   } catch (error) {
-    if (isErrno(error, 'ENOTEMPTY') || isErrno(error, 'EEXIST')) return false;
+    if (error instanceof BangerError && error.code === 'already_exists') return false;
     throw error;
   }
-  await fsyncPath(dirname(target));
-  return true;
 }
 
-async function fsyncTree(dir: string): Promise<void> {
-  for (const entry of await readdir(dir, { withFileTypes: true })) {
-    const path = join(dir, entry.name);
-    if (entry.isDirectory()) await fsyncTree(path);
-    else await fsyncPath(path);
-  }
-  await fsyncPath(dir);
-}
-
-async function isAlive(pid: number): Promise<boolean> {
+/** Which directory a name stands for: inode and change time, undefined when there is none. */
+async function identity(path: string): Promise<string | undefined> {
   try {
-    await stat(`/proc/${pid}`);
-    return true;
-  } catch {
-    return false;
+    const { ino, ctimeNs } = await stat(path, { bigint: true });
+    return `${ino}:${ctimeNs}`;
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return undefined;
+    throw new BangerError('io_error', `cannot look at ${path} in ${dirname(path)}`, { cause: error });
   }
 }
 

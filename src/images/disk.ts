@@ -1,0 +1,102 @@
+/** Disks of VMs: copy-on-write overlays over an image's root file system. */
+
+import { open, stat, unlink } from 'node:fs/promises';
+import { BangerError } from '../core/errors.ts';
+import { fileError } from '../host/files.ts';
+import {
+  emptyOverlay,
+  MAX_BACKING_NAME_BYTES,
+  MAX_OVERLAY_BYTES,
+  QCOW2_PROBE_BYTES,
+  qcow2VirtualSize,
+  SECTOR_BYTES,
+} from './qcow2.ts';
+
+export interface CreateOverlayOptions {
+  /** Absolute. Never written to through the overlay. */
+  readonly basePath: string;
+  readonly baseFormat: 'raw' | 'qcow2';
+  /** Must not exist. */
+  readonly overlayPath: string;
+  /** Virtual size the guest sees. */
+  readonly sizeBytes: number;
+}
+
+const MIB = 1024 ** 2;
+
+/**
+ * Makes an empty qcow2 overlay. Written by hand: `qemu-img create` is 10 to 25 ms of process start for the same bytes.
+ * @throws {BangerError} `bad_request` (smaller than the base, not a multiple of 512, too large), `not_found` (base),
+ *   `already_exists`, `no_space`, `io_error`
+ */
+export async function createOverlay(options: CreateOverlayOptions): Promise<void> {
+  const { basePath, baseFormat, overlayPath, sizeBytes } = options;
+  checkSize(sizeBytes, await baseSize(basePath, baseFormat));
+  if (Buffer.byteLength(basePath) > MAX_BACKING_NAME_BYTES) {
+    throw new BangerError(
+      'bad_request',
+      `the path of the base image is too long for a qcow2 overlay: ${basePath}`,
+    );
+  }
+  const { pieces, fileSizeBytes } = emptyOverlay({
+    backingName: basePath,
+    backingFormat: baseFormat,
+    sizeBytes,
+  });
+  try {
+    await using file = await open(overlayPath, 'wx', 0o600);
+    try {
+      for (const { offset, bytes } of pieces) await file.write(bytes, 0, bytes.length, offset);
+      await file.truncate(fileSizeBytes);
+    } catch (error) {
+      await unlink(overlayPath);
+      throw error;
+    }
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'EEXIST') {
+      throw new BangerError('already_exists', `the disk ${overlayPath} exists already`, { cause });
+    }
+    throw fileError(`cannot create the disk ${overlayPath}`, cause);
+  }
+}
+
+function checkSize(sizeBytes: number, minimumBytes: number): void {
+  if (!Number.isSafeInteger(sizeBytes) || sizeBytes <= 0 || sizeBytes % SECTOR_BYTES !== 0) {
+    throw new BangerError('bad_request', `a disk cannot have ${sizeBytes} bytes: it needs a multiple of 512`);
+  }
+  if (sizeBytes < minimumBytes) {
+    const minimum = Math.ceil(minimumBytes / MIB);
+    throw new BangerError(
+      'bad_request',
+      `the disk is too small: ${Math.floor(sizeBytes / MIB)} MiB, the image needs at least ${minimum} MiB`,
+      { hint: `ask for ${minimum}MiB or more` },
+    );
+  }
+  if (sizeBytes > MAX_OVERLAY_BYTES) {
+    throw new BangerError(
+      'bad_request',
+      `the disk is too large: the limit is ${MAX_OVERLAY_BYTES / 1024 ** 4} TiB`,
+    );
+  }
+}
+
+/** The virtual size of a base image, rounded up to whole sectors as QEMU sees it. */
+async function baseSize(path: string, format: 'raw' | 'qcow2'): Promise<number> {
+  try {
+    if (format === 'raw') return roundUp((await stat(path)).size);
+    await using file = await open(path, 'r');
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(QCOW2_PROBE_BYTES), 0, QCOW2_PROBE_BYTES, 0);
+    const size = qcow2VirtualSize(buffer.subarray(0, bytesRead));
+    if (size === undefined) throw new BangerError('io_error', `${path} is not a qcow2 image`);
+    return roundUp(size);
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') {
+      throw new BangerError('not_found', `the image's disk ${path} is missing`, { cause });
+    }
+    throw fileError(`cannot read the image's disk ${path}`, cause);
+  }
+}
+
+function roundUp(bytes: number): number {
+  return Math.ceil(bytes / SECTOR_BYTES) * SECTOR_BYTES;
+}
