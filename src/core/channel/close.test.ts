@@ -86,11 +86,7 @@ test('exit statuses are those of a shell and of docker run', () => {
 
 test('failures become sentences', () => {
   const cases: readonly (readonly [number, string, string])[] = [
-    [
-      ERRNO.ENOENT,
-      'spawn: nope',
-      'cannot run the command in the guest: nope: no such file or directory',
-    ],
+    [ERRNO.ENOENT, 'spawn: nope', 'cannot run the command in the guest: nope: no such file or directory'],
     [
       ERRNO.ENOENT,
       'chdir: /nope',
