@@ -1,27 +1,31 @@
-/** Which banger this is: stamped into the bundle by scripts/build.ts; run from the sources it is a development build. */
+/** Which banger this is. */
+
+/** The version in package.json: a test holds the two together. */
+export const VERSION = '0.1.0';
 
 export interface BuildInfo {
-  /** As in package.json. */
   readonly version: string;
-  /** Twelve hex digits, `-dirty` behind them when the tree differed; `unknown` outside a checkout. */
+  /** Abbreviated commit, with `-dirty` when the tree differed from it; `unknown` outside a checkout and for unbuilt sources. */
   readonly commit: string;
-  /** RFC 3339. */
+  /** RFC 3339; `unknown` for unbuilt sources. */
   readonly builtAt: string;
-  /** Digest of everything that went into the bundle: two builds of one version may still differ. */
+  /** Digest of the sources a bundle was made from; `sources` when they run unbuilt. */
   readonly buildId: string;
 }
 
-/** Replaced by the bundler. */
+/** Put in by the bundler (scripts/build.ts); not defined when the sources run as they are. */
 declare const __BANGER_BUILD__: BuildInfo | undefined;
 
-const DEVELOPMENT: BuildInfo = {
-  version: '0.1.0',
+const FROM_SOURCES: BuildInfo = {
+  version: VERSION,
   commit: 'unknown',
-  builtAt: 'from sources',
+  builtAt: 'unknown',
   buildId: 'sources',
 };
 
-export const BUILD: BuildInfo = typeof __BANGER_BUILD__ === 'undefined' ? DEVELOPMENT : __BANGER_BUILD__;
+export const BUILD: BuildInfo = typeof __BANGER_BUILD__ === 'undefined' ? FROM_SOURCES : __BANGER_BUILD__;
 
-/** What client and daemon compare: they must be of one build. */
-export const HANDSHAKE_VERSION: string = `${BUILD.version}+${BUILD.buildId}`;
+/** `banger 0.1.0 (3f2a9c01d4e5)` */
+export function versionLine(program: string): string {
+  return `${program} ${BUILD.version} (${BUILD.commit})`;
+}
