@@ -25,6 +25,9 @@ const FROM_SOURCES: BuildInfo = {
 
 export const BUILD: BuildInfo = typeof __BANGER_BUILD__ === 'undefined' ? FROM_SOURCES : __BANGER_BUILD__;
 
+/** What a client and a daemon compare: two builds of one version are no match for each other while the contract grows. */
+export const HANDSHAKE_VERSION = `${BUILD.version}+${BUILD.buildId}`;
+
 /** `banger 0.1.0 (3f2a9c01d4e5)` */
 export function versionLine(program: string): string {
   return `${program} ${BUILD.version} (${BUILD.commit})`;
