@@ -1,0 +1,141 @@
+/** The stricli application for one command line: only the command it names is loaded. */
+
+import {
+  type Application,
+  buildApplication,
+  buildCommand,
+  buildRouteMap,
+  type Command,
+  help,
+  type RouteMap,
+  version,
+} from '@stricli/core';
+import { versionLine } from '../core/buildinfo.ts';
+import type { CliContext } from './cli-context.ts';
+import { type CommandSpec, toStricli } from './command.ts';
+import { groupHelp } from './help.ts';
+import { type Group, isGroup, type Leaf, root } from './tree.ts';
+import { usageText } from './usage-text.ts';
+
+export const PROGRAM = 'banger';
+const VERSION_ROW: readonly [string, string] = ['    --version', 'Print the version and exit'];
+const FORMATTING = {
+  useAliasInUsageLine: false,
+  onlyRequiredInUsageLine: true,
+  caseStyle: 'original',
+} as const;
+
+export interface Resolved {
+  /** The words that were recognised, `banger` first, aliases as written. */
+  readonly words: readonly string[];
+  readonly leaf: Leaf | undefined;
+}
+
+/** Follows the words of a command line down the tree, as far as they are known. */
+export function resolveWords(argv: readonly string[], tree: Group = root): Resolved {
+  const words = [PROGRAM];
+  let group = tree;
+  for (const word of argv) {
+    const name = ownValue(group.aliases, word) ?? word;
+    const entry = ownValue(group.commands, name);
+    if (entry === undefined) break;
+    words.push(word);
+    if (!isGroup(entry)) return { words, leaf: entry };
+    group = entry;
+  }
+  return { words, leaf: undefined };
+}
+
+export async function buildCliApplication(
+  argv: readonly string[],
+  json: boolean,
+): Promise<Application<CliContext>> {
+  const { words, leaf } = resolveWords(argv);
+  const spec = leaf === undefined ? undefined : (await leaf.load()).command;
+  const routes = toRouteMap(root, [PROGRAM], (candidate) => (candidate === leaf ? spec : undefined));
+  const text = usageText({ words, json, takesCommand: spec?.commandBrief !== undefined });
+  return buildApplication(
+    routes,
+    {
+      name: PROGRAM,
+      scanner: { caseStyle: 'original', allowArgumentEscapeSequence: false },
+      documentation: { caseStyle: 'original', disableAnsiColor: true },
+      completion: { includeAliases: false, includeHiddenRoutes: false },
+      localization: { text },
+    },
+    {
+      help: help({ brief: 'Print this help and exit', formatting: FORMATTING, defaultForRouteMap: true }),
+      version: version({
+        brief: 'Print the version and exit',
+        alias: false,
+        info: { currentVersion: versionLine(PROGRAM) },
+      }),
+    },
+  );
+}
+
+function toRouteMap(
+  group: Group,
+  prefix: readonly string[],
+  specOf: (leaf: Leaf) => CommandSpec | undefined,
+): RouteMap<CliContext> {
+  const routes: Record<string, RouteMap<CliContext> | Command<CliContext>> = Object.create(null);
+  const hidden: Record<string, boolean> = {};
+  for (const [name, entry] of Object.entries(group.commands)) {
+    if (isGroup(entry)) {
+      routes[name] = toRouteMap(entry, [...prefix, name], specOf);
+    } else {
+      routes[name] = toLeaf(entry, specOf(entry));
+      if (entry.hidden) hidden[name] = true;
+    }
+  }
+  const base = buildRouteMap<string, CliContext>({
+    routes,
+    aliases: Object.assign(Object.create(null), group.aliases) as Record<never, string>,
+    docs: { brief: group.brief, fullDescription: group.description, hideRoute: hidden },
+  });
+  const rows = commandRows(group, []);
+  return {
+    ...base,
+    formatHelp: (style) =>
+      groupHelp(
+        style.prefix,
+        group.brief,
+        group.description,
+        rows,
+        group.examples,
+        style,
+        prefix.length === 1 ? [VERSION_ROW] : [],
+      ),
+  };
+}
+
+/** A command that this command line does not name is never run: its words and its brief are enough. */
+function toLeaf(leaf: Leaf, spec: CommandSpec | undefined): Command<CliContext> {
+  if (spec !== undefined) return toStricli(leaf.brief, spec);
+  return buildCommand<Record<never, never>, [], CliContext>({
+    docs: { brief: leaf.brief },
+    parameters: {},
+    func: () => {
+      throw new Error('a command was run that was not loaded');
+    },
+  });
+}
+
+function commandRows(group: Group, words: readonly string[]): (readonly [string, string])[] {
+  return Object.entries(group.commands).flatMap(([name, entry]): (readonly [string, string])[] => {
+    const path = [...words, name];
+    if (isGroup(entry)) return commandRows(entry, path);
+    if (entry.hidden) return [];
+    const others = Object.entries(group.aliases ?? {}).filter(([, target]) => target === name);
+    const note =
+      others.length === 0
+        ? ''
+        : ` (also: ${others.map(([alias]) => [...words, alias].join(' ')).join(', ')})`;
+    return [[path.join(' '), `${entry.brief}${note}`]];
+  });
+}
+
+function ownValue<T>(record: Readonly<Record<string, T>> | undefined, key: string): T | undefined {
+  return record !== undefined && Object.hasOwn(record, key) ? record[key] : undefined;
+}

@@ -1,0 +1,80 @@
+/**
+ * Everything a command may touch outside its own arguments. The real one is made in `src/main/banger.ts`;
+ * tests make their own, so that no command reaches for `process`.
+ */
+
+import type { Method, ParamsOf, Progress, ResultOf, StreamTicket } from '../api/contract.ts';
+import type { BangerError } from '../core/errors.ts';
+
+/** A text sink: a terminal, a pipe, or a test's array. */
+export interface TextOutput {
+  write(text: string): void;
+  readonly isTTY: boolean;
+  /** Width in characters; meaningful on a terminal only. */
+  readonly columns: number;
+}
+
+export interface CallOptions {
+  /** Aborting asks the daemon to cancel; the call settles once the daemon has answered. */
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: Progress) => void;
+}
+
+/** A connection to the daemon, as far as commands need it. */
+export interface CliClient {
+  /** Resolves once the connection is gone, whoever ended it. */
+  readonly closed: Promise<void>;
+  call<M extends Method>(method: M, params: ParamsOf<M>, options?: CallOptions): Promise<ResultOf<M>>;
+  /** Hangs up: requests still running are cancelled, ephemeral VMs made on it are deleted. */
+  close(): void;
+}
+
+/** What Ctrl-C means while it is held: the first aborts `signal`, the second ends the process with status 130. */
+export interface Interruption extends Disposable {
+  readonly signal: AbortSignal;
+}
+
+export interface CliPorts {
+  /** With `start: false` a daemon that does not answer is `null`; else it is started. */
+  connect(options: { readonly start: true }): Promise<CliClient>;
+  connect(options: { readonly start: boolean }): Promise<CliClient | null>;
+  /**
+   * Runs a program in a VM on this process's stdin, stdout and stderr; resolves with the exit status of the whole
+   * command, after telling `onFailure` why when that is not the program's own.
+   */
+  session(
+    client: CliClient,
+    params: ParamsOf<'vm.exec'>,
+    onFailure: (error: BangerError) => void,
+  ): Promise<number>;
+  /** Copies a ticket's output stream to stdout until it ends; rejects with `cancelled` when `signal` aborts. */
+  copyStream(ticket: StreamTicket, signal: AbortSignal): Promise<void>;
+  /** To stdout; resolves when the system has taken them. */
+  writeBytes(bytes: Uint8Array): Promise<void>;
+  interruption(onFirst?: () => void): Interruption;
+  /** One line from the terminal, without its line feed; null at its end. */
+  readLine(question: string): Promise<string | null>;
+  /** Where the daemon of this user logs, whether it runs or not. */
+  daemonLogPath(): string;
+}
+
+export interface CliIo {
+  readonly stdout: TextOutput;
+  readonly stderr: TextOutput;
+  readonly stdinIsTTY: boolean;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly cwd: string;
+  readonly ports: CliPorts;
+}
+
+export interface CliContext extends CliIo {
+  /** What stricli needs; `exitCode` starts as null because stricli only fills in an exit code that is nullish. */
+  readonly process: {
+    readonly stdout: TextOutput;
+    readonly stderr: TextOutput;
+    readonly env: Readonly<Record<string, string | undefined>>;
+    exitCode: number | string | null;
+  };
+  /** What follows the first `--`; absent when there is none. */
+  readonly commandArgv: readonly string[] | undefined;
+}

@@ -1,0 +1,36 @@
+import type { PortEntry } from '../../../api/contract.ts';
+import { defineCommand, manyArguments } from '../../command.ts';
+import { completeVms } from '../../complete-names.ts';
+import { jsonFlag } from '../../flags.ts';
+import { actOnMany } from '../../many.ts';
+import { formatTable } from '../../output/table.ts';
+
+export const command = defineCommand({
+  description: 'Asks the agents of running VMs which TCP and UDP ports are listened on, and by what.',
+  examples: [
+    { line: 'banger vm ports dev', brief: 'one VM' },
+    { line: 'banger vm ports dev web --json', brief: 'two, for scripts' },
+  ],
+  argument: manyArguments('VM', 'Names or ids of running VMs', completeVms),
+  flags: { json: jsonFlag },
+  run: (context, flags, refs) =>
+    actOnMany(context, {
+      verb: 'asking',
+      refs,
+      json: flags.json,
+      act: (client, ref, { signal }) => client.call('vm.ports', { ref }, { signal }),
+      print: (results) =>
+        formatTable(['ENDPOINT', 'PROTOCOL', 'ADDRESS', 'PORT', 'PID', 'PROCESS'], results.flat().map(row)),
+    }),
+});
+
+function row(port: PortEntry): string[] {
+  return [
+    port.endpoint,
+    port.protocol,
+    port.address,
+    String(port.port),
+    port.pid === null ? '-' : String(port.pid),
+    port.process ?? '-',
+  ];
+}

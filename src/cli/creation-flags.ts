@@ -1,0 +1,93 @@
+/** The flags that `vm run` and `vm create` share, and the request they make. */
+
+import { resolve } from 'node:path';
+import type { ParamsOf } from '../api/contract.ts';
+import { BangerError } from '../core/errors.ts';
+import { ACCELERATORS, GUEST_INITS } from '../core/model/vm.ts';
+import { MIB } from '../core/units.ts';
+import { completeImages } from './complete-names.ts';
+import { choice, count, type FlagValues, size, text, toggle } from './flags.ts';
+
+export const sizingFlags = {
+  vcpu: count('N', 'Virtual CPUs', 1),
+  memory: size('SIZE', 'Memory: 512MiB, 4G; a bare number counts as MiB'),
+  'disk-size': size('SIZE', "Size of the VM's disk: 8G; used space is what it costs on the host"),
+};
+
+export const creationFlags = {
+  name: text('NAME', 'Name of the VM: a-z, 0-9 and hyphens, at most 63. Default: one is made up'),
+  image: text('IMAGE', 'Image to boot. Default: debian-bookworm, built at its first use', {
+    complete: completeImages,
+  }),
+  ...sizingFlags,
+  nat: toggle('Let the VM reach the network; off unless asked for'),
+  init: choice(
+    GUEST_INITS,
+    "What runs as PID 1: banger's agent (the default, fastest), or the image's systemd",
+  ),
+  accel: choice(
+    [...ACCELERATORS, 'auto'],
+    'How the CPU is virtualised. Default: auto, what a probe found to work',
+  ),
+};
+
+export const workspaceFlags = {
+  branch: text('BRANCH', 'Make and check out this branch in the copy of the repo'),
+  from: text('COMMIT', 'Where --branch begins. Default: HEAD'),
+  'include-untracked': toggle('Copy untracked files too; ignored ones never'),
+};
+
+type CreationValues = FlagValues<typeof creationFlags>;
+type WorkspaceValues = FlagValues<typeof workspaceFlags>;
+type CreateParams = ParamsOf<'vm.create'>;
+
+export function sizingParams(flags: FlagValues<typeof sizingFlags>) {
+  return {
+    ...(flags.vcpu !== undefined && { vcpus: flags.vcpu }),
+    ...(flags.memory !== undefined && { memoryMib: wholeMib(flags.memory) }),
+    ...(flags['disk-size'] !== undefined && { diskSizeBytes: flags['disk-size'] }),
+  };
+}
+
+export function creationParams(flags: CreationValues): CreateParams {
+  return {
+    ...(flags.name !== undefined && { name: flags.name }),
+    ...(flags.image !== undefined && { image: flags.image }),
+    ...sizingParams(flags),
+    ...(flags.nat && { nat: true }),
+    ...(flags.init !== undefined && { init: flags.init }),
+    ...(flags.accel !== undefined && { accel: flags.accel }),
+  };
+}
+
+/** @returns nothing when no path is given */
+export function workspaceParams(
+  cwd: string,
+  path: string | undefined,
+  flags: WorkspaceValues,
+): CreateParams['workspace'] {
+  if (flags.from !== undefined && flags.branch === undefined) {
+    throw new BangerError('usage', '--from needs --branch: it says where that branch begins');
+  }
+  if (path === undefined) {
+    const stray = (['branch', 'include-untracked'] as const).find((name) => flags[name]);
+    if (stray !== undefined) {
+      throw new BangerError('usage', `--${stray} needs a path: the git repo to copy into the VM`, {
+        hint: `banger vm run . --${stray}${stray === 'branch' ? ` ${flags.branch}` : ''}`,
+      });
+    }
+    return undefined;
+  }
+  return {
+    path: resolve(cwd, path),
+    ...(flags.branch !== undefined && { branch: flags.branch }),
+    ...(flags.from !== undefined && { from: flags.from }),
+    ...(flags['include-untracked'] && { includeUntracked: true }),
+  };
+}
+
+function wholeMib(bytes: number): number {
+  if (bytes % MIB !== 0)
+    throw new BangerError('usage', `--memory: ${bytes} bytes is not a whole number of MiB`);
+  return bytes / MIB;
+}

@@ -1,0 +1,16 @@
+/** Colour: on a terminal only, and never with NO_COLOR set (https://no-color.org) or on a dumb one. */
+
+import type { TextOutput } from '../cli-context.ts';
+
+export interface Style {
+  dim(text: string): string;
+  red(text: string): string;
+  bold(text: string): string;
+}
+
+export function styleFor(output: TextOutput, env: Readonly<Record<string, string | undefined>>): Style {
+  const on = output.isTTY && !env['NO_COLOR'] && env['TERM'] !== 'dumb';
+  const paint = (open: number, close: number) => (text: string) =>
+    on ? `\u001b[${open}m${text}\u001b[${close}m` : text;
+  return { dim: paint(2, 22), red: paint(31, 39), bold: paint(1, 22) };
+}

@@ -1,0 +1,127 @@
+/** The command line's surroundings when it is a process: its streams, signals, files and daemon. */
+
+import { connectDaemon } from './connect/connect-daemon.ts';
+import { HANDSHAKE_VERSION } from '../core/buildinfo.ts';
+import { BangerError } from '../core/errors.ts';
+import { type BangerPaths, resolvePaths } from '../host/paths.ts';
+import type { CliClient, CliIo, CliPorts, Interruption } from './cli-context.ts';
+import { StreamOutput } from './output/stream-output.ts';
+
+const INTERRUPTED_STATUS = 130;
+const CLEAR_LINE = '\r\u001b[2K';
+
+export interface ProcessIo extends CliIo {
+  readonly stdout: StreamOutput;
+  readonly stderr: StreamOutput;
+}
+
+/** @param daemonArgv the program to start when no daemon answers */
+export function processIo(daemonArgv: readonly [string, ...string[]]): ProcessIo {
+  const stdout = new StreamOutput(process.stdout);
+  const stderr = new StreamOutput(process.stderr);
+  return {
+    stdout,
+    stderr,
+    stdinIsTTY: process.stdin.isTTY === true,
+    env: process.env,
+    cwd: currentDirectory(),
+    ports: processPorts(daemonArgv, stdout, stderr),
+  };
+}
+
+function processPorts(
+  daemonArgv: readonly [string, ...string[]],
+  stdout: StreamOutput,
+  stderr: StreamOutput,
+): CliPorts {
+  return {
+    connect: connector(daemonArgv) as CliPorts['connect'],
+    async session(client, params, onFailure) {
+      const stdin = params.stdin === false ? null : process.stdin;
+      const rows = process.stdout.rows ?? 0;
+      const columns = process.stdout.columns ?? 0;
+      const { runExecSession } = await import('./exec-session/run-exec-session.ts');
+      const ticket = await client.call('vm.exec', { ...params, rows, columns });
+      return await runExecSession({
+        ticket,
+        tty: params.tty ?? false,
+        stdin,
+        stdout: process.stdout,
+        stderr: process.stderr,
+        onFailure,
+      });
+    },
+    async copyStream(ticket, signal) {
+      const { runOutputStream } = await import('./exec-session/run-output-stream.ts');
+      await runOutputStream({ ticket, stdout: process.stdout, stderr: process.stderr, signal });
+    },
+    writeBytes: (bytes) => stdout.writeBytes(bytes),
+    interruption: (onFirst) => interruption(stderr, onFirst),
+    readLine,
+    daemonLogPath: () => paths().logFile,
+  };
+}
+
+function connector(
+  daemonArgv: readonly [string, ...string[]],
+): (options: { readonly start: boolean }) => Promise<CliClient | null> {
+  return async ({ start }) => {
+    const { socketPath, logFile } = paths();
+    try {
+      return await connectDaemon({
+        socketPath,
+        logPath: logFile,
+        version: HANDSHAKE_VERSION,
+        daemonArgv: start ? daemonArgv : null,
+      });
+    } catch (error) {
+      if (!start && error instanceof BangerError && error.code === 'unavailable') return null;
+      throw error;
+    }
+  };
+}
+
+function interruption(stderr: StreamOutput, onFirst: (() => void) | undefined): Interruption {
+  const controller = new AbortController();
+  const onSigint = () => {
+    if (controller.signal.aborted) {
+      if (stderr.isTTY) stderr.write(CLEAR_LINE);
+      process.exit(INTERRUPTED_STATUS);
+    }
+    controller.abort();
+    onFirst?.();
+  };
+  process.on('SIGINT', onSigint);
+  return {
+    signal: controller.signal,
+    [Symbol.dispose]: () => {
+      process.off('SIGINT', onSigint);
+    },
+  };
+}
+
+async function readLine(question: string): Promise<string | null> {
+  const { createInterface } = await import('node:readline');
+  const reader = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    return await new Promise((resolve) => {
+      reader.once('close', () => resolve(null));
+      reader.question(question, resolve);
+    });
+  } finally {
+    reader.close();
+  }
+}
+
+function paths(): BangerPaths {
+  return resolvePaths(process.env, process.getuid?.() ?? 0);
+}
+
+/** A shell may stand in a directory that was deleted; only relative paths need one. */
+function currentDirectory(): string {
+  try {
+    return process.cwd();
+  } catch {
+    return '/';
+  }
+}

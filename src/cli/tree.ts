@@ -1,0 +1,158 @@
+/** All commands: their words, one line each on what they do, and where they are loaded from when needed. */
+
+import type { CommandSpec, Example } from './command.ts';
+
+export interface Leaf {
+  readonly brief: string;
+  readonly load: () => Promise<{ readonly command: CommandSpec }>;
+  /** Left out of help and completion. */
+  readonly hidden?: true;
+}
+
+export interface Group {
+  readonly brief: string;
+  readonly description: string;
+  readonly examples: readonly Example[];
+  readonly commands: Readonly<Record<string, Leaf | Group>>;
+  /** Other words for a command of this group. */
+  readonly aliases?: Readonly<Record<string, string>>;
+}
+
+export function isGroup(entry: Leaf | Group): entry is Group {
+  return 'commands' in entry;
+}
+
+const vm: Group = {
+  brief: 'Create, use and remove VMs',
+  description:
+    'A VM is referred to by its name, its id, or the beginning of either when that fits one VM only. ' +
+    'Commands that take several VMs work on them at once, report in the order given, and exit 1 if any failed; ' +
+    'with --json they print an array of {ref, ok, result} or {ref, ok, error}.',
+  examples: [
+    {
+      line: 'banger vm run --rm . -- npm test',
+      brief: "run this repo's tests in a VM that is deleted afterwards",
+    },
+    { line: 'banger vm create --name dev --memory 4G', brief: 'a VM that stays' },
+    { line: 'banger vm exec dev', brief: 'a shell in it' },
+  ],
+  commands: {
+    run: {
+      brief: 'Create a VM and run a shell or a command in it',
+      load: () => import('./commands/vm/run.ts'),
+    },
+    create: { brief: 'Create a VM and start it', load: () => import('./commands/vm/create.ts') },
+    exec: { brief: 'Run a command or a shell in a running VM', load: () => import('./commands/vm/exec.ts') },
+    list: { brief: 'List VMs', load: () => import('./commands/vm/list.ts') },
+    show: { brief: 'Show everything known about a VM', load: () => import('./commands/vm/show.ts') },
+    start: { brief: 'Start stopped VMs', load: () => import('./commands/vm/start.ts') },
+    stop: {
+      brief: 'Stop VMs, writing their data to disk first',
+      load: () => import('./commands/vm/stop.ts'),
+    },
+    restart: { brief: 'Stop VMs and start them again', load: () => import('./commands/vm/restart.ts') },
+    kill: { brief: 'End VMs at once, without asking the guest', load: () => import('./commands/vm/kill.ts') },
+    delete: { brief: 'Delete VMs and their disks', load: () => import('./commands/vm/delete.ts') },
+    prune: { brief: 'Delete all VMs that are not running', load: () => import('./commands/vm/prune.ts') },
+    set: { brief: 'Change the size or network of stopped VMs', load: () => import('./commands/vm/set.ts') },
+    logs: { brief: "Print a VM's console", load: () => import('./commands/vm/logs.ts') },
+    stats: { brief: 'Show what a VM uses on the host', load: () => import('./commands/vm/stats.ts') },
+    ports: {
+      brief: 'List the ports programs in VMs listen on',
+      load: () => import('./commands/vm/ports.ts'),
+    },
+    health: { brief: "Ask a VM's agent how the guest is", load: () => import('./commands/vm/health.ts') },
+  },
+  aliases: { ps: 'list', ping: 'health' },
+};
+
+const image: Group = {
+  brief: 'Build and inspect images',
+  description:
+    'An image is a root file system and the kernel it boots with. VMs share it and never change it.',
+  examples: [
+    { line: 'banger image list', brief: 'what is there' },
+    { line: 'banger image build debian-bookworm --force', brief: 'build the default image anew' },
+  ],
+  commands: {
+    list: { brief: 'List images', load: () => import('./commands/image/list.ts') },
+    show: { brief: 'Show an image', load: () => import('./commands/image/show.ts') },
+    build: { brief: 'Build an image from Debian packages', load: () => import('./commands/image/build.ts') },
+  },
+};
+
+const kernel: Group = {
+  brief: 'Inspect kernels',
+  description: 'A kernel comes with the image that needs it and is kept by name.',
+  examples: [{ line: 'banger kernel list', brief: 'what is there' }],
+  commands: {
+    list: { brief: 'List kernels', load: () => import('./commands/kernel/list.ts') },
+    show: { brief: 'Show a kernel', load: () => import('./commands/kernel/show.ts') },
+  },
+};
+
+const daemon: Group = {
+  brief: 'The background program that owns the VMs',
+  description:
+    'Commands start the daemon when they need it. VMs outlive it: stopping or restarting it leaves them running.',
+  examples: [
+    { line: 'banger daemon status', brief: 'is it running, and where does it keep things' },
+    { line: 'banger daemon logs -f', brief: 'follow its log' },
+  ],
+  commands: {
+    status: { brief: 'Show whether the daemon runs', load: () => import('./commands/daemon/status.ts') },
+    start: { brief: 'Start the daemon', load: () => import('./commands/daemon/start.ts') },
+    stop: { brief: 'Stop the daemon; VMs keep running', load: () => import('./commands/daemon/stop.ts') },
+    logs: { brief: "Print the daemon's log", load: () => import('./commands/daemon/logs.ts') },
+  },
+};
+
+const operation: Group = {
+  brief: 'Long operations in progress',
+  description:
+    'Creating, starting, stopping and building are operations. Their ids also stand in errors and in the log.',
+  examples: [
+    { line: 'banger operation list', brief: 'what is going on' },
+    { line: 'banger operation cancel 3f2a9c01d4e5', brief: 'give one up; what it did is undone' },
+  ],
+  commands: {
+    list: { brief: 'List operations in progress', load: () => import('./commands/operation/list.ts') },
+    cancel: { brief: 'Cancel operations', load: () => import('./commands/operation/cancel.ts') },
+  },
+};
+
+export const root: Group = {
+  brief: 'One-command development sandboxes on microVMs',
+  description:
+    'A VM boots in seconds with its own kernel, needs neither root nor a working KVM, and reaches the network only when asked to. ' +
+    'Exit status: 0 done; 1 failed; 2 wrong usage; 130 cancelled; "vm run -- COMMAND" and "vm exec" exit with the status of the ' +
+    'command (128+n after signal n), 127 when it does not exist, 126 when it cannot be run, 125 when banger itself failed.\n' +
+    'With --json, results are JSON on stdout and errors are JSON on stderr.',
+  examples: [
+    { line: 'banger vm run', brief: 'a root shell in a fresh VM' },
+    { line: 'banger vm run .', brief: 'the same, with a copy of this git repo in /root/repo' },
+    { line: 'banger vm run --rm . -- npm test', brief: 'one command, its exit status, and nothing left' },
+    { line: 'banger vm run --name dev -d', brief: 'a VM in the background' },
+    { line: 'banger vm exec dev -- uname -a', brief: 'a command in it' },
+    { line: 'banger ps', brief: 'the VMs there are' },
+    { line: 'banger vm delete dev', brief: 'remove it' },
+  ],
+  commands: {
+    vm,
+    image,
+    kernel,
+    operation,
+    daemon,
+    ps: { brief: 'List VMs (short for vm list)', load: () => import('./commands/vm/list.ts') },
+    version: { brief: 'Print version, commit and build time', load: () => import('./commands/version.ts') },
+    completion: {
+      brief: 'Print a completion script for a shell',
+      load: () => import('./commands/completion.ts'),
+    },
+    __complete: {
+      brief: 'Print completions of a command line',
+      load: () => import('./commands/complete.ts'),
+      hidden: true,
+    },
+  },
+};
