@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { BangerError } from '../core/errors.ts';
 import { ACCELERATORS, type AcceleratorChoice } from '../core/model/vm.ts';
 import { assertImageName } from '../core/names.ts';
-import type { VmSizing } from '../core/policy/vm-defaults.ts';
+import type { VmSizing } from '../core/policy/vm-policy.ts';
 import { MIB, parseDuration, parseSize } from '../core/units.ts';
 import { readTextFile } from './files.ts';
 import { LOG_LEVELS, type LogLevel } from './log-level.ts';
@@ -20,7 +20,7 @@ export interface Config {
   readonly statsPollIntervalMs: number;
   /** VMs that nobody touched for this long are stopped; 0: never. */
   readonly autoStopStaleAfterMs: number;
-  /** What the file says; the rest is policy: core/policy/vm-defaults.ts. */
+  /** What the file says; the rest is policy: core/policy/vm-policy.ts. */
   readonly vmDefaults: VmSizing;
 }
 

@@ -29,8 +29,11 @@ const anyText = z.string();
 const jsonText = z.string().max(MAX_JSON_LENGTH);
 const stateSchema = z.enum(VM_STATES);
 
+/** Every field of the model has its check: a forgotten one would be stripped from each row read. */
+type Shape<T> = { readonly [K in keyof Required<T>]: z.ZodType };
+
 /** Fields added after a row was written get the value that keeps its behaviour. */
-const specSchema: z.ZodType<VmSpec> = z.object({
+const specShape = {
   imageName: shortText,
   vcpus: z.int().positive(),
   memoryMib: z.int().positive(),
@@ -40,23 +43,27 @@ const specSchema: z.ZodType<VmSpec> = z.object({
   accel: z.enum([...ACCELERATORS, 'auto']).default('auto'),
   driver: z.enum(DRIVER_NAMES).default('qemu'),
   ephemeral: z.boolean().default(false),
-});
+} satisfies Shape<VmSpec>;
+const specSchema: z.ZodType<VmSpec> = z.object(specShape);
 
-const runtimeSchema: z.ZodType<VmRuntime> = z.object({
+const runtimeShape = {
+  pending: z.enum(['create', 'delete']).exactOptional(),
   accelerator: z.enum(ACCELERATORS).exactOptional(),
   machine: shortText.exactOptional(),
   bootId: shortText.exactOptional(),
   startedAt: shortText.exactOptional(),
   stoppedAt: shortText.exactOptional(),
   lastError: z.string().exactOptional(),
-});
+} satisfies Shape<VmRuntime>;
+const runtimeSchema: z.ZodType<VmRuntime> = z.object(runtimeShape);
 
-const statsSchema: z.ZodType<VmStats> = z.object({
+const statsShape = {
   sampledAt: shortText.exactOptional(),
   cpuMs: count.exactOptional(),
   rssBytes: count.exactOptional(),
   diskBytes: count.exactOptional(),
-});
+} satisfies Shape<VmStats>;
+const statsSchema: z.ZodType<VmStats> = z.object(statsShape);
 
 const workspaceSchema: z.ZodType<VmWorkspace> = z.object({
   guestPath: pathText,
@@ -105,7 +112,7 @@ export function toVmRecord(row: Row): VmRecord {
       return fallback;
     }
   };
-  const id = attempt('id', printable(row['id'], 64), readId);
+  const id = attempt('id', notAPath(printable(row['id'], 64)), readId);
   const name = attempt('name', printable(row['name'], MAX_NAME_LENGTH), readName);
   const guestIp = attempt('guest_ip', '', readAddress);
   const state = attempt<VmState>('state', 'error', (value) => stateSchema.parse(value));
@@ -140,6 +147,24 @@ export function toVmRecord(row: Row): VmRecord {
 /** Without a sound id, name or address nothing may be started either, whatever its spec says. */
 function identityBroken(problems: readonly string[]): boolean {
   return problems.some((problem) => /^(?:id|name|guest_ip): /.test(problem));
+}
+
+/** The columns of a spec, runtime or sample as text. What could not be read back is refused: a programmer error. */
+export function specText(spec: VmSpec): string {
+  return JSON.stringify(specSchema.parse(spec));
+}
+
+export function runtimeText(runtime: VmRuntime): string {
+  return JSON.stringify(runtimeSchema.parse(runtime));
+}
+
+export function statsText(stats: VmStats): string {
+  return JSON.stringify(statsSchema.parse(stats));
+}
+
+/** `{}` means: no workspace. */
+export function workspaceText(workspace: VmWorkspace | null): string {
+  return workspace === null ? '{}' : JSON.stringify(workspaceSchema.parse(workspace));
 }
 
 /** Whether the stored spec is one that a write may replace. */
@@ -186,6 +211,11 @@ function describe(error: unknown): string {
     .slice(0, 3)
     .map((issue) => `${issue.path.length === 0 ? '' : `${issue.path.join('.')}: `}${issue.message}`)
     .join(', ');
+}
+
+/** An id names a directory. */
+function notAPath(text: string): string {
+  return text.replace(/[./]/g, '?');
 }
 
 /** Text from a damaged row goes to terminals: nothing but printable ASCII, and not much of it. */

@@ -6,7 +6,7 @@ import type { VmRecord, VmStats, VmWorkspace } from '../core/model/vm.ts';
 import { nextGuestIp } from './addresses.ts';
 import { isForeignKeyViolation, isUniqueViolation } from './errors.ts';
 import { change, type Row, selectAll, selectOne, transaction } from './sql.ts';
-import { isReadableSpec, toVmRecord } from './vm-row.ts';
+import { isReadableSpec, runtimeText, specText, statsText, toVmRecord, workspaceText } from './vm-row.ts';
 
 /** A VM to be: its address is given out by the insert. */
 export type NewVm = Omit<VmRecord, 'guestIp'>;
@@ -28,6 +28,7 @@ export function insertVm(database: DatabaseSync, vm: NewVm, prefix: string): VmR
          runtime_json, stats_json, workspace_json)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       record,
+      specText(record.spec),
       [workspaceText(record.workspace)],
     );
     return record;
@@ -48,7 +49,8 @@ function assertNameFree(database: DatabaseSync, vm: Pick<VmRecord, 'id' | 'name'
 export function upsertVm(database: DatabaseSync, vm: VmRecord): void {
   transaction(database, () => {
     const stored = selectOne(database, 'SELECT spec_json FROM vms WHERE id = ?', vm.id);
-    const keepSpec = stored !== undefined && !isReadableSpec(stored['spec_json']);
+    const kept = stored?.['spec_json'];
+    const keep = typeof kept === 'string' && !isReadableSpec(kept);
     write(
       database,
       `INSERT INTO vms (id, name, image_id, guest_ip, state, created_at, updated_at, last_touched_at, spec_json,
@@ -57,16 +59,22 @@ export function upsertVm(database: DatabaseSync, vm: VmRecord): void {
        ON CONFLICT (id) DO UPDATE SET name = excluded.name, image_id = excluded.image_id,
          guest_ip = excluded.guest_ip, state = excluded.state, updated_at = excluded.updated_at,
          last_touched_at = max(last_touched_at, excluded.last_touched_at),
-         spec_json = iif(?, spec_json, excluded.spec_json),
+         spec_json = excluded.spec_json,
          runtime_json = excluded.runtime_json, stats_json = excluded.stats_json`,
       vm,
-      [keepSpec ? 1 : 0],
+      keep ? kept : specText(vm.spec),
     );
   });
 }
 
 /** The eleven columns every write has, then what the statement takes beyond them. */
-function write(database: DatabaseSync, sql: string, vm: VmRecord, more: readonly (string | number)[]): void {
+function write(
+  database: DatabaseSync,
+  sql: string,
+  vm: VmRecord,
+  spec: string,
+  more: readonly string[] = [],
+): void {
   try {
     change(
       database,
@@ -79,9 +87,9 @@ function write(database: DatabaseSync, sql: string, vm: VmRecord, more: readonly
       vm.createdAt,
       vm.updatedAt,
       vm.lastTouchedAt,
-      JSON.stringify(vm.spec),
-      JSON.stringify(vm.runtime),
-      JSON.stringify(vm.stats),
+      spec,
+      runtimeText(vm.runtime),
+      statsText(vm.stats),
       ...more,
     );
   } catch (cause) {
@@ -149,15 +157,11 @@ export function setVmWorkspace(
 
 /** Records a sample; no change of the VM itself, so updated_at stays. False when there is no such VM. */
 export function setVmStats(database: DatabaseSync, id: string, stats: VmStats): boolean {
-  return change(database, 'UPDATE vms SET stats_json = ? WHERE id = ?', JSON.stringify(stats), id) > 0;
+  return change(database, 'UPDATE vms SET stats_json = ? WHERE id = ?', statsText(stats), id) > 0;
 }
 
 /** Somebody used the VM: its idle time starts anew. Never goes backwards. False when there is no such VM. */
 export function touchVm(database: DatabaseSync, id: string, at: string): boolean {
   const sql = 'UPDATE vms SET last_touched_at = max(last_touched_at, ?) WHERE id = ?';
   return change(database, sql, at, id) > 0;
-}
-
-function workspaceText(workspace: VmWorkspace | null): string {
-  return workspace === null ? '{}' : JSON.stringify(workspace);
 }
