@@ -151,12 +151,12 @@ test('an answer longer than allowed is refused and its stream reset', async () =
 test('a failure says what the agent said', async () => {
   const { client } = await connect({
     onFrame: (frame, guest) =>
-      guest.close(frame.stream, { kind: 'failed', errno: ERRNO.ENOSPC, text: 'mount: /root/repo' }),
+      guest.close(frame.stream, { kind: 'failed', errno: ERRNO.ENOSPC, text: 'mount' }),
   });
   await assert.rejects(client.sync(), {
     code: 'guest_failed',
     message:
-      "cannot write the guest's files to disk: the guest cannot mount the disk: /root/repo: no space left in the guest",
+      "cannot write the guest's files to disk: the guest cannot mount the disk: no space left in the guest",
   });
   client.close();
 });

@@ -1,6 +1,6 @@
 /** Reads a stream to its end into memory, within bounds: for operations whose answer the daemon itself wants. */
 
-import { type CloseFailure, closeWord, describeFailure } from '../core/channel/close.ts';
+import { type CloseFailure, closeWord, describeFailure, failureDetail } from '../core/channel/close.ts';
 import { type Frame, STDOUT } from '../core/channel/frame.ts';
 import { BangerError, errorText } from '../core/errors.ts';
 import { ByteQueue } from './byte-queue.ts';
@@ -91,6 +91,8 @@ function cancelled(options: CollectOptions): BangerError {
 
 /** The error a failed CLOSE stands for. */
 export function failureOf(failure: CloseFailure, what: string): BangerError {
-  const code = closeWord(failure) === 'channel' ? 'channel_broken' : 'guest_failed';
-  return new BangerError(code, `cannot ${what}: ${describeFailure(failure)}`);
+  const word = closeWord(failure);
+  const code = word === 'channel' ? 'channel_broken' : 'guest_failed';
+  const why = word === 'spawn' ? failureDetail(failure) : describeFailure(failure);
+  return new BangerError(code, `cannot ${what}: ${why}`);
 }

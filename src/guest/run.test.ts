@@ -83,12 +83,15 @@ test('a command that ends without reading its input is no problem', async () => 
 test('a command that cannot be started is an error with the reason', async () => {
   const agent = await agentOf({
     onFrame: (frame, guest) =>
-      guest.close(frame.stream, { kind: 'failed', errno: ERRNO.ENOENT, text: 'spawn: nope' }),
+      guest.close(frame.stream, {
+        kind: 'failed',
+        errno: ERRNO.ENOENT,
+        text: 'spawn: No such file or directory',
+      }),
   });
   await assert.rejects(run(agent, { argv: ['nope'] }, { maxOutputBytes: 10 }), {
     code: 'guest_failed',
-    message:
-      'cannot run nope in the guest: cannot run the command in the guest: nope: no such file or directory',
+    message: 'cannot run nope in the guest: No such file or directory',
   });
   agent.close();
 });

@@ -86,14 +86,16 @@ test('exit statuses are those of a shell and of docker run', () => {
 
 test('failures become sentences', () => {
   const cases: readonly (readonly [number, string, string])[] = [
-    [ERRNO.ENOENT, 'spawn: nope', 'cannot run the command in the guest: nope: no such file or directory'],
     [
       ERRNO.ENOENT,
-      'chdir: /nope',
-      'cannot change to the working directory in the guest: /nope: no such file or directory',
+      'spawn: No such file or directory',
+      'cannot run the command in the guest: No such file or directory',
     ],
+    [ERRNO.ENOENT, 'chdir', 'cannot change to the working directory in the guest: no such file or directory'],
     [ERRNO.ECONNRESET, 'channel: it was closed', 'the connection to the guest was lost: it was closed'],
-    [999, 'odd', "the guest's agent failed: odd: errno 999"],
+    [ERRNO.ECONNRESET, 'channel:', 'the connection to the guest was lost'],
+    [999, '', "the guest's agent failed: errno 999"],
+    [999, 'odd', "the guest's agent failed: odd"],
     [ERRNO.EMFILE, 'busy', 'the guest is busy: too many commands at once'],
     [0, 'constructor: x', "the guest's agent failed: constructor: x"],
     [0, 'spawn: \u001b[31mred', 'cannot run the command in the guest: \u{fffd}[31mred'],

@@ -136,15 +136,26 @@ const WORD_TEXT: Readonly<Record<string, string>> = {
 
 const MAX_DETAIL_CHARACTERS = 300;
 
-/** One sentence for a person: what failed, the agent's detail, why. Safe to print: control characters are replaced. */
+/** One sentence for a person: what failed and why. Safe to print: control characters are replaced. */
 export function describeFailure(failure: CloseFailure): string {
+  const lead = knownWord(failure) ?? "the guest's agent failed";
+  const detail = failureDetail(failure);
+  return detail === '' ? lead : `${lead}: ${detail}`;
+}
+
+/** Only the why, for a message that says what failed itself. Safe to print. */
+export function failureDetail(failure: CloseFailure): string {
+  const text =
+    knownWord(failure) === undefined ? failure.text : failure.text.slice(closeWord(failure).length + 1);
+  const detail = printable(text).trim().slice(0, MAX_DETAIL_CHARACTERS);
+  if (detail !== '') return detail;
+  return ERRNO_TEXT[failure.errno] ?? (failure.errno === 0 ? '' : `errno ${failure.errno}`);
+}
+
+/** The word comes from the guest: it must not find what objects have by themselves. */
+function knownWord(failure: CloseFailure): string | undefined {
   const word = closeWord(failure);
-  const known = Object.hasOwn(WORD_TEXT, word) ? WORD_TEXT[word] : undefined;
-  const rest = known === undefined ? failure.text : failure.text.slice(word.length + 1);
-  const detail = printable(rest).trim().slice(0, MAX_DETAIL_CHARACTERS);
-  const reason = ERRNO_TEXT[failure.errno] ?? (failure.errno === 0 ? '' : `errno ${failure.errno}`);
-  const parts = [known ?? "the guest's agent failed", detail, reason];
-  return parts.filter((part, index) => part !== '' && parts.indexOf(part) === index).join(': ');
+  return Object.hasOwn(WORD_TEXT, word) ? WORD_TEXT[word] : undefined;
 }
 
 /** Text from the guest without what a terminal would obey. */
