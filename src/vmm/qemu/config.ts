@@ -1,0 +1,218 @@
+/** From a MachineSpec to QEMU's command line: qemu(1). Pure. */
+
+import assert from 'node:assert/strict';
+import { isAbsolute, join } from 'node:path';
+import { BangerError } from '../../core/errors.ts';
+import type { MachineDisk, MachineNetwork, MachineSpec, Platform, Transport } from '../driver.ts';
+
+/** The machine types this driver knows, and where their virtio devices sit. */
+export const MACHINES = { microvm: 'mmio', q35: 'pci' } as const satisfies Record<string, Transport>;
+export type QemuMachineType = keyof typeof MACHINES;
+
+/** What the agent looks for among the guest's virtio-serial ports. */
+export const AGENT_PORT_NAME = 'org.banger.agent.0';
+
+/** The microvm machine has eight virtio-mmio slots; the serial device and the network take two. */
+export const MAX_DISKS = 6;
+
+/**
+ * Emulated `erms` makes the kernel copy memory with `rep movsb`, byte by byte: a boot takes 1.16 times as long.
+ * Every other flag that was tried made no measurable difference, so the guest keeps its smep, smap and umip.
+ */
+const TCG_CPU = 'max,-erms';
+
+/**
+ * What the kernel need not do in a machine that has no such hardware. The self-tests of its ciphers alone cost a quarter
+ * of a boot; each of these initcalls tens of milliseconds under emulation, and serves tracing, module signing or key
+ * types that a sandbox does not use.
+ */
+const KERNEL_ARGUMENTS = [
+  'console=ttyS0',
+  'quiet',
+  'loglevel=1',
+  // A panic reboots at once, and -no-reboot turns that into the end of the process.
+  'panic=-1',
+  'no_timer_check',
+  'cryptomgr.notests',
+  'audit=0',
+  'lsm=',
+  'initcall_blacklist=init_kprobe_trace,load_system_certificate_list,crypto_kdf108_init,init_encrypted,slab_sysfs_init',
+];
+
+/** Each of these was run with everything below: nothing here forks, changes its uid or its own limits. */
+const SANDBOX = 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny';
+
+const CONTROL_SOCKET = 'qmp.sock';
+const CHANNEL_SOCKET = 'agent.sock';
+
+export interface SocketPaths {
+  readonly control: string;
+  readonly channel: string;
+}
+
+export function socketPaths(socketDir: string): SocketPaths {
+  return { control: join(socketDir, CONTROL_SOCKET), channel: join(socketDir, CHANNEL_SOCKET) };
+}
+
+/** Whether a guest on this platform must be told the host's TSC rate: an emulated microvm has no timer to measure it by. */
+export function needsTscRate(platform: Platform): boolean {
+  return platform.machine === 'microvm' && platform.accelerator === 'tcg';
+}
+
+/**
+ * The whole command line.
+ * @param tscKhz exact rate of the host's TSC, where `needsTscRate`; a wrong one hangs the guest now and then
+ * @throws {BangerError} `unsupported`: the platform needs the rate and it is unknown, or is none of ours
+ */
+export function machineArgv(
+  qemuPath: string,
+  spec: MachineSpec,
+  tscKhz: number | undefined,
+): readonly [string, ...string[]] {
+  const { platform } = spec;
+  const transport = transportOf(platform);
+  assert(Number.isSafeInteger(spec.vcpus) && spec.vcpus >= 1, 'vcpus is a positive integer');
+  assert(Number.isSafeInteger(spec.memoryMib) && spec.memoryMib >= 1, 'memoryMib is a positive integer');
+  assert(spec.disks.length <= MAX_DISKS, `at most ${MAX_DISKS} disks`);
+  for (const path of [spec.kernelPath, spec.initramfsPath, spec.consoleLogPath, spec.socketDir])
+    assertPath(path);
+  const sockets = socketPaths(spec.socketDir);
+  const device = deviceNamer(transport);
+  return [
+    qemuPath,
+    ...['-name', `guest=${escapeOption(spec.name)}`],
+    ...['-M', platform.machine, ...acceleratorArgv(platform)],
+    ...['-smp', String(spec.vcpus), '-m', `${spec.memoryMib}M`],
+    ...['-no-user-config', '-nodefaults', '-no-reboot', '-display', 'none', '-sandbox', SANDBOX],
+    ...(transport === 'mmio' ? ['-global', 'virtio-mmio.force-legacy=false'] : []),
+    ...['-kernel', spec.kernelPath, '-initrd', spec.initramfsPath],
+    ...['-append', kernelCommandLine(spec, tscKhz)],
+    ...['-chardev', `socket,id=qmp,path=${escapeOption(sockets.control)},server=on,wait=off`],
+    ...['-mon', 'chardev=qmp,mode=control'],
+    ...['-chardev', `file,id=console,path=${escapeOption(spec.consoleLogPath)},append=on`],
+    ...['-serial', 'chardev:console'],
+    ...spec.disks.flatMap((disk, index) => diskArgv(disk, index, device)),
+    ...['-device', device('virtio-serial')],
+    ...['-chardev', `socket,id=agent,path=${escapeOption(sockets.channel)},server=on,wait=off`],
+    ...['-device', `virtserialport,chardev=agent,name=${AGENT_PORT_NAME}`],
+    ...networkArgv(spec.network, transport, device),
+  ];
+}
+
+function transportOf(platform: Platform): Transport {
+  const machine = platform.machine;
+  const transport = isMachineType(machine) ? MACHINES[machine] : undefined;
+  if (transport === undefined || transport !== platform.transport) {
+    const what = `the machine type "${machine}" with ${platform.transport} devices`;
+    throw new BangerError('unsupported', `QEMU is not used with ${what}`, {
+      hint: 'the accelerator must be probed again',
+    });
+  }
+  return transport;
+}
+
+export function isMachineType(name: string): name is QemuMachineType {
+  return Object.hasOwn(MACHINES, name);
+}
+
+function acceleratorArgv({ accelerator }: Platform): readonly string[] {
+  return accelerator === 'kvm'
+    ? ['-accel', 'kvm', '-cpu', 'host']
+    : ['-accel', 'tcg,thread=multi', '-cpu', TCG_CPU];
+}
+
+function kernelCommandLine(spec: MachineSpec, tscKhz: number | undefined): string {
+  const words = [...KERNEL_ARGUMENTS];
+  if (needsTscRate(spec.platform)) {
+    if (tscKhz === undefined) {
+      throw new BangerError(
+        'unsupported',
+        'the rate of this host’s time stamp counter is not known exactly',
+        {
+          hint: 'the accelerator must be probed again: an emulated microvm needs that rate, q35 does not',
+        },
+      );
+    }
+    words.push(`tsc_early_khz=${tscKhz}`, 'tsc=reliable');
+  }
+  if (spec.disks.length > 0) words.push('banger.root=/dev/vda', 'banger.rootfstype=ext4');
+  return words.join(' ');
+}
+
+/**
+ * Names a device for the machine's bus. Slots of virtio-mmio are given out explicitly: QEMU would fill them from the
+ * last to the first while the guest counts from the first, and the second disk would become /dev/vda.
+ */
+function deviceNamer(transport: Transport): (model: string) => string {
+  let slot = 0;
+  return (model) => (transport === 'mmio' ? `${model}-device,bus=virtio-mmio-bus.${slot++}` : `${model}-pci`);
+}
+
+/**
+ * As JSON, so that no path needs escaping. Defaults that are meant: write-back caching with the guest's flushes obeyed
+ * (as fast as `unsafe` in measurements), advisory locks on the file (a host program that only writes does not ask for
+ * them, so it may fill a disk that the guest has read-only).
+ */
+function diskArgv(disk: MachineDisk, index: number, device: (model: string) => string): readonly string[] {
+  assertPath(disk.path);
+  assert.match(disk.id, /^[a-z][a-z0-9-]{0,19}$/, 'a disk id is a short lower-case word');
+  const common = { 'read-only': disk.readOnly, discard: 'unmap' };
+  const node = {
+    driver: disk.format,
+    'node-name': `disk${index}`,
+    ...common,
+    file: { driver: 'file', filename: disk.path, ...common },
+  };
+  return [
+    '-blockdev',
+    JSON.stringify(node),
+    '-device',
+    `${device('virtio-blk')},drive=disk${index},serial=${disk.id}`,
+  ];
+}
+
+function networkArgv(
+  network: MachineNetwork,
+  transport: Transport,
+  device: (model: string) => string,
+): readonly string[] {
+  if (network.kind === 'none') return [];
+  assert.match(network.mac, /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/, 'a MAC address is six hex pairs');
+  // No boot ROM: the guest never boots from the network, and the file may not be installed.
+  const rom = transport === 'pci' ? ',romfile=' : '';
+  return [
+    '-netdev',
+    netdev(network),
+    '-device',
+    `${device('virtio-net')},netdev=net0,mac=${network.mac}${rom}`,
+  ];
+}
+
+function netdev(network: Exclude<MachineNetwork, { kind: 'none' }>): string {
+  if (network.kind === 'tap') {
+    return `tap,id=net0,ifname=${escapeOption(network.tap)},script=no,downscript=no`;
+  }
+  const { guestIp, gatewayIp, dnsIp } = network;
+  const prefixes = [guestIp, gatewayIp, dnsIp].map(prefixOf);
+  assert(new Set(prefixes).size === 1, 'guest, gateway and DNS lie in one /24');
+  assert(new Set([guestIp, gatewayIp, dnsIp]).size === 3, 'guest, gateway and DNS are three addresses');
+  return [
+    'user,id=net0,ipv6=off',
+    `net=${prefixes[0]}.0/24,host=${gatewayIp},dns=${dnsIp},dhcpstart=${guestIp}`,
+    `restrict=${network.outbound ? 'off' : 'on'}`,
+  ].join(',');
+}
+
+function prefixOf(address: string): string {
+  assert.match(address, /^\d{1,3}(\.\d{1,3}){3}$/, 'an IPv4 address');
+  return address.slice(0, address.lastIndexOf('.'));
+}
+
+/** In QEMU's option strings a comma ends a value and two commas are one: qemu(1), "-drive". */
+export function escapeOption(value: string): string {
+  return value.replaceAll(',', ',,');
+}
+
+function assertPath(path: string): void {
+  assert(isAbsolute(path) && !path.includes('\0'), `an absolute path, not "${path}"`);
+}

@@ -1,0 +1,151 @@
+/** One QEMU process behind the Machine port. */
+
+import { once } from 'node:events';
+import { createConnection, type Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { BangerError, errorText } from '../../core/errors.ts';
+import type { Log } from '../../host/log.ts';
+import type { Machine, MachineExit, MachineHandles } from '../driver.ts';
+import type { VmmProcess } from './process.ts';
+import { QmpClient, type QmpEvent } from './qmp.ts';
+
+/** QEMU binds its sockets some tens of milliseconds after its start; the guest boots meanwhile. */
+const CHANNEL_RETRY_MS = 4;
+const CONTROL_RETRY_MS = 20;
+const CONTROL_RETRY_MAX_MS = 5000;
+/** QEMU's sockets close a moment before its process is gone. */
+const CONFIRM_EXIT_MS = 1000;
+const CONFIRM_POLL_MS = 10;
+/** How often a guest that was halted because the host's disk is full gets to try again. */
+const RESUME_MS = 5000;
+
+/** What connect(2) says of a socket that is not there yet, or whose queue is full. */
+const NOT_YET = new Set(['ENOENT', 'ECONNREFUSED', 'EAGAIN']);
+
+export class QemuMachine implements Machine {
+  readonly handles: MachineHandles;
+  readonly #process: VmmProcess;
+  readonly #log: Log;
+  readonly #released = new AbortController();
+  #resuming = false;
+
+  constructor(handles: MachineHandles, vmm: VmmProcess, log: Log) {
+    this.handles = handles;
+    this.#process = vmm;
+    this.#log = log.child({ vmmPid: handles.pid });
+    void vmm.exited.then(() => this.#released.abort());
+    void this.#watchControl();
+  }
+
+  get exited(): Promise<MachineExit> {
+    return this.#process.exited;
+  }
+
+  async connectChannel(signal: AbortSignal): Promise<Duplex> {
+    const over = AbortSignal.any([signal, this.#released.signal]);
+    for (;;) {
+      this.#process.check();
+      if (this.#process.exit !== undefined) throw await this.#process.deathError();
+      if (over.aborted) throw new BangerError('cancelled', 'connecting to the guest was cancelled');
+      const socket = await tryConnect(this.handles.channelSocketPath);
+      if (socket !== undefined && !over.aborted) return socket;
+      socket?.destroy();
+      await sleep(CHANNEL_RETRY_MS, undefined, { signal: over }).catch(() => {});
+    }
+  }
+
+  async kill(): Promise<void> {
+    await this.#process.kill();
+  }
+
+  release(): void {
+    this.#released.abort();
+    this.#process.release();
+  }
+
+  /**
+   * Keeps a connection to the control socket: its end tells at once that a process which is no child has ended,
+   * and its events tell that QEMU halted the guest.
+   */
+  async #watchControl(): Promise<void> {
+    let retryMs = CONTROL_RETRY_MS;
+    while (!this.#released.signal.aborted) {
+      try {
+        const qmp = await QmpClient.connect(this.handles.controlSocketPath, {
+          onEvent: (event, client) => this.#onEvent(event, client),
+        });
+        retryMs = CONTROL_RETRY_MS;
+        await this.#hold(qmp);
+      } catch (error) {
+        if (error instanceof BangerError) this.#log.debug({ reason: errorText(error) }, 'no control socket');
+        else throw error;
+      }
+      await this.#pause(retryMs);
+      retryMs = Math.min(retryMs * 2, CONTROL_RETRY_MAX_MS);
+    }
+  }
+
+  async #hold(qmp: QmpClient): Promise<void> {
+    const onRelease = (): void => qmp.close();
+    this.#released.signal.addEventListener('abort', onRelease);
+    try {
+      if (this.#released.signal.aborted) return;
+      if (await isHalted(qmp)) this.#resumeLater(qmp);
+      await qmp.closed;
+    } finally {
+      this.#released.signal.removeEventListener('abort', onRelease);
+      qmp.close();
+    }
+    const until = performance.now() + CONFIRM_EXIT_MS;
+    while (!this.#released.signal.aborted && performance.now() < until) {
+      this.#process.check();
+      await this.#pause(CONFIRM_POLL_MS);
+    }
+  }
+
+  #onEvent(event: QmpEvent, qmp: QmpClient): void {
+    if (event.name !== 'BLOCK_IO_ERROR') return;
+    const { device, operation, reason, nospace, action } = event.data;
+    this.#log.error({ device, operation, reason, nospace, action }, 'a disk of the VM failed on the host');
+    if (action === 'stop') this.#resumeLater(qmp);
+  }
+
+  /**
+   * QEMU halts a guest whose write met a full host disk rather than fail the write: nothing is lost, and the write is
+   * repeated when the guest goes on. Until there is space it is halted again.
+   */
+  #resumeLater(qmp: QmpClient): void {
+    if (this.#resuming) return;
+    this.#resuming = true;
+    void this.#pause(RESUME_MS)
+      .then(async () => {
+        this.#resuming = false;
+        if (!this.#released.signal.aborted && (await isHalted(qmp))) await qmp.execute('cont');
+      })
+      .catch((error: unknown) => this.#log.warn({ err: error }, 'could not resume the VM'));
+  }
+
+  async #pause(delayMs: number): Promise<void> {
+    await sleep(delayMs, undefined, { signal: this.#released.signal }).catch(() => {});
+  }
+}
+
+async function isHalted(qmp: QmpClient): Promise<boolean> {
+  const answer = await qmp.execute('query-status');
+  return typeof answer === 'object' && answer !== null && 'status' in answer && answer.status === 'io-error';
+}
+
+/** Undefined while the socket does not accept. */
+async function tryConnect(path: string): Promise<Socket | undefined> {
+  const socket = createConnection(path);
+  try {
+    await once(socket, 'connect');
+    return socket;
+  } catch (cause) {
+    socket.destroy();
+    const code = (cause as NodeJS.ErrnoException).code;
+    if (code !== undefined && NOT_YET.has(code)) return undefined;
+    throw new BangerError('vmm_failed', `cannot connect to ${path}: ${code ?? errorText(cause)}`, { cause });
+  }
+}

@@ -1,0 +1,176 @@
+/** The VMM as a process of the host: started so that it outlives this one, found again, watched, ended. */
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { open } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { BangerError } from '../../core/errors.ts';
+import { fileError } from '../../host/files.ts';
+import { isSameProcess, type ProcessIdentity, processIdentity } from '../../host/proc.ts';
+import type { MachineExit } from '../driver.ts';
+import { lastWords } from '../last-words.ts';
+
+export interface SpawnOptions {
+  /** stdout and stderr are appended to it; made with mode 0600. */
+  readonly logPath: string;
+}
+
+const POLL_MS = 2000;
+const KILL_TIMEOUT_MS = 10_000;
+const KILL_POLL_MS = 5;
+/** The environment holds the user's secrets, which a VMM that a guest took over could read. */
+const PASSED_ENVIRONMENT = ['PATH', 'LD_LIBRARY_PATH', 'QEMU_MODULE_DIR', 'TMPDIR'];
+const UNKNOWN_EXIT: MachineExit = { exitCode: null, signal: null };
+
+/** How to read the last words of one process from a log that others wrote to before. */
+export interface LogPosition {
+  readonly path: string;
+  readonly fromByte: number;
+}
+
+export class VmmProcess {
+  readonly identity: ProcessIdentity;
+  readonly log: LogPosition;
+  /** Settles once the process is gone, unless `release` came first. Never rejects. */
+  readonly exited: Promise<MachineExit>;
+  readonly #exited = Promise.withResolvers<MachineExit>();
+  readonly #child: ChildProcess | undefined;
+  readonly #timer: NodeJS.Timeout | undefined;
+  readonly #onExit = (exitCode: number | null, signal: string | null): void =>
+    this.#settle({ exitCode, signal });
+  #exit: MachineExit | undefined;
+
+  private constructor(identity: ProcessIdentity, log: LogPosition, child: ChildProcess | undefined) {
+    this.identity = identity;
+    this.log = log;
+    this.exited = this.#exited.promise;
+    this.#child = child;
+    if (child === undefined) this.#timer = setInterval(() => this.check(), POLL_MS);
+    else if (child.exitCode !== null || child.signalCode !== null)
+      this.#onExit(child.exitCode, child.signalCode);
+    else child.once('exit', this.#onExit);
+  }
+
+  /**
+   * Starts `argv` in a session of its own, with nothing open but its log.
+   * @throws {BangerError} `dependency_missing`, `vmm_failed` (cannot be executed, or gone before it could be named;
+   *   with its last words), `no_space`, `permission`, `io_error` (the log)
+   */
+  static async spawn(argv: readonly [string, ...string[]], { logPath }: SpawnOptions): Promise<VmmProcess> {
+    const [program, ...args] = argv;
+    await using file = await openLog(logPath);
+    const log = { path: logPath, fromByte: (await file.stat()).size };
+    const child = spawn(program, args, {
+      detached: true,
+      cwd: '/',
+      stdio: ['ignore', file.fd, file.fd],
+      env: { ...pick(process.env, PASSED_ENVIRONMENT), LC_ALL: 'C.UTF-8' },
+    });
+    if (child.pid === undefined) throw spawnError(program, (await once(child, 'error'))[0]);
+    // Node has not had a chance to reap it: the pid is still this child's, alive or not.
+    const identity = processIdentity(child.pid);
+    if (identity !== undefined) return new VmmProcess(identity, log, child);
+    const [exitCode, signal] = (await once(child, 'exit')) as [number | null, string | null];
+    throw await deathError(program, log, { exitCode, signal });
+  }
+
+  /** A process that an earlier daemon started; undefined when it is gone. */
+  static adopt(identity: ProcessIdentity, logPath: string): VmmProcess | undefined {
+    if (!isSameProcess(identity)) return undefined;
+    return new VmmProcess(identity, { path: logPath, fromByte: 0 }, undefined);
+  }
+
+  /** Undefined while it runs, as far as is known here. */
+  get exit(): MachineExit | undefined {
+    return this.#exit;
+  }
+
+  /** Looks now whether the process is gone: for one that is no child, whose end nobody reports. */
+  check(): void {
+    if (this.#child === undefined && !isSameProcess(this.identity)) this.#settle(UNKNOWN_EXIT);
+  }
+
+  /**
+   * SIGKILL to exactly this process, then waits until it is gone. Idempotent; also after `release`.
+   * @throws {BangerError} `vmm_failed` (still there after 10 s), `permission`
+   */
+  async kill(): Promise<void> {
+    const deadline = performance.now() + KILL_TIMEOUT_MS;
+    // Verified at the last moment: a pid may be somebody else's by now.
+    if (isSameProcess(this.identity)) sendKill(this.identity.pid);
+    while (isSameProcess(this.identity)) {
+      if (performance.now() > deadline) {
+        const { pid } = this.identity;
+        throw new BangerError('vmm_failed', `process ${pid} is still there 10 s after it was killed`, {
+          hint: `it may hang in the host's kernel: cat /proc/${pid}/stack as root shows where`,
+        });
+      }
+      await sleep(KILL_POLL_MS);
+    }
+    this.check();
+  }
+
+  /** Stops watching; the process goes on. Idempotent. */
+  release(): void {
+    clearInterval(this.#timer);
+    this.#child?.off('exit', this.#onExit);
+    this.#child?.unref();
+  }
+
+  /** How it ended, with its last words. Only once it is gone. */
+  async deathError(): Promise<BangerError> {
+    return await deathError('QEMU', this.log, this.#exit ?? UNKNOWN_EXIT);
+  }
+
+  #settle(exit: MachineExit): void {
+    if (this.#exit !== undefined) return;
+    this.#exit = exit;
+    this.release();
+    this.#exited.resolve(exit);
+  }
+}
+
+async function openLog(path: string): Promise<Awaited<ReturnType<typeof open>>> {
+  try {
+    return await open(path, 'a', 0o600);
+  } catch (error) {
+    throw fileError(`cannot write ${path}`, error);
+  }
+}
+
+function spawnError(program: string, cause: NodeJS.ErrnoException): BangerError {
+  if (cause.code === 'ENOENT') {
+    return new BangerError('dependency_missing', `the program "${program}" is not installed`, {
+      hint: 'apt install qemu-system-x86',
+      cause,
+    });
+  }
+  return new BangerError('vmm_failed', `"${program}" cannot be started: ${cause.code ?? cause.message}`, {
+    cause,
+  });
+}
+
+async function deathError(program: string, log: LogPosition, exit: MachineExit): Promise<BangerError> {
+  const words = await lastWords(log.path, log.fromByte);
+  const how =
+    exit.signal ?? (exit.exitCode === null ? 'exit status unknown' : `exit status ${exit.exitCode}`);
+  return new BangerError(
+    'vmm_failed',
+    `${program} ended (${how})${words === '' ? ' without a word' : `: ${words}`}`,
+    { hint: `its whole output is in ${log.path}` },
+  );
+}
+
+function sendKill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code;
+    if (code === 'ESRCH') return;
+    throw new BangerError('permission', `cannot end process ${pid}: ${code}`, { cause });
+  }
+}
+
+function pick(environment: NodeJS.ProcessEnv, names: readonly string[]): Record<string, string | undefined> {
+  return Object.fromEntries(names.map((name) => [name, environment[name]]));
+}

@@ -1,0 +1,171 @@
+/**
+ * A client of QEMU's control socket: one JSON object per line (docs/interop/qmp-spec in QEMU's sources).
+ * A guest may have taken QEMU over, so every byte is checked and every line has a limit.
+ */
+
+import { createConnection, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { BangerError } from '../../core/errors.ts';
+
+export interface QmpEvent {
+  readonly name: string;
+  readonly data: JsonObject;
+}
+
+export type QmpEventHandler = (event: QmpEvent, client: QmpClient) => void;
+
+type JsonObject = Readonly<Record<string, unknown>>;
+
+interface Pending {
+  readonly command: string;
+  readonly resolve: (result: unknown) => void;
+  readonly reject: (error: BangerError) => void;
+}
+
+/** The longest answer of the commands in use is a few KiB. */
+const MAX_LINE_BYTES = 1024 * 1024;
+const MAX_PENDING = 64;
+const TIMEOUT_MS = 10_000;
+const NEWLINE = 0x0a;
+
+export class QmpClient {
+  /** Settles when the connection is over, whoever ended it and why. Never rejects. */
+  readonly closed: Promise<BangerError>;
+  readonly #socket: Socket;
+  readonly #onEvent: QmpEventHandler;
+  readonly #pending = new Map<number, Pending>();
+  readonly #greeting = Promise.withResolvers<void>();
+  readonly #closed = Promise.withResolvers<BangerError>();
+  readonly #utf8 = new TextDecoder('utf-8', { fatal: true });
+  #line: Buffer[] = [];
+  #lineBytes = 0;
+  #nextId = 1;
+  #reason: BangerError | undefined;
+
+  private constructor(socket: Socket, onEvent: QmpEventHandler) {
+    this.#socket = socket;
+    this.#onEvent = onEvent;
+    this.closed = this.#closed.promise;
+    this.#greeting.promise.catch(() => {});
+    socket.on('data', (chunk) => this.#receive(chunk));
+    socket.on('error', (error) => this.#end(error.message, error));
+    socket.on('close', () => this.#end('QEMU closed it'));
+  }
+
+  /**
+   * Connects, takes the greeting and negotiates. One client at a time: a second one waits here for the first to leave.
+   * @throws {BangerError} `vmm_failed` (no such socket, not QMP), `timeout`
+   */
+  static async connect(
+    path: string,
+    options: { onEvent?: QmpEventHandler; timeoutMs?: number } = {},
+  ): Promise<QmpClient> {
+    const timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
+    const client = new QmpClient(createConnection(path), options.onEvent ?? (() => {}));
+    try {
+      await withTimeout(client.#greeting.promise, timeoutMs, 'greeting');
+      await client.execute('qmp_capabilities', {}, timeoutMs);
+      return client;
+    } catch (error) {
+      client.close();
+      throw error;
+    }
+  }
+
+  /** @throws {BangerError} `vmm_failed` (QEMU refused, or the connection ended), `timeout` */
+  async execute(command: string, args: JsonObject = {}, timeoutMs = TIMEOUT_MS): Promise<unknown> {
+    if (this.#reason !== undefined) throw this.#reason;
+    if (this.#pending.size >= MAX_PENDING) {
+      throw new BangerError('limit_exceeded', `more than ${MAX_PENDING} QMP commands wait for an answer`);
+    }
+    const id = this.#nextId++;
+    const answer = Promise.withResolvers<unknown>();
+    this.#pending.set(id, { command, resolve: answer.resolve, reject: answer.reject });
+    try {
+      this.#socket.write(`${JSON.stringify({ execute: command, arguments: args, id })}\n`);
+      return await withTimeout(answer.promise, timeoutMs, `answer to ${command}`);
+    } finally {
+      this.#pending.delete(id);
+    }
+  }
+
+  /** Ends the connection; the machine goes on. Idempotent. */
+  close(): void {
+    this.#end('it was closed');
+  }
+
+  #receive(chunk: Buffer): void {
+    let start = 0;
+    while (this.#reason === undefined) {
+      const end = chunk.indexOf(NEWLINE, start);
+      const part = chunk.subarray(start, end === -1 ? chunk.length : end);
+      this.#lineBytes += part.length;
+      if (this.#lineBytes > MAX_LINE_BYTES) return this.#end(`a line is longer than ${MAX_LINE_BYTES} bytes`);
+      if (part.length > 0) this.#line.push(part);
+      if (end === -1) return;
+      const line = Buffer.concat(this.#line, this.#lineBytes);
+      this.#line = [];
+      this.#lineBytes = 0;
+      start = end + 1;
+      this.#take(line);
+    }
+  }
+
+  #take(line: Buffer): void {
+    let message: unknown;
+    try {
+      message = JSON.parse(this.#utf8.decode(line));
+    } catch (cause) {
+      return this.#end('a line is not JSON', cause);
+    }
+    if (!isObject(message)) return this.#end('a line is not a JSON object');
+    if (isObject(message['QMP'])) return this.#greeting.resolve();
+    if (typeof message['event'] === 'string') {
+      const data = isObject(message['data']) ? message['data'] : {};
+      return this.#onEvent({ name: message['event'], data }, this);
+    }
+    this.#answer(message);
+  }
+
+  /** An answer that nobody waits for any more (after a timeout) is dropped; one without an id is not an answer. */
+  #answer(message: JsonObject): void {
+    const { id, error } = message;
+    if (typeof id !== 'number' || !('return' in message || isObject(error))) {
+      return this.#end('a line is neither greeting, event nor answer');
+    }
+    const pending = this.#pending.get(id);
+    if (pending === undefined) return;
+    if (!isObject(error)) return pending.resolve(message['return']);
+    const text = typeof error['desc'] === 'string' ? error['desc'] : 'no reason given';
+    pending.reject(new BangerError('vmm_failed', `QEMU refused ${pending.command}: ${text}`));
+  }
+
+  #end(why: string, cause?: unknown): void {
+    if (this.#reason !== undefined) return;
+    const reason = new BangerError('vmm_failed', `the connection to QEMU's control socket ended: ${why}`, {
+      cause,
+    });
+    this.#reason = reason;
+    this.#socket.destroy();
+    this.#greeting.reject(reason);
+    for (const pending of this.#pending.values()) pending.reject(reason);
+    this.#closed.resolve(reason);
+  }
+}
+
+async function withTimeout<T>(promise: Promise<T>, timeoutMs: number, what: string): Promise<T> {
+  const timer = new AbortController();
+  const late = sleep(timeoutMs, undefined, { signal: timer.signal }).then(() => {
+    throw new BangerError('timeout', `no ${what} from QEMU's control socket within ${timeoutMs} ms`);
+  });
+  late.catch(() => {});
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    timer.abort();
+  }
+}
+
+function isObject(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
