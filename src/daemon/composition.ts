@@ -6,6 +6,7 @@ import type { DaemonStatus } from '../api/contract.ts';
 import { vmPolicy } from '../core/policy/vm-policy.ts';
 import { now } from '../host/clock.ts';
 import type { Config } from '../host/config.ts';
+import { findProgram } from '../host/find-program.ts';
 import type { Log } from '../host/log.ts';
 import type { BangerPaths } from '../host/paths.ts';
 import { cpuCount, hostMemoryMib } from '../host/proc.ts';
@@ -26,6 +27,7 @@ import { VmRegistry } from './services/vm-registry.ts';
 import { VmService } from './services/vm-service.ts';
 import { WorkspaceService } from './services/workspace-service.ts';
 
+const QEMU_PROGRAM = 'qemu-system-x86_64';
 /** A client that hung up has this long until its VM is gone; then the next daemon removes it. */
 const HANGUP_DELETE_TIMEOUT_MS = 120_000;
 
@@ -75,9 +77,10 @@ export function compose(options: CompositionOptions): DaemonServices {
     driver,
     log,
     agentPath: join(options.guestBinDir, 'banger-agent'),
+    vmmProgram: () => findProgram(config.qemuBin ?? QEMU_PROGRAM),
   });
   const workspaces = new WorkspaceService({ paths, runner });
-  const boot = new VmBoot({ paths, runner, driver, platforms });
+  const boot = new VmBoot({ paths, driver, platforms });
   const policy = vmPolicy(config, { cpus: cpuCount(), memoryMib: hostMemoryMib() });
   const defaultImage = config.defaultImageName;
   const registry = new VmRegistry({ store, paths });

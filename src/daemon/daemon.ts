@@ -17,6 +17,7 @@ export interface DaemonOptions {
   readonly paths: BangerPaths;
   readonly version: string;
   readonly guestBinDir: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
   /** Aborting stops the daemon in good order. */
   readonly signal: AbortSignal;
 }
@@ -29,7 +30,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const { paths, version } = options;
   makeDirectories(paths);
   using _lock = await acquireInstanceLock(paths.lockFile, { pid: process.pid, socketPath: paths.socketPath });
-  const config = loadConfig(paths.configFile);
+  const config = await loadConfig(paths.configFile, options.env);
   const log = createLogger({ level: config.logLevel, file: paths.logFile });
   using store = openStore(paths.stateDb);
   const stop = new AbortController();

@@ -32,6 +32,7 @@ async function serve(): Promise<number> {
       paths: resolvePaths(process.env, process.getuid?.() ?? 0),
       version: HANDSHAKE_VERSION,
       guestBinDir: join(installRoot(), 'build', 'guest'),
+      env: process.env,
       signal: stop.signal,
     });
     return 0;

@@ -136,5 +136,4 @@ export class PlatformService {
       durable: false,
     });
   }
-
 }

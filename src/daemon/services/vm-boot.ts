@@ -7,7 +7,6 @@ import { BangerError, errorText } from '../../core/errors.ts';
 import type { VmRecord, VmRuntime } from '../../core/model/vm.ts';
 import { now } from '../../host/clock.ts';
 import type { BangerPaths } from '../../host/paths.ts';
-import type { CommandRunner } from '../../host/runner.ts';
 import { createOverlay } from '../../images/disk.ts';
 import type { AgentClient } from '../../guest/agent-client.ts';
 import { buildGuestConfig } from '../../guest/guest-config.ts';
@@ -47,18 +46,15 @@ export interface BootOutcome {
 
 export class VmBoot {
   readonly #paths: BangerPaths;
-  readonly #runner: CommandRunner;
   readonly #driver: VmmDriver;
   readonly #platforms: PlatformService;
 
   constructor(deps: {
     paths: BangerPaths;
-    runner: CommandRunner;
     driver: VmmDriver;
     platforms: PlatformService;
   }) {
     this.#paths = deps.paths;
-    this.#runner = deps.runner;
     this.#driver = deps.driver;
     this.#platforms = deps.platforms;
   }
@@ -147,7 +143,6 @@ export class VmBoot {
         baseFormat: image.manifest.rootfs.format,
         overlayPath: files.rootDisk,
         sizeBytes: vm.spec.diskSizeBytes,
-        runner: this.#runner,
       });
     }
     if (!(await exists(files.transferDisk))) {
