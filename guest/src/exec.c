@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "control.h"
 #include "environment.h"
 #include "exec_request.h"
 #include "job.h"
@@ -221,7 +221,7 @@ static void exec_writable(struct stream *stream) {
 static void bound_output(struct output *output) {
 	int left = 0;
 	if (output->source.fd < 0) return;
-	if (ioctl(output->source.fd, FIONREAD, &left) != 0 || left <= 0) {
+	if (control(output->source.fd, FIONREAD, &left) != 0 || left <= 0) {
 		loop_close(&output->source);
 		return;
 	}
@@ -370,12 +370,6 @@ static struct spawn_result start_program(const struct exec_request *request, con
 	return result;
 }
 
-static void refuse(uint32_t id, const char *word, int error) {
-	char text[128];
-	snprintf(text, sizeof text, "%s: %s", word, strerror(error));
-	session_refuse(id, error, text);
-}
-
 /* Registers what was started and begins to watch it. */
 static void begin(struct exec *exec, uint32_t id, pid_t pid) {
 	exec->job = job_add(pid, exec, program_exited);
@@ -383,7 +377,7 @@ static void begin(struct exec *exec, uint32_t id, pid_t pid) {
 		struct job unwanted = {.pid = pid};
 		job_signal(&unwanted, SIGKILL);
 		exec_free(exec);
-		refuse(id, "internal", ENOMEM);
+		session_fail(id, "internal", ENOMEM);
 		return;
 	}
 	stream_start(&exec->stream, &exec_operations, id);
@@ -397,13 +391,13 @@ static void exec_start(uint32_t id, const struct exec_request *request) {
 	struct user user;
 	int error = user_find(request->user, &user);
 	if (error != 0) {
-		refuse(id, "user", error);
+		session_fail(id, "user", error);
 		return;
 	}
 	bool tty = (request->flags & EXEC_TTY) != 0;
 	struct exec *exec = exec_new(tty);
 	if (exec == NULL) {
-		refuse(id, "internal", ENOMEM);
+		session_fail(id, "internal", ENOMEM);
 		return;
 	}
 	int stdio[3] = {-1, -1, -1};
@@ -413,7 +407,7 @@ static void exec_start(uint32_t id, const struct exec_request *request) {
 	close_program_ends(stdio, tty);
 	if (result.pid == 0) {
 		exec_free(exec);
-		refuse(id, result.stage, result.error);
+		session_fail(id, result.stage, result.error);
 		return;
 	}
 	begin(exec, id, result.pid);
@@ -422,12 +416,12 @@ static void exec_start(uint32_t id, const struct exec_request *request) {
 void exec_open(uint32_t id, struct reader *reader) {
 	struct exec_request request;
 	if (job_count() >= MAX_JOBS) {
-		refuse(id, "busy", EAGAIN);
+		session_fail(id, "busy", EAGAIN);
 		return;
 	}
 	switch (exec_request_decode(reader, &request)) {
-		case DECODE_BAD: refuse(id, "bad-request", EINVAL); return;
-		case DECODE_NO_MEMORY: refuse(id, "internal", ENOMEM); return;
+		case DECODE_BAD: session_fail(id, "bad-request", EINVAL); return;
+		case DECODE_NO_MEMORY: session_fail(id, "internal", ENOMEM); return;
 		case DECODE_OK: break;
 	}
 	exec_start(id, &request);

@@ -43,7 +43,8 @@ void job_signal(const struct job *job, int number) {
 static void kill_timer_fired(struct timer *timer) {
 	struct job *job = container_of(timer, struct job, kill_timer);
 	job_signal(job, SIGKILL);
-	if (job->reaped) job_remove(job);
+	/* Whoever is still to be reaped is nobody's business any more. */
+	job_remove(job);
 }
 
 void job_hang_up(struct job *job) {
@@ -56,11 +57,8 @@ void job_hang_up(struct job *job) {
 
 static void job_ended(struct job *job, int status) {
 	job->reaped = true;
-	if (job->owner == NULL) {
-		/* The rest of its group still has until the timer. */
-		if (!job->kill_timer.armed) job_remove(job);
-		return;
-	}
+	/* Hung up: the rest of its group still has until the timer. */
+	if (job->owner == NULL) return;
 	void *owner = job->owner;
 	void (*exited)(void *, enum close_kind, uint32_t) = job->exited;
 	job_remove(job);

@@ -1,7 +1,7 @@
 #include "session.h"
 
 #include <errno.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -183,6 +183,16 @@ void stream_close(struct stream *stream, enum close_kind kind, uint32_t value, c
 
 void session_refuse(uint32_t id, int error, const char *text) {
 	send_close(id, CLOSE_FAILED, (uint32_t)error, text);
+}
+
+void session_done(uint32_t id) {
+	send_close(id, CLOSE_DONE, 0, "");
+}
+
+void session_fail(uint32_t id, const char *word, int error) {
+	char text[128];
+	snprintf(text, sizeof text, "%s: %s", word, strerror(error));
+	session_refuse(id, error, text);
 }
 
 static void open_stream(const struct frame *frame) {

@@ -65,8 +65,10 @@ void stream_send_eof(const struct stream *stream, enum channel channel);
 void stream_grant(struct stream *stream, uint32_t bytes);
 /* Sends CLOSE and unregisters; the caller frees the memory. */
 void stream_close(struct stream *stream, enum close_kind kind, uint32_t value, const char *text);
-/* CLOSE for a stream number that never became a stream. */
+/* CLOSE for a stream number that never became a stream: done, failed with a text, or failed with "<word>: <strerror>". */
+void session_done(uint32_t id);
 void session_refuse(uint32_t id, int error, const char *text);
+void session_fail(uint32_t id, const char *word, int error);
 /* Unregisters without a CLOSE; for `abandon`. */
 void stream_forget(struct stream *stream);
 

@@ -6,13 +6,13 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "agent.h"
+#include "control.h"
 #include "environment.h"
 #include "file.h"
 
@@ -87,7 +87,7 @@ static void execute(const char *program, char **argv, char **environment) {
 static _Noreturn __attribute__((noinline)) void child_run(const struct spawn_plan *plan, volatile struct spawn_result *result) {
 	setsid();
 	if (!connect_stdio(plan->stdio)) fail(result, "spawn");
-	if (plan->tty && ioctl(0, TIOCSCTTY, 0) != 0) fail(result, "spawn");
+	if (plan->tty && control(0, TIOCSCTTY, NULL) != 0) fail(result, "spawn");
 	reset_process();
 	if (!become(plan->user)) fail(result, "user");
 	if (!enter_directory(plan)) fail(result, "chdir");

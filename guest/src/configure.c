@@ -1,0 +1,70 @@
+#include "configure.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent.h"
+#include "clock.h"
+#include "configure_request.h"
+#include "entropy.h"
+#include "handover.h"
+#include "network.h"
+#include "session.h"
+#include "tree.h"
+#include "user.h"
+
+static int write_file(const struct configure_file *file, char path[MAX_PATH_BYTES]) {
+	memcpy(path, file->path.bytes, file->path.length);
+	path[file->path.length] = 0;
+	return tree_write(path, file->mode, file->uid, file->gid, file->content);
+}
+
+static void failed(uint32_t id, const char *what, int error) {
+	char text[MAX_CLOSE_TEXT_BYTES];
+	snprintf(text, sizeof text, "internal: %.800s: %s", what, strerror(error));
+	session_refuse(id, error, text);
+}
+
+/* Randomness comes before anything that might use it. Returns false when it has answered with a failure. */
+static bool apply(uint32_t id, const struct configure_request *request) {
+	int error = request->entropy.length == 0 ? 0 : entropy_add(request->entropy);
+	if (error != 0) return failed(id, "entropy", error), false;
+	error = request->clock_ns == 0 ? 0 : clock_set(request->clock_ns);
+	if (error != 0) return failed(id, "clock", error), false;
+	if (request->hostname[0] != 0 && sethostname(request->hostname, strlen(request->hostname)) != 0) {
+		return failed(id, "hostname", errno), false;
+	}
+	for (size_t i = 0; i < request->file_count; i++) {
+		char path[MAX_PATH_BYTES];
+		error = write_file(&request->files[i], path);
+		if (error != 0) return failed(id, path, error), false;
+	}
+	error = request->address[0] == 0 ? 0 : network_configure(request->address, request->gateway);
+	if (error != 0) return failed(id, "network", error), false;
+	return true;
+}
+
+void configure_open(uint32_t id, struct reader *reader) {
+	/* Large, and of no interest to anyone afterwards. */
+	static struct configure_request request;
+	if (!configure_request_decode(reader, &request)) {
+		session_fail(id, "bad-request", EINVAL);
+		return;
+	}
+	bool hand_over = (request.flags & CONFIGURE_HAND_OVER) != 0 && !agent.handed_over;
+	if (hand_over && session_has_streams()) {
+		/* The processes of open streams would become the new init's: nobody would learn their exit status. */
+		session_refuse(id, EBUSY, "busy: PID 1 cannot be handed over while streams are open");
+		return;
+	}
+	if (!apply(id, &request)) return;
+	int error = hand_over ? handover_to_image() : 0;
+	if (error != 0) {
+		failed(id, "handing PID 1 to the image's init", error);
+		return;
+	}
+	agent.configured = true;
+	session_done(id);
+}

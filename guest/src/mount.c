@@ -1,0 +1,86 @@
+#include "mount.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent.h"
+#include "control.h"
+#include "mount_request.h"
+#include "session.h"
+#include "tree.h"
+
+/* After linux/fs.h: both define the MS_ flags, in the same way. */
+#include <sys/mount.h>
+
+#define BASE "/var/lib/banger/"
+
+struct mount_paths {
+	char base[64], lower[80], upper[80], work[80];
+};
+
+static bool is_mount_point(const char *path) {
+	char parent[MAX_PATH_BYTES + 4];
+	struct stat own, above;
+	snprintf(parent, sizeof parent, "%s/..", path);
+	return stat(path, &own) == 0 && stat(parent, &above) == 0 && own.st_dev != above.st_dev;
+}
+
+/* The host fills the disk after the machine has booted: what the kernel read of it before is void. */
+static int forget_buffers(const char *device) {
+	int fd = open(device, O_RDONLY | O_CLOEXEC);
+	if (fd < 0) return errno;
+	int error = control(fd, BLKFLSBUF, NULL) == 0 ? 0 : errno;
+	close(fd);
+	return error;
+}
+
+static int mount_image(const struct mount_request *request, const char *target) {
+	int error = forget_buffers(request->device);
+	if (error != 0) return error;
+	return mount(request->device, target, request->type, MS_RDONLY | MS_NODEV, "") == 0 ? 0 : errno;
+}
+
+static int mount_overlay(const struct mount_request *request, const struct mount_paths *paths) {
+	char options[300];
+	int error = tree_make(paths->lower, 0, 0);
+	if (error == 0) error = tree_make(paths->upper, 0, 0);
+	if (error == 0) error = tree_make(paths->work, 0, 0);
+	if (error == 0) error = mount_image(request, paths->lower);
+	if (error != 0) return error;
+	snprintf(options, sizeof options, "lowerdir=%s,upperdir=%s,workdir=%s", paths->lower, paths->upper, paths->work);
+	if (mount("overlay", request->target, "overlay", 0, options) == 0) return 0;
+	error = errno;
+	umount2(paths->lower, MNT_DETACH);
+	return error;
+}
+
+static int mount_all(const struct mount_request *request) {
+	struct mount_paths paths;
+	snprintf(paths.base, sizeof paths.base, BASE "%s", request->label);
+	snprintf(paths.lower, sizeof paths.lower, "%s/lower", paths.base);
+	snprintf(paths.upper, sizeof paths.upper, "%s/upper", paths.base);
+	snprintf(paths.work, sizeof paths.work, "%s/work", paths.base);
+	int error = tree_make(request->target, 0, 0);
+	if (error != 0) return error;
+	/* Asked again by a host that did not get the answer. */
+	bool read_only = (request->flags & MOUNT_READ_ONLY) != 0;
+	if (is_mount_point(request->target) && (read_only || is_mount_point(paths.lower))) return 0;
+	return read_only ? mount_image(request, request->target) : mount_overlay(request, &paths);
+}
+
+void mount_open(uint32_t id, struct reader *reader) {
+	struct mount_request request;
+	if (!mount_request_decode(reader, &request)) {
+		session_fail(id, "bad-request", EINVAL);
+		return;
+	}
+	int error = mount_all(&request);
+	if (error == 0) session_done(id);
+	else session_fail(id, "mount", error);
+}

@@ -1,0 +1,16 @@
+/* Directories and files put in place. */
+#ifndef BANGER_TREE_H
+#define BANGER_TREE_H
+
+#include <sys/types.h>
+
+#include "bytes.h"
+
+/* Makes a directory and its missing parents, 0755; new ones belong to uid and gid. Returns 0 or an errno. */
+int tree_make(const char *path, uid_t uid, gid_t gid);
+/* Makes the missing parents of a path. Returns 0 or an errno. */
+int tree_make_parents(const char *path, uid_t uid, gid_t gid);
+/* Replaces a file: written beside it under another name, then renamed. Returns 0 or an errno. */
+int tree_write(const char *path, mode_t mode, uid_t uid, gid_t gid, struct text content);
+
+#endif
