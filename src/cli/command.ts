@@ -175,6 +175,11 @@ function stricliPositional(argument: ArgumentSpec | undefined): object {
 /** Arguments stand before `--`, where a word with a dash that stricli did not take for a flag is a mistyped flag. */
 function refuseFlagLike(value: string): string {
   if (value === '') throw new BangerError('usage', 'an argument is empty');
-  if (value.startsWith('-') && value !== '-') throw new BangerError('usage', `unknown flag ${value}`);
-  return value;
+  if (!value.startsWith('-') || value === '-') return value;
+  const withoutValue = /^(--[a-z-]+)=$/.exec(value)?.[1];
+  if (withoutValue !== undefined) throw new BangerError('usage', `${withoutValue} needs a value`);
+  const joined = /^(-[a-zA-Z])([^-].*)$/.exec(value);
+  throw new BangerError('usage', `unknown flag ${value}`, {
+    ...(joined !== null && { hint: `put a space between: ${joined[1]} ${joined[2]}` }),
+  });
 }

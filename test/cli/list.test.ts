@@ -1,0 +1,93 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { formatVmTable } from '../../src/cli/output/vm-table.ts';
+import { type Answers, fakeCli, fakeDetail, fakeVm } from './fake-cli.ts';
+
+const workspace = {
+  guestPath: '/root/repo',
+  sourcePath: '/home/me/repo',
+  headCommit: 'c'.repeat(40),
+  preparedAt: '2026-01-02T03:04:06.000Z',
+};
+const vms = [fakeVm('dev', { workspace }), fakeVm('old-one', { state: 'stopped', guestIp: '' })];
+const answers: Answers = { 'vm.list': () => vms, 'vm.show': () => fakeDetail('dev') };
+
+test('the table: columns aligned by two spaces, short ids, the image by name', () => {
+  assert.equal(
+    formatVmTable(vms, Date.parse('2026-01-02T03:14:05Z')),
+    'ID            NAME     STATE    IMAGE            IP         VCPU  MEM       DISK  WORKSPACE      CREATED\n' +
+      '646576000000  dev      running  debian-bookworm  127.1.2.3  4     8192 MiB  8G    /home/me/repo  10m ago\n' +
+      '6f6c642d6f6e  old-one  stopped  debian-bookworm  -          4     8192 MiB  8G    -              10m ago\n',
+  );
+});
+
+test('list, its filters and its forms', async () => {
+  assert.match((await fakeCli(['ps'], { answers })).stdout, /dev.*\n.*old-one/);
+  assert.doesNotMatch((await fakeCli(['ps', '--running'], { answers })).stdout, /old-one/);
+  assert.equal((await fakeCli(['ps', '-q'], { answers })).stdout, '646576000000\n6f6c642d6f6e\n');
+  assert.deepEqual(JSON.parse((await fakeCli(['ps', '--json'], { answers })).stdout), vms);
+  assert.deepEqual(
+    JSON.parse((await fakeCli(['ps', '-q', '--json'], { answers })).stdout),
+    vms.map((vm) => vm.id),
+  );
+  const none = await fakeCli(['ps'], { answers: { 'vm.list': () => [] } });
+  assert.equal(none.stdout, 'ID  NAME  STATE  IMAGE  IP  VCPU  MEM  DISK  WORKSPACE  CREATED\n');
+});
+
+test('show quotes the command line for a shell, and leaves out what is not known', async () => {
+  const { stdout } = await fakeCli(['vm', 'show', 'dev'], { answers });
+  assert.match(stdout, /^command line +qemu-system-x86_64 -name 'it'\\''s'$/m);
+  assert.doesNotMatch(stdout, /undefined|null/);
+  assert.doesNotMatch(stdout, /^last error/m);
+  const json = await fakeCli(['vm', 'show', 'dev', '--json'], { answers });
+  assert.deepEqual(JSON.parse(json.stdout), fakeDetail('dev'));
+});
+
+test('daemon status and stop never start a daemon', async () => {
+  const status = await fakeCli(['daemon', 'status'], { daemon: false });
+  assert.equal(status.status, 1);
+  assert.equal(status.stdout, 'not running\n');
+  const json = await fakeCli(['daemon', 'status', '--json'], { daemon: false });
+  assert.deepEqual(JSON.parse(json.stdout), { running: false });
+  const stop = await fakeCli(['daemon', 'stop'], { daemon: false });
+  assert.equal(stop.status, 0);
+  assert.equal(stop.stdout, 'not running\n');
+  const stopped = await fakeCli(['daemon', 'stop'], { answers: { 'daemon.stop': () => null } });
+  assert.equal(stopped.stdout, 'stopped\n');
+  for (const { connects } of [status, json, stop, stopped]) assert.deepEqual(connects, [{ start: false }]);
+});
+
+test('daemon logs reads the file without a daemon', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'banger-cli-'));
+  try {
+    const path = join(dir, 'bangerd.log');
+    const missing = await fakeCli(['daemon', 'logs'], { daemonLogPath: path });
+    assert.equal(missing.status, 1);
+    assert.match(missing.stderr, /^banger: there is no log yet/);
+    await writeFile(path, 'one\ntwo\nthree\n');
+    const tail = await fakeCli(['daemon', 'logs', '-n', '2'], { daemonLogPath: path });
+    assert.equal(tail.stdout, 'two\nthree\n');
+    assert.deepEqual(tail.connects, []);
+  } finally {
+    await rm(dir, { recursive: true });
+  }
+});
+
+test('Ctrl-C ends following a log with status 0', async () => {
+  let interrupt = () => {};
+  const result = await fakeCli(['vm', 'logs', 'dev', '-f'], {
+    onInterruptible: (trigger) => {
+      interrupt = trigger;
+    },
+    answers: { 'vm.logs': () => ({ ticket: '0'.repeat(64), streamSocketPath: '/run/s' }) },
+    copyStream: async (_ticket, signal) => {
+      interrupt();
+      signal.throwIfAborted();
+    },
+  });
+  assert.equal(result.status, 0);
+  assert.equal(result.stderr, '');
+});

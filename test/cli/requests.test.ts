@@ -1,0 +1,147 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Method } from '../../src/api/contract.ts';
+import { type Leaf, isGroup, root } from '../../src/cli/tree.ts';
+import { fakeCli } from './fake-cli.ts';
+
+/** Command lines and the first request each makes. A command that makes none is covered elsewhere. */
+const REQUESTS: readonly (readonly [line: string, method: Method, params: unknown])[] = [
+  ['vm run', 'vm.create', {}],
+  ['vm run --rm', 'vm.create', { ephemeral: true }],
+  ['vm run . -- make', 'vm.create', { workspace: { path: '/work/project' } }],
+  ['vm run sub/dir --branch b --from v1', 'vm.create', {
+    workspace: { path: '/work/project/sub/dir', branch: 'b', from: 'v1' },
+  }],
+  ['vm run /abs --include-untracked', 'vm.create', { workspace: { path: '/abs', includeUntracked: true } }],
+  ['vm run . --dry-run', 'workspace.plan', { path: '/work/project' }],
+  ['vm run --no-bootstrap -d', 'vm.create', {}],
+  [
+    'vm create --name dev --image i --vcpu 2 --memory 4G --disk-size 10GiB --nat --init systemd --accel tcg',
+    'vm.create',
+    {
+      name: 'dev',
+      image: 'i',
+      vcpus: 2,
+      memoryMib: 4096,
+      diskSizeBytes: 10 * 1024 ** 3,
+      nat: true,
+      init: 'systemd',
+      accel: 'tcg',
+    },
+  ],
+  ['vm create --memory=512 --no-start', 'vm.create', { memoryMib: 512, start: false }],
+  ['vm start a', 'vm.start', { ref: 'a' }],
+  ['vm stop a', 'vm.stop', { ref: 'a' }],
+  ['vm restart a', 'vm.restart', { ref: 'a' }],
+  ['vm kill a', 'vm.kill', { ref: 'a' }],
+  ['vm kill a --signal sigterm', 'vm.kill', { ref: 'a', signal: 'TERM' }],
+  ['vm delete a', 'vm.delete', { ref: 'a' }],
+  ['vm prune --force', 'vm.prune', {}],
+  ['vm list', 'vm.list', {}],
+  ['vm ps -q', 'vm.list', {}],
+  ['ps --running', 'vm.list', {}],
+  ['vm show a', 'vm.show', { ref: 'a' }],
+  ['vm set a --vcpu 4', 'vm.set', { ref: 'a', vcpus: 4 }],
+  ['vm set a --nat', 'vm.set', { ref: 'a', nat: true }],
+  ['vm set a --no-nat --memory 1G', 'vm.set', { ref: 'a', nat: false, memoryMib: 1024 }],
+  ['vm logs a', 'vm.logs', { ref: 'a', follow: false, source: 'console' }],
+  ['vm logs a -f -n 20 --vmm', 'vm.logs', { ref: 'a', follow: true, source: 'vmm', tailLines: 20 }],
+  ['vm stats a', 'vm.stats', { ref: 'a' }],
+  ['vm ports a', 'vm.ports', { ref: 'a' }],
+  ['vm health a', 'vm.health', { ref: 'a' }],
+  ['vm ping a', 'vm.health', { ref: 'a' }],
+  ['image list', 'image.list', {}],
+  ['image show i', 'image.show', { name: 'i' }],
+  ['image build', 'image.build', { name: 'debian-bookworm', force: false }],
+  ['image build x --force', 'image.build', { name: 'x', force: true }],
+  ['kernel list', 'kernel.list', {}],
+  ['kernel show k', 'kernel.show', { name: 'k' }],
+  ['operation list', 'operation.list', {}],
+  ['operation cancel 12ab', 'operation.cancel', { id: '12ab' }],
+  ['daemon status', 'daemon.status', {}],
+  ['daemon start', 'daemon.status', {}],
+  ['daemon stop', 'daemon.stop', {}],
+];
+
+for (const [line, method, params] of REQUESTS) {
+  test(`banger ${line} asks ${method}`, async () => {
+    const { calls, stderr } = await fakeCli(line.split(' '));
+    assert.ok(calls.length > 0, `no request was made: ${stderr}`);
+    assert.deepEqual(calls[0], { method, params });
+  });
+}
+
+test('every command that asks the daemon is in the table above', () => {
+  const lines = REQUESTS.map(([line]) => `${line} `);
+  const withoutRequest = ['version', 'completion', '__complete', 'vm exec', 'daemon logs'];
+  const missing = leaves(root.commands)
+    .filter((words) => !withoutRequest.includes(words))
+    .filter((words) => !lines.some((line) => line.startsWith(`${words} `)));
+  assert.deepEqual(missing, []);
+});
+
+function leaves(commands: typeof root.commands, prefix = ''): string[] {
+  return Object.entries(commands).flatMap(([name, entry]: [string, Leaf | typeof root]) =>
+    isGroup(entry) ? leaves(entry.commands, `${prefix}${name} `) : [`${prefix}${name}`],
+  );
+}
+
+test('vm exec passes the command, variables, directory and user on', async () => {
+  let seen: unknown;
+  const { status } = await fakeCli(
+    ['vm', 'exec', 'dev', '-e', 'A=1=2', '-e', 'FROM_HOST', '-e', 'UNSET', '-w', '/x', '-u', 'me', '--', 'ls', '--', '-e'],
+    {
+      env: { FROM_HOST: 'h' },
+      session: async (_client, params) => {
+        seen = params;
+        return 7;
+      },
+    },
+  );
+  assert.equal(status, 7);
+  assert.deepEqual(seen, {
+    ref: 'dev',
+    argv: ['ls', '--', '-e'],
+    env: { A: '1=2', FROM_HOST: 'h' },
+    tty: false,
+    cwd: '/x',
+    user: 'me',
+  });
+});
+
+test('a terminal is given when stdin and stdout are one, and -t and -T decide', async () => {
+  const ttyOf = async (argv: readonly string[], stdinIsTTY: boolean, stdoutIsTTY: boolean) => {
+    let tty: boolean | undefined;
+    await fakeCli(['vm', 'exec', 'dev', ...argv], {
+      stdinIsTTY,
+      stdoutIsTTY,
+      session: async (_client, params) => {
+        tty = params.tty;
+        return 0;
+      },
+    });
+    return tty;
+  };
+  assert.equal(await ttyOf([], true, true), true);
+  assert.equal(await ttyOf([], true, false), false);
+  assert.equal(await ttyOf([], false, true), false);
+  assert.equal(await ttyOf(['-T'], true, true), false);
+  assert.equal(await ttyOf(['-t'], false, false), true);
+});
+
+test('TERM goes along with a terminal, unless it is set by hand', async () => {
+  const envOf = async (argv: readonly string[]) => {
+    let env: unknown;
+    await fakeCli(['vm', 'exec', 'dev', ...argv], {
+      env: { TERM: 'xterm-kitty' },
+      session: async (_client, params) => {
+        env = params.env;
+        return 0;
+      },
+    });
+    return env;
+  };
+  assert.deepEqual(await envOf(['-t']), { TERM: 'xterm-kitty' });
+  assert.deepEqual(await envOf(['-t', '-e', 'TERM=vt100']), { TERM: 'vt100' });
+  assert.deepEqual(await envOf([]), {});
+});
