@@ -39,6 +39,7 @@ export class Fixture implements AsyncDisposable {
   readonly log: LogLine[] = [];
   readonly #clients: RpcClient[] = [];
   readonly #sockets: Socket[] = [];
+  readonly #deferred: (() => void)[] = [];
   server!: RpcServer;
 
   static async start(own: Partial<Handlers> = {}, options: Partial<ListenOptions> = {}): Promise<Fixture> {
@@ -68,6 +69,11 @@ export class Fixture implements AsyncDisposable {
     return client;
   }
 
+  /** Done at the end of the test, however it ends. */
+  defer(cleanup: () => void): void {
+    this.#deferred.push(cleanup);
+  }
+
   /** A connection without a client's manners. */
   async raw(path: string = this.socketPath): Promise<RawPeer> {
     const socket = connectSocket({ path });
@@ -80,6 +86,7 @@ export class Fixture implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    for (const cleanup of this.#deferred) cleanup();
     for (const client of this.#clients) client.close();
     for (const socket of this.#sockets) socket.destroy();
     await this.server.close({ graceMs: 1000 });

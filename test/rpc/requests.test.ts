@@ -112,7 +112,10 @@ test('anything else thrown is internal, and logged with its stack under the same
     },
   });
   const client = await fixture.client();
-  const error: BangerError = await client.call('vm.list', {}).then(assert.fail, (reason) => reason);
+  const error: BangerError = await client.call('vm.list', {}).then(
+    () => assert.fail('it succeeded'),
+    (reason) => reason,
+  );
   assert.equal(error.code, 'internal');
   assert.equal(error.hint, 'banger daemon logs');
   assert.match(error.operationId ?? '', /^[0-9a-f]{12}$/);
