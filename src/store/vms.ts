@@ -1,6 +1,6 @@
 /** The `vms` table: one function per operation. */
 
-import type { DatabaseSync } from 'node:sqlite';
+import type { DatabaseSync, SQLInputValue } from 'node:sqlite';
 import { BangerError } from '../core/errors.ts';
 import type { VmRecord, VmStats, VmWorkspace } from '../core/model/vm.ts';
 import { nextGuestIp } from './addresses.ts';
@@ -49,8 +49,7 @@ function assertNameFree(database: DatabaseSync, vm: Pick<VmRecord, 'id' | 'name'
 export function upsertVm(database: DatabaseSync, vm: VmRecord): void {
   transaction(database, () => {
     const stored = selectOne(database, 'SELECT spec_json FROM vms WHERE id = ?', vm.id);
-    const kept = stored?.['spec_json'];
-    const keep = typeof kept === 'string' && !isReadableSpec(kept);
+    const keep = stored !== undefined && !isReadableSpec(stored['spec_json']);
     write(
       database,
       `INSERT INTO vms (id, name, image_id, guest_ip, state, created_at, updated_at, last_touched_at, spec_json,
@@ -62,7 +61,7 @@ export function upsertVm(database: DatabaseSync, vm: VmRecord): void {
          spec_json = excluded.spec_json,
          runtime_json = excluded.runtime_json, stats_json = excluded.stats_json`,
       vm,
-      keep ? kept : specText(vm.spec),
+      keep ? (stored['spec_json'] as SQLInputValue) : specText(vm.spec),
     );
   });
 }
@@ -72,7 +71,7 @@ function write(
   database: DatabaseSync,
   sql: string,
   vm: VmRecord,
-  spec: string,
+  spec: SQLInputValue,
   more: readonly string[] = [],
 ): void {
   try {
