@@ -39,6 +39,7 @@ export async function writeFileAtomic(
 }
 
 const MAX_JSON_BYTES = 4 * 1024 * 1024;
+const READ_BYTES = 64 * 1024;
 
 /**
  * The parsed content, which the caller must still check; undefined when there is no such file.
@@ -61,17 +62,17 @@ export async function readTextFile(path: string, maxBytes: number): Promise<stri
     await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
     const stat = await file.stat();
     if (!stat.isFile()) throw new BangerError('io_error', `${path} is not a regular file`);
-    const buffer = Buffer.alloc(Math.min(stat.size, maxBytes) + 1);
+    // Its size is no promise: it may grow, and files of /proc claim to be empty.
+    const chunks: Buffer[] = [];
     let length = 0;
-    while (length < buffer.length) {
-      const { bytesRead } = await file.read(buffer, length, buffer.length - length, null);
-      if (bytesRead === 0) break;
+    for (;;) {
+      const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(READ_BYTES), 0, READ_BYTES, null);
+      if (bytesRead === 0) return Buffer.concat(chunks).toString('utf8');
       length += bytesRead;
+      if (length > maxBytes)
+        throw new BangerError('limit_exceeded', `${path} is larger than ${maxBytes} bytes`);
+      chunks.push(buffer.subarray(0, bytesRead));
     }
-    if (length > maxBytes || stat.size > maxBytes) {
-      throw new BangerError('limit_exceeded', `${path} is larger than ${maxBytes} bytes`);
-    }
-    return buffer.toString('utf8', 0, length);
   } catch (error) {
     if (codeOf(error) === 'ENOENT') return undefined;
     if (error instanceof BangerError) throw error;

@@ -1,6 +1,6 @@
 /** The daemon's log: JSON lines, one file, bounded. */
 
-import { chmodSync, closeSync, constants, copyFileSync, openSync, statSync, truncateSync } from 'node:fs';
+import { chmodSync, constants, copyFileSync, fchmodSync, openSync, statSync, truncateSync } from 'node:fs';
 import pino from 'pino';
 import type { LogLevel } from './log-level.ts';
 
@@ -29,6 +29,7 @@ export function createLogger(options: LoggerOptions): Log {
   const { file, level } = options;
   rotateLog(file, options.maxBytes ?? MAX_BYTES);
   const descriptor = openSync(file, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT, 0o600);
+  fchmodSync(descriptor, 0o600);
   return pino(
     {
       level,
@@ -61,10 +62,8 @@ export function rotateLog(file: string, maxBytes = MAX_BYTES): boolean {
   const stat = statSync(file, { throwIfNoEntry: false });
   if (stat === undefined || stat.size <= maxBytes) return false;
   const previous = `${file}.1`;
-  // Made with its final mode before it has content.
-  closeSync(openSync(previous, 'w', 0o600));
-  chmodSync(previous, 0o600);
   copyFileSync(file, previous);
+  chmodSync(previous, 0o600);
   truncateSync(file, 0);
   return true;
 }

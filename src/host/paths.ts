@@ -194,7 +194,12 @@ function makeDir(path: string): void {
 
 /** EEXIST may also be about a parent that is a file. */
 function existsInAnyForm(path: string): boolean {
-  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+  try {
+    lstatSync(path);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function unsafe(path: string, why: string, hint: string): BangerError {

@@ -1,0 +1,106 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { BangerError } from '../core/errors.ts';
+import { DEFAULT_CONFIG, loadConfig, parseConfig } from './config.ts';
+
+const parse = (text: string) => parseConfig(text, '/c.toml', { HOME: '/home/u' });
+
+test('an empty file means the defaults; every key is read', () => {
+  assert.deepEqual(parse(''), DEFAULT_CONFIG);
+  const text = `
+    log_level = "debug"
+    default_image_name = "debian-trixie"
+    accel = "tcg"
+    qemu_bin = "~/bin/qemu"
+    stats_poll_interval = "30s"
+    auto_stop_stale_after = "2h"
+    [vm_defaults]
+    vcpu = 4
+    memory = "2GiB"
+    disk_size = "16G"
+  `;
+  assert.deepEqual(parse(text), {
+    logLevel: 'debug',
+    defaultImageName: 'debian-trixie',
+    accel: 'tcg',
+    qemuBin: '/home/u/bin/qemu',
+    statsPollIntervalMs: 30_000,
+    autoStopStaleAfterMs: 7_200_000,
+    vmDefaults: { vcpus: 4, memoryMib: 2048, diskSizeBytes: 16 * 1024 ** 3 },
+  });
+  assert.deepEqual(parse('auto_stop_stale_after = 0\nvm_defaults.memory_mib = 512').vmDefaults, {
+    memoryMib: 512,
+  });
+});
+
+test('mistakes are told with file, line, column and what is allowed', () => {
+  const wrong: readonly (readonly [string, string, RegExp])[] = [
+    ['accel = "xen"', '1:1', /accel: must be one of "auto", "kvm", "tcg"/],
+    ['\n  foo = 1', '2:3', /unknown key "foo"/],
+    ['# accel\n[vm_defaults]\n\n cpus = 2', '4:2', /unknown key "cpus" in \[vm_defaults\]/],
+    ['[vm_defaults]\nvcpu = 0', '2:1', /vm_defaults\.vcpu: must be at least 1/],
+    ['[vm_defaults]\nvcpu = 1.5', '2:1', /must be a whole number/],
+    ['[vm_defaults]\nvcpu = "4"', '2:1', /must be a whole number/],
+    ['[vm_defaults]\nmemory_mib = -1', '2:1', /must be at least 1/],
+    ['[vm_defaults]\nmemory = "4GB"', '2:1', /"4GB" is not a size/],
+    ['[vm_defaults]\nmemory = "1B"', '2:1', /whole number of MiB/],
+    ['[vm_defaults]\nmemory = "1G"\nmemory_mib = 1', '2:1', /is given twice/],
+    ['[vm_defaults]\ndisk_size = "0"', '2:1', /larger than 0/],
+    ['vm_defaults = { vcpu = 0 }', '1:1', /vm_defaults\.vcpu/],
+    ['log_level = "info"\nvm_defaults.x = 1', '2:1', /unknown key "x" in \[vm_defaults\]/],
+    ['vm_defaults = 3', '1:1', /must be a table/],
+    ['"log_level" = "loud"', '1:1', /log_level: must be one of/],
+    ['stats_poll_interval = "10ms"', '1:1', /at least 1s/],
+    ['stats_poll_interval = 10', '1:1', /must be a text like "10s"/],
+    ['qemu_bin = "qemu"', '1:1', /absolute path/],
+    ['default_image_name = "../x"', '1:1', /the image name/],
+    ['log_level = "info"\nlog_level = "warn"', '2:', /./],
+    ['accel = = 1', '1:9', /invalid value/],
+    ['[extra]\na = 1', '1:1', /unknown key "extra"/],
+  ];
+  for (const [text, place, message] of wrong) {
+    assert.throws(
+      () => parse(text),
+      (error) => {
+        assert.ok(error instanceof BangerError && error.code === 'bad_request', String(error));
+        assert.ok(error.message.startsWith(`/c.toml:${place}`), error.message);
+        assert.match(error.message, message);
+        return true;
+      },
+      text,
+    );
+  }
+});
+
+test('an unknown key is answered with the known ones', () => {
+  const hint = (text: string): string | undefined => {
+    try {
+      parse(text);
+    } catch (error) {
+      return (error as BangerError).hint;
+    }
+    return assert.fail('accepted');
+  };
+  assert.match(hint('foo = 1') ?? '', /^allowed: log_level, .*vm_defaults$/);
+  assert.equal(hint('[vm_defaults]\nfoo = 1'), 'allowed: vcpu, memory_mib, memory, disk_size');
+});
+
+test('a missing file means the defaults; BANGER_LOG_LEVEL overrides; a huge file is refused', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'config-'));
+  const file = join(dir, 'config.toml');
+  assert.deepEqual(await loadConfig(file, {}), DEFAULT_CONFIG);
+  assert.equal((await loadConfig(file, { BANGER_LOG_LEVEL: 'error' })).logLevel, 'error');
+  writeFileSync(file, 'log_level = "warn"');
+  assert.equal((await loadConfig(file, {})).logLevel, 'warn');
+  assert.equal((await loadConfig(file, { BANGER_LOG_LEVEL: 'debug' })).logLevel, 'debug');
+  await assert.rejects(
+    loadConfig(file, { BANGER_LOG_LEVEL: 'loud' }),
+    /BANGER_LOG_LEVEL is "loud"; allowed: debug/,
+  );
+  writeFileSync(file, `#${'x'.repeat(300 * 1024)}`);
+  await assert.rejects(loadConfig(file, {}), /larger than 262144 bytes/);
+  rmSync(dir, { recursive: true });
+});
