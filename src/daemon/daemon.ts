@@ -76,7 +76,7 @@ async function leave(
 function makeDirectories(paths: BangerPaths): void {
   for (const dir of [paths.stateDir, paths.cacheDir, paths.runtimeDir]) ensurePrivateDir(dir);
   const scratch = join(paths.cacheDir, 'tmp');
-  for (const dir of [paths.vmsDir, paths.imagesDir, paths.kernelsDir, paths.initramfsDir, scratch]) {
+  for (const dir of [paths.vmsDir, paths.imagesDir, paths.kernelsDir, paths.initramfsDir, paths.vmRuntimesDir, scratch]) {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
   }
 }

@@ -77,8 +77,8 @@ async function sweepVmDirs({ paths, registry, driver, log }: ReconcileDeps): Pro
 
 async function sweepSocketDirs({ paths, registry, log }: ReconcileDeps): Promise<void> {
   const owned = new Set(registry.rows().map((vm) => registry.files(vm.id).socketDir));
-  for (const name of await readdir(paths.runtimeDir)) {
-    const dir = join(paths.runtimeDir, name);
+  for (const name of await readdir(paths.vmRuntimesDir)) {
+    const dir = join(paths.vmRuntimesDir, name);
     if (!/^[0-9a-f]{12}$/.test(name) || owned.has(dir)) continue;
     log.warn({ dir }, 'sweeping a socket directory without a row');
     await rm(dir, { recursive: true, force: true });
