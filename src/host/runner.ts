@@ -8,8 +8,10 @@ export interface RunOptions {
   /** Added to this process's environment; undefined removes a variable. */
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly input?: string | Uint8Array;
-  /** Ends the program with SIGTERM, and SIGKILL 2 s later. */
+  /** Ends the program with SIGTERM, and SIGKILL `killAfterMs` later. */
   readonly signal?: AbortSignal;
+  /** Default 2000. More for programs that clean up after themselves. */
+  readonly killAfterMs?: number;
   readonly timeoutMs?: number;
   /** Cap on stdout and on stderr each; more is an error. Default 16 MiB. */
   readonly maxOutputBytes?: number;
@@ -50,7 +52,7 @@ async function run(argv: readonly [string, ...string[]], options: RunOptions = {
       encoding: 'buffer',
       stripFinalNewline: false,
       maxBuffer: options.maxOutputBytes ?? MAX_OUTPUT_BYTES,
-      forceKillAfterDelay: KILL_AFTER_MS,
+      forceKillAfterDelay: options.killAfterMs ?? KILL_AFTER_MS,
       reject: false,
       env: { ...options.env },
       ...(options.input === undefined ? { stdin: 'ignore' as const } : { input: options.input }),
