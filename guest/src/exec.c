@@ -22,6 +22,10 @@
 #define MAX_JOBS (2 * MAX_STREAMS)
 /* Consumed stdin is granted again in steps of this many bytes. */
 #define GRANT_STEP_BYTES (128 * 1024)
+/* Larger than the usual 64 KiB, so that program and agent switch less often. */
+#define PIPE_BYTES (256 * 1024)
+/* Blocks read from an output before others get their turn. */
+#define BLOCKS_PER_TURN 4
 /* A terminal whose program has ended reports its end at once; this bounds the wait for one that does not. */
 #define TTY_DRAIN_MS 500
 
@@ -200,7 +204,7 @@ static bool pump_block(struct output *output) {
 static void output_ready(struct source *source, uint32_t events) {
 	(void)events;
 	struct output *output = container_of(source, struct output, source);
-	pump_block(output);
+	for (int i = 0; i < BLOCKS_PER_TURN && pump_block(output); i++) continue;
 	close_if_done(output->exec);
 }
 
@@ -288,7 +292,10 @@ static const struct stream_operations exec_operations = {
 
 /* --- start ------------------------------------------------------------------------------------------------ */
 
-static bool set_nonblocking(int fd) {
+/* Our end of a program's pipe: nonblocking, and with room for more than one turn of the program. */
+static bool prepare_pipe(int fd) {
+	/* A user over their limit of pipe memory keeps the usual size. */
+	fcntl(fd, F_SETPIPE_SZ, PIPE_BYTES);
 	return fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) == 0;
 }
 
@@ -326,7 +333,7 @@ static int connect_pipes(struct exec *exec, const struct exec_request *request, 
 		if (pipe2(pair, O_CLOEXEC) != 0) return errno;
 		stdio[0] = pair[0];
 		exec->input.fd = pair[1];
-		if (!set_nonblocking(pair[1])) return errno;
+		if (!prepare_pipe(pair[1])) return errno;
 	} else {
 		stdio[0] = open("/dev/null", O_RDWR | O_CLOEXEC);
 		if (stdio[0] < 0) return errno;
@@ -335,7 +342,7 @@ static int connect_pipes(struct exec *exec, const struct exec_request *request, 
 		if (pipe2(pair, O_CLOEXEC) != 0) return errno;
 		exec->outputs[i].source.fd = pair[0];
 		stdio[1 + i] = pair[1];
-		if (!set_nonblocking(pair[0])) return errno;
+		if (!prepare_pipe(pair[0])) return errno;
 	}
 	return 0;
 }
