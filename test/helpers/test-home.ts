@@ -1,0 +1,193 @@
+/**
+ * A banger of its own for a test: its own state, sockets and daemon, on the images that were built once for all tests.
+ * What a test leaves behind is a failure of the test: `dispose` looks for it.
+ */
+
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { VmView } from '../../src/api/contract.ts';
+
+export const ROOT = join(import.meta.dirname, '..', '..');
+const BANGER = join(ROOT, 'bin', 'banger');
+
+export interface RunOutcome {
+  /** Null when a signal ended it. */
+  readonly status: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: Buffer;
+  readonly stderr: string;
+}
+
+export interface RunSettings {
+  readonly input?: string | Uint8Array;
+  readonly cwd?: string;
+  readonly env?: Readonly<Record<string, string>>;
+  /** The run is a failure after this long. Default 180000. */
+  readonly timeoutMs?: number;
+}
+
+/** A run that can be watched and interrupted. */
+export interface Running {
+  readonly child: ChildProcess;
+  readonly done: Promise<RunOutcome>;
+  /** Everything on stderr so far. */
+  stderr(): string;
+  stdout(): string;
+}
+
+/** The directory that `npm test` built the image and the kernel into. */
+function artifactsDir(): string {
+  const dir = process.env['BANGER_TEST_ARTIFACTS'];
+  assert.ok(dir, 'BANGER_TEST_ARTIFACTS must name a state directory with a built image: npm test sets it');
+  return dir;
+}
+
+export class TestHome {
+  readonly dir: string;
+  readonly env: Record<string, string>;
+
+  constructor() {
+    this.dir = mkdtempSync(join(tmpdir(), 'bt-'));
+    const artifacts = artifactsDir();
+    mkdirSync(join(this.dir, 'state'), { mode: 0o700 });
+    for (const kind of ['images', 'kernels']) {
+      assert.ok(existsSync(join(artifacts, kind)), `${artifacts} has no ${kind}`);
+      symlinkSync(join(artifacts, kind), join(this.dir, 'state', kind));
+    }
+    // What the probe found out on this host holds for every test.
+    const cache = join(artifacts, '..', 'cache');
+    if (existsSync(join(cache, 'probe.json'))) {
+      mkdirSync(join(this.dir, 'cache'), { mode: 0o700 });
+      symlinkSync(join(cache, 'probe.json'), join(this.dir, 'cache', 'probe.json'));
+    }
+    const { BANGER_TEST_ARTIFACTS: _, NODE_TEST_CONTEXT: __, ...env } = process.env;
+    this.env = { ...(env as Record<string, string>), BANGER_HOME: this.dir, NO_COLOR: '1' };
+  }
+
+  /** Starts `banger ARGS…` with pipes for stdio. */
+  start(args: readonly string[], settings: RunSettings = {}): Running {
+    const child = spawn(BANGER, [...args], {
+      env: { ...this.env, ...settings.env },
+      cwd: settings.cwd ?? this.dir,
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
+    const stdout: Buffer[] = [];
+    const stderr: Buffer[] = [];
+    child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
+    child.stderr.on('data', (chunk: Buffer) => stderr.push(chunk));
+    child.stdin.on('error', () => undefined);
+    if (settings.input !== undefined) child.stdin.end(settings.input);
+    else child.stdin.end();
+    const timer = setTimeout(() => child.kill('SIGKILL'), settings.timeoutMs ?? 180_000);
+    const done = new Promise<RunOutcome>((resolve, reject) => {
+      child.on('error', reject);
+      child.on('close', (status, signal) => {
+        clearTimeout(timer);
+        resolve({
+          status,
+          signal,
+          stdout: Buffer.concat(stdout),
+          stderr: Buffer.concat(stderr).toString(),
+        });
+      });
+    });
+    return {
+      child,
+      done,
+      stderr: () => Buffer.concat(stderr).toString(),
+      stdout: () => Buffer.concat(stdout).toString(),
+    };
+  }
+
+  async run(args: readonly string[], settings: RunSettings = {}): Promise<RunOutcome> {
+    return await this.start(args, settings).done;
+  }
+
+  /** Runs and expects status 0; stdout as text. */
+  async ok(args: readonly string[], settings: RunSettings = {}): Promise<string> {
+    const outcome = await this.run(args, settings);
+    assert.equal(outcome.status, 0, `banger ${args.join(' ')}: ${outcome.stderr}`);
+    return outcome.stdout.toString();
+  }
+
+  async json<T>(args: readonly string[]): Promise<T> {
+    return JSON.parse(await this.ok([...args, '--json'])) as T;
+  }
+
+  async vms(): Promise<readonly VmView[]> {
+    return await this.json<readonly VmView[]>(['vm', 'list']);
+  }
+
+  async daemonPid(): Promise<number> {
+    return (await this.json<{ pid: number }>(['daemon', 'status'])).pid;
+  }
+
+  log(): string {
+    const path = join(this.dir, 'state', 'bangerd.log');
+    return existsSync(path) ? readFileSync(path, 'utf8') : '';
+  }
+
+  /** Processes whose command line or environment names this home: daemons, VMMs, helpers. */
+  processes(): readonly { pid: number; command: string }[] {
+    const found: { pid: number; command: string }[] = [];
+    for (const name of readdirSync('/proc').filter((entry) => /^\d+$/.test(entry))) {
+      const pid = Number(name);
+      if (pid === process.pid) continue;
+      const command = readProc(pid, 'cmdline').replaceAll('\0', ' ').trim();
+      const named = command.includes(this.dir) || readProc(pid, 'environ').includes(this.dir);
+      if (named && command !== '') found.push({ pid, command: command.slice(0, 160) });
+    }
+    return found;
+  }
+
+  /** Files of VMs that are left: their directories, and their sockets. */
+  leftovers(): readonly string[] {
+    const dirs = ['state/vms', 'run/vm', 'cache/tmp'].map((dir) => join(this.dir, dir));
+    return dirs
+      .filter((dir) => existsSync(dir))
+      .flatMap((dir) => readdirSync(dir).map((name) => join(dir, name)));
+  }
+
+  /** No row, no process but the daemon, no file of a VM. */
+  async assertNothingLeft(): Promise<void> {
+    assert.deepEqual(await this.vms(), []);
+    const daemon = await this.daemonPid();
+    const others = this.processes().filter(({ pid }) => pid !== daemon);
+    assert.deepEqual(others, []);
+    assert.deepEqual(this.leftovers(), []);
+  }
+
+  /** Ends everything of this home; fails when something could not be ended in good order. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      await this.run(['vm', 'delete', ...(await this.vms()).map((vm) => vm.name)]);
+      await this.ok(['daemon', 'stop']);
+      await settled(() => this.processes().length === 0);
+      assert.deepEqual(this.processes(), [], 'processes are left');
+      assert.deepEqual(this.leftovers(), [], 'files of VMs are left');
+    } finally {
+      for (const { pid } of this.processes()) process.kill(pid, 'SIGKILL');
+      rmSync(this.dir, { recursive: true, force: true });
+    }
+  }
+}
+
+function readProc(pid: number, file: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+/** Waits until the condition holds, at most `timeoutMs`; the caller asserts afterwards. */
+export async function settled(
+  condition: () => boolean | Promise<boolean>,
+  timeoutMs = 20_000,
+): Promise<void> {
+  const end = Date.now() + timeoutMs;
+  while (!(await condition()) && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 20));
+}
