@@ -1,0 +1,225 @@
+/** Decides what of a host repository goes into a guest, without creating or changing anything. */
+
+import { stat } from 'node:fs/promises';
+import { BangerError } from '../core/errors.ts';
+import type { CommandRunner } from '../host/runner.ts';
+import { type BytePath, displayPath, isSafePath } from './byte-path.ts';
+import { type CommitFile, listCommitFiles } from './commit-files.ts';
+import { type HostGit, hostGit } from './git.ts';
+import { type GitSettings, parseGitSettings } from './guest-git-config.ts';
+import { GITLINK_MODE, type IndexEntry, readIndexEntries } from './index-entries.ts';
+import { checkDirectory, findRepo, type ObjectFormat, type RepoFacts } from './repo.ts';
+import { surveyFiles } from './survey.ts';
+
+/** More is most likely a mistake (a data set, a home directory under git). */
+export const MAX_FILES = 500_000;
+export const MAX_BYTES = 48 * 1024 ** 3;
+const MAX_LISTING_BYTES = 256 * 1024 * 1024;
+
+export interface PlanOptions {
+  /** A directory in the repository, absolute. Below the top it means the whole repository, as for git. */
+  readonly path: string;
+  /** The guest's HEAD is a new branch of this name. */
+  readonly branch?: string | undefined;
+  /** Where that branch starts; needs `branch`. Default HEAD. */
+  readonly from?: string | undefined;
+  /** Also files that git does not track and does not ignore. */
+  readonly includeUntracked: boolean;
+  readonly runner: CommandRunner;
+  readonly signal: AbortSignal;
+}
+
+/** The working tree's files as they are, with the index that goes with them. */
+export interface WorkingTreeSource {
+  readonly kind: 'working-tree';
+  readonly entries: readonly IndexEntry[];
+  readonly untracked: readonly BytePath[];
+  /** When the index was written, seconds: a file changed in that second or later may have changed again unseen. */
+  readonly indexSeconds: number;
+}
+
+/** The files of `headCommit`; what the working tree holds does not matter. */
+export interface CommitSource {
+  readonly kind: 'commit';
+}
+
+export interface WorkspacePlanData {
+  /** Top of the repository's working tree on the host. */
+  readonly sourcePath: string;
+  /** The guest's HEAD, 40 or 64 hex digits. */
+  readonly headCommit: string;
+  /** The guest's branch; null: a detached HEAD. */
+  readonly branch: string | null;
+  readonly files: number;
+  readonly bytes: number;
+  /** Untracked, not ignored, and left behind. */
+  readonly untrackedLeft: number;
+  /** What is shipped, for people: see `displayPath`. */
+  readonly displayPaths: readonly string[];
+  readonly source: WorkingTreeSource | CommitSource;
+  readonly objectFormat: ObjectFormat;
+  readonly shallowPath: string;
+  readonly settings: GitSettings;
+}
+
+/**
+ * What is shipped:
+ * - without `from`, or with one that is HEAD's own commit: the working tree as it is, tracked files only (deleted ones
+ *   left out) unless `includeUntracked`, on the current branch or on the new one;
+ * - with another `from`: the files of that commit. Changes in the working tree stay behind.
+ *
+ * Ignored files are never shipped, nor are repositories nested in this one, which git sees as one untracked thing.
+ * @throws {BangerError} `bad_request` (no such path, no repository, bare, submodules, no commit yet, no such `from`, not a
+ *   branch name, another owner's), `limit_exceeded`, `dependency_missing` (git), `permission`, `cancelled`
+ */
+export async function planWorkspace(options: PlanOptions): Promise<WorkspacePlanData> {
+  const { path, branch, from, runner, signal } = options;
+  if (from !== undefined && branch === undefined) {
+    throw new BangerError('bad_request', '--from needs --branch: the name of the branch that starts there');
+  }
+  await checkDirectory(path);
+  const repo = await findRepo(hostGit(runner, path, signal), path);
+  const git = hostGit(runner, repo.topLevel, signal);
+  if (branch !== undefined) await checkBranchName(git, branch);
+  const [head, current, settings] = await Promise.all([
+    resolveCommit(git, 'HEAD'),
+    currentBranch(git),
+    git.run(['config', '-z', '--list']).then(({ stdout }) => parseGitSettings(stdout)),
+  ]);
+  if (head === undefined) {
+    throw new BangerError('bad_request', `the repository at ${repo.topLevel} has no commit yet`, {
+      hint: `git -C '${repo.topLevel}' commit --allow-empty -m start`,
+    });
+  }
+  const tip = from === undefined ? head : await resolveFrom(git, from);
+  const { topLevel: sourcePath, objectFormat, shallowPath } = repo;
+  const common = { sourcePath, headCommit: tip, branch: branch ?? current, objectFormat, shallowPath, settings };
+  const part =
+    tip === head
+      ? await planWorkingTree(git, repo, options)
+      : await planCommit(git, repo, tip, options.includeUntracked);
+  if (part.files > MAX_FILES || part.bytes > MAX_BYTES) {
+    throw new BangerError(
+      'limit_exceeded',
+      `the repository at ${sourcePath} is too large to ship: ${part.files} files, ${part.bytes} bytes`,
+      { hint: `at most ${MAX_FILES} files and ${MAX_BYTES} bytes` },
+    );
+  }
+  return { ...common, ...part, displayPaths: part.paths.map(displayPath) };
+}
+
+interface PlanPart {
+  readonly source: WorkingTreeSource | CommitSource;
+  readonly paths: readonly BytePath[];
+  readonly files: number;
+  readonly bytes: number;
+  readonly untrackedLeft: number;
+}
+
+async function planWorkingTree(git: HostGit, repo: RepoFacts, options: PlanOptions): Promise<PlanPart> {
+  const indexSeconds = await stat(repo.indexPath).then(
+    (found) => Math.floor(found.mtimeMs / 1000),
+    () => 0,
+  );
+  const [entries, others] = await Promise.all([readIndexEntries(git), listUntracked(git)]);
+  const gitlink = entries.find((entry) => entry.mode === GITLINK_MODE);
+  const modules = entries.some((entry) => entry.path === '.gitmodules');
+  if (gitlink !== undefined) throw submodules(repo.topLevel, displayPath(gitlink.path));
+  if (modules && (await declaresSubmodules(git, '.gitmodules'))) throw submodules(repo.topLevel);
+  const untracked = options.includeUntracked ? others.filter((path) => !path.endsWith('/')) : [];
+  const tracked = entries.filter(({ path }, index) => path !== entries[index - 1]?.path).map(({ path }) => path);
+  const survey = await surveyFiles(repo.topLevel, [...tracked, ...untracked], options.signal);
+  return {
+    source: { kind: 'working-tree', entries, untracked, indexSeconds },
+    paths: survey.paths,
+    files: survey.paths.length,
+    bytes: survey.bytes,
+    untrackedLeft: others.length - untracked.length,
+  };
+}
+
+async function planCommit(
+  git: HostGit,
+  repo: RepoFacts,
+  commit: string,
+  includeUntracked: boolean,
+): Promise<PlanPart> {
+  if (includeUntracked) {
+    throw new BangerError(
+      'bad_request',
+      '--include-untracked ships the working tree, --from another commit ships that commit',
+      { hint: 'leave one of the two out' },
+    );
+  }
+  const files: readonly CommitFile[] = await listCommitFiles(git, commit);
+  const gitlink = files.find((file) => file.mode === GITLINK_MODE);
+  if (gitlink !== undefined) throw submodules(repo.topLevel, displayPath(gitlink.path));
+  const modules = files.some((file) => file.path === '.gitmodules');
+  if (modules && (await declaresSubmodules(git, `${commit}:.gitmodules`))) throw submodules(repo.topLevel);
+  return {
+    source: { kind: 'commit' },
+    paths: files.map((file) => file.path),
+    files: files.length,
+    bytes: files.reduce((sum, file) => sum + file.sizeBytes, 0),
+    // What the working tree holds is not part of that commit: nothing is left behind that was asked for.
+    untrackedLeft: 0,
+  };
+}
+
+/** A `.gitmodules` without sections is what removing the last submodule leaves; one that is gone or unreadable names none. */
+async function declaresSubmodules(git: HostGit, place: string): Promise<boolean> {
+  const where = place === '.gitmodules' ? ['--file', place] : ['--blob', place];
+  const listed = await git.run(['config', ...where, '-z', '--no-includes', '--name-only', '--list'], {
+    okStatuses: [0, 1, 128],
+  });
+  return listed.stdout.toString('latin1').includes('submodule.');
+}
+
+function submodules(topLevel: string, path?: string): BangerError {
+  const which = path === undefined ? '' : `: ${path}`;
+  return new BangerError('bad_request', `the repository at ${topLevel} has submodules${which}`, {
+    hint: 'they are not shipped; give a submodule itself, or clone them inside the VM',
+  });
+}
+
+async function listUntracked(git: HostGit): Promise<BytePath[]> {
+  const listed = await git.run(['ls-files', '-z', '--others', '--exclude-standard'], {
+    maxOutputBytes: MAX_LISTING_BYTES,
+  });
+  const paths = listed.stdout.toString('latin1').split('\0');
+  return paths.filter((path) => isSafePath(path.replace(/\/$/, '')));
+}
+
+async function currentBranch(git: HostGit): Promise<string | null> {
+  const found = await git.run(['symbolic-ref', '--quiet', 'HEAD'], { okStatuses: [0, 1] });
+  const ref = found.stdout.toString('utf8').replace(/\n$/, '');
+  return ref.startsWith('refs/heads/') ? ref.slice('refs/heads/'.length) : null;
+}
+
+async function resolveCommit(git: HostGit, name: string): Promise<string | undefined> {
+  const found = await git.run(['rev-parse', '--quiet', '--verify', `${name}^{commit}`], {
+    okStatuses: [0, 1, 128],
+  });
+  const oid = found.stdout.toString('latin1').trim();
+  return found.status === 0 && /^[0-9a-f]{40,64}$/.test(oid) ? oid : undefined;
+}
+
+async function resolveFrom(git: HostGit, from: string): Promise<string> {
+  const commit = from.startsWith('-') || from.includes('\0') ? undefined : await resolveCommit(git, from);
+  if (commit !== undefined) return commit;
+  throw new BangerError('bad_request', `--from ${from}: no such commit in the repository`, {
+    hint: 'git log --all --oneline lists commits; git fetch brings newer ones',
+  });
+}
+
+/** git-check-ref-format(1); a branch may be called neither `HEAD` nor like an option. */
+async function checkBranchName(git: HostGit, branch: string): Promise<void> {
+  const bad = branch === 'HEAD' || branch.startsWith('-') || branch.includes('\0');
+  const checked = bad
+    ? undefined
+    : await git.run(['check-ref-format', `refs/heads/${branch}`], { okStatuses: [0, 1] });
+  if (checked?.status === 0) return;
+  throw new BangerError('bad_request', `"${branch}" is not a branch name`, {
+    hint: 'letters, digits, - and / between parts, as git branch takes them',
+  });
+}
