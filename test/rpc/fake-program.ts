@@ -97,7 +97,7 @@ export class FakeProgram {
   }
 
   raw(bytes: Uint8Array): void {
-    if (!this.socket.destroyed) this.socket.write(bytes);
+    if (!this.socket.destroyed && !this.#closed) this.socket.write(bytes);
   }
 
   /** Something came. */

@@ -19,7 +19,8 @@ const GIVE_UP_WITHIN_MS = 3000;
 /**
  * Runs the session to its end and returns the exit status of the whole command: the program's own; 128+n when signal n ended it;
  * 127 and 126 for a program that is not there or cannot be run; 141 when stdout's reader went away; 125 for what else failed.
- * Afterwards the terminal is as it was and stdin is not read any more: nothing of this keeps the process alive.
+ * Afterwards the terminal is as it was and stdin is not read any more: nothing of this keeps the process alive, except output
+ * given up because nobody reads it, which only `process.exit` drops.
  * @throws {BangerError} `cancelled`, when `options.signal` is aborted. Other failures are a status and told to `onFailure`.
  */
 export async function runExecSession(options: ExecSessionOptions): Promise<number> {
@@ -73,7 +74,8 @@ class ExecSession {
       return this.#statusOf(result ?? undefined);
     } catch (error) {
       if (!(error instanceof BangerError) || error.code === 'cancelled') throw error;
-      this.#report(error);
+      // Of a session that was given up its end is no news.
+      if (this.#status === undefined) this.#report(error);
       return this.#status ?? STATUS_BANGER_FAILED;
     } finally {
       this.#input?.stop();

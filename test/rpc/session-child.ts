@@ -1,0 +1,31 @@
+/** The program under test of exec-session.test.ts: one session on this process's own stdio, and nothing that ends it by force. */
+
+import { runExecSession } from '../../src/cli/exec-session/run-exec-session.ts';
+import { runOutputStream } from '../../src/cli/exec-session/run-output-stream.ts';
+
+interface Config {
+  readonly ticket: string;
+  readonly streamSocketPath: string;
+  readonly mode: 'exec' | 'tty' | 'no-stdin' | 'output' | 'crash' | 'exit';
+}
+
+const { mode, ...ticket } = JSON.parse(process.argv[2] ?? '') as Config;
+const { stdout, stderr } = process;
+if (mode === 'output') {
+  await runOutputStream({ ticket, stdout, stderr });
+} else {
+  if (mode === 'crash') process.stdin.on('data', () => crash());
+  const status = await runExecSession({
+    ticket,
+    tty: mode === 'tty' || mode === 'crash',
+    stdin: mode === 'no-stdin' ? null : process.stdin,
+    stdout,
+    stderr,
+  });
+  if (mode === 'exit') process.exit(status);
+  process.exitCode = status;
+}
+
+function crash(): never {
+  throw new Error('a bug');
+}
