@@ -52,23 +52,16 @@ test('a new database has the shared history, the shared columns, and no copy bes
   openStore(path).close();
   assert.equal(query(path, 'SELECT id FROM schema_migrations ORDER BY id'), OUR_IDS);
   assert.match(OUR_IDS, /^1\n2\n3\n100\n/);
-  assert.deepEqual(columns('vms'), [
-    ...['id', 'name', 'image_id', 'guest_ip', 'state', 'created_at', 'updated_at', 'last_touched_at'],
-    ...['spec_json', 'runtime_json', 'stats_json', 'workspace_json'],
-  ]);
-  assert.deepEqual(columns('images'), [
-    ...[
-      'id',
-      'name',
-      'managed',
-      'artifact_dir',
-      'rootfs_path',
-      'work_seed_path',
-      'kernel_path',
-      'initrd_path',
-    ],
-    ...['modules_dir', 'build_size', 'seeded_ssh_public_key_fingerprint', 'created_at', 'updated_at'],
-  ]);
+  assert.equal(
+    columns('vms').join(' '),
+    'id name image_id guest_ip state created_at updated_at last_touched_at spec_json runtime_json stats_json ' +
+      'workspace_json',
+  );
+  assert.equal(
+    columns('images').join(' '),
+    'id name managed artifact_dir rootfs_path work_seed_path kernel_path initrd_path modules_dir build_size ' +
+      'seeded_ssh_public_key_fingerprint created_at updated_at',
+  );
   assert.equal(
     query(path, "SELECT count(*) FROM schema_migrations WHERE applied_at LIKE '____-__-__T%.___Z'"),
     String(MIGRATIONS.length),
