@@ -24,7 +24,8 @@ function commit(): string {
 async function bundle(outdir: string, builtAt: string, buildId: string): Promise<string> {
   const result = await build({
     absWorkingDir: root,
-    entryPoints: ['src/main/banger.ts', 'src/main/bangerd.ts'],
+    entryPoints: ['src/main/banger.ts', 'src/main/bangerd.ts', 'src/workspace/image-worker.ts'],
+    entryNames: '[name]',
     outdir,
     bundle: true,
     splitting: true,
@@ -56,6 +57,7 @@ for (const dir of [next, last]) rmSync(dir, { recursive: true, force: true });
 const builtAt = new Date().toISOString();
 // The build's id is the digest of what went into it: the first pass finds the inputs, the second stamps them.
 const buildId = await bundle(next, builtAt, '');
+rmSync(next, { recursive: true, force: true });
 await bundle(next, builtAt, buildId);
 try {
   renameSync(dist, last);

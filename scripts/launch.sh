@@ -2,13 +2,13 @@
 # Every command here but the last costs each start; so no subprocess but one find.
 
 # Programs used at run time; which package brings each is in scripts/setup.sh.
-host_programs='qemu-system-x86_64 qemu-img mmdebstrap mke2fs debugfs git tar2sqfs'
+host_programs='qemu-system-x86_64 qemu-img mmdebstrap mke2fs debugfs git xz'
 
 is_set_up() {
   [ -x "$root/node_modules/.bin/node" ] && [ -e "$root/dist/stamp" ] && [ -x "$root/build/guest/banger-agent" ] || return 1
   [ -z "$(find "$root/src" "$root/guest" "$root/scripts" "$root/package-lock.json" -newer "$root/dist/stamp" -type f -print -quit)" ] || return 1
-  for program in $host_programs; do
-    command -v "$program" >/dev/null || return 1
+  for tool in $host_programs; do
+    command -v "$tool" >/dev/null || return 1
   done
 }
 
