@@ -23,6 +23,8 @@ export class ModelClient {
   readonly closed: Promise<CloseResult>;
   /** Bytes received on channel 1 and 2. */
   readonly received = [0, 0];
+  /** WINDOW frames received. */
+  grants = 0;
   /** The payloads, when kept. */
   readonly output: Buffer[] = [];
   readonly #keep: boolean;
@@ -90,6 +92,7 @@ export class ModelClient {
     } else if (frame.type === FRAME_TYPES.window) {
       assert.equal(frame.channel, STDIN);
       this.#sendCredit.add(decodeU32(frame.payload));
+      this.grants++;
       this.#wake();
     } else if (frame.type === FRAME_TYPES.data) {
       assert(frame.channel !== STDIN);
