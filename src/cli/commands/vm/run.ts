@@ -21,9 +21,7 @@ const flags = {
   'dry-run': toggle('List the files that would be copied; create nothing'),
   rm: toggle('Delete the VM when the command or shell ends, or when it could not be run'),
   detach: toggle('Leave the VM running and print its name, without a shell', { letter: 'd' }),
-  'no-bootstrap': toggle(
-    'Never install the tools the repo asks for. Nothing is installed today with or without it; scripts can pass it already',
-  ),
+  'no-bootstrap': toggle('Do not install the tools the repo asks for (none are yet, with or without it)'),
   ...sessionFlags,
   json: toggle('Print the VM (with -d) or the files (with --dry-run) as JSON, and errors as JSON on stderr'),
 } as const;
