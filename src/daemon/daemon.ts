@@ -1,7 +1,6 @@
 /** A daemon's life: lock, store, reconcile, serve, and leave every VM running when it goes. */
 
 import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
 import { now } from '../host/clock.ts';
 import { loadConfig } from '../host/config.ts';
 import { acquireInstanceLock } from '../host/instance-lock.ts';
@@ -75,8 +74,14 @@ async function leave(
 
 function makeDirectories(paths: BangerPaths): void {
   for (const dir of [paths.stateDir, paths.cacheDir, paths.runtimeDir]) ensurePrivateDir(dir);
-  const scratch = join(paths.cacheDir, 'tmp');
-  for (const dir of [paths.vmsDir, paths.imagesDir, paths.kernelsDir, paths.initramfsDir, paths.vmRuntimesDir, scratch]) {
+  for (const dir of [
+    paths.vmsDir,
+    paths.imagesDir,
+    paths.kernelsDir,
+    paths.initramfsDir,
+    paths.vmRuntimesDir,
+    paths.scratchDir,
+  ]) {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
   }
 }

@@ -3,12 +3,12 @@
  * the lock is held over the whole of a start, a stop, a deletion.
  */
 
-import { rm } from 'node:fs/promises';
 import { BangerError, errorText } from '../../core/errors.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
 import { now } from '../../host/clock.ts';
 import type { Log } from '../../host/log.ts';
 import type { Store } from '../../store/store.ts';
+import { assertReadable } from '../../store/vm-row.ts';
 import { KeyedLock } from '../keyed-lock.ts';
 import type { OperationHandle } from '../operations.ts';
 import { removeHandles, removeSocketDir } from '../vm-files.ts';
@@ -78,6 +78,7 @@ export class VmLifecycle {
     operation: OperationHandle,
   ): Promise<void> {
     const { registry, boot } = this.#deps;
+    assertReadable(vm);
     const abort = new AbortController();
     this.#starting.set(vm.id, abort);
     registry.update(vm.id, 'starting', { lastError: undefined, stoppedAt: undefined });
@@ -163,7 +164,7 @@ export class VmLifecycle {
     const { registry, store } = this.#deps;
     registry.update(vm.id, 'stopping', { pending: 'delete' });
     await this.tearDown(vm);
-    await rm(registry.files(vm.id).dir, { recursive: true, force: true });
+    await registry.removeFiles(vm.id);
     store.deleteVm(vm.id);
   }
 }

@@ -1,8 +1,9 @@
 /** Brings rows, processes and files together again after a daemon that ended, however it ended. */
 
-import { readdir, rm } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errorText } from '../../core/errors.ts';
+import { removeTree } from '../../host/files.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
 import { now } from '../../host/clock.ts';
 import type { Log } from '../../host/log.ts';
@@ -71,7 +72,7 @@ async function sweepVmDirs({ paths, registry, driver, log }: ReconcileDeps): Pro
     log.warn({ vm: id, pid: machine?.handles.pid }, 'sweeping a VM without a row');
     await machine?.kill();
     machine?.release();
-    await rm(files.dir, { recursive: true, force: true });
+    await removeTree(files.dir, { below: paths.vmsDir });
   }
 }
 
@@ -81,6 +82,6 @@ async function sweepSocketDirs({ paths, registry, log }: ReconcileDeps): Promise
     const dir = join(paths.vmRuntimesDir, name);
     if (!/^[0-9a-f]{12}$/.test(name) || owned.has(dir)) continue;
     log.warn({ dir }, 'sweeping a socket directory without a row');
-    await rm(dir, { recursive: true, force: true });
+    await removeTree(dir, { below: paths.vmRuntimesDir });
   }
 }

@@ -6,6 +6,7 @@ import { assertLegal, type VmAction } from '../../core/lifecycle.ts';
 import type { VmRecord, VmRuntime, VmState } from '../../core/model/vm.ts';
 import { resolveReference } from '../../core/references.ts';
 import { now } from '../../host/clock.ts';
+import { removeTree } from '../../host/files.ts';
 import type { BangerPaths } from '../../host/paths.ts';
 import { processUsage } from '../../host/proc.ts';
 import type { Store } from '../../store/store.ts';
@@ -51,6 +52,11 @@ export class VmRegistry {
 
   files(id: string): VmFiles {
     return vmFiles(this.#paths, id);
+  }
+
+  /** The VM's own directory, and nothing a link in it leads to. */
+  async removeFiles(id: string): Promise<void> {
+    await removeTree(this.files(id).dir, { below: this.#paths.vmsDir });
   }
 
   view(vm: VmRecord): VmView {

@@ -11,6 +11,7 @@ import { now } from '../../host/clock.ts';
 import { newId } from '../../host/ids.ts';
 import type { CommandRunner } from '../../host/runner.ts';
 import type { Store } from '../../store/store.ts';
+import { assertReadable } from '../../store/vm-row.ts';
 import type { NewVm } from '../../store/vms.ts';
 import type { VmmDriver } from '../../vmm/driver.ts';
 import type { OperationHandle } from '../operations.ts';
@@ -150,6 +151,7 @@ export class VmService {
   async set(params: CheckedParamsOf<'vm.set'>, operation: OperationHandle): Promise<VmView> {
     const { store, policy, registry } = this.#deps;
     return await this.#act('set', params.ref, operation, async (vm) => {
+      assertReadable(vm);
       const spec = checkVmSpec({ ...vm.spec, ...definedSizing(params) }, policy);
       if (spec.diskSizeBytes < vm.spec.diskSizeBytes) {
         throw new BangerError('bad_request', `the disk of VM "${vm.name}" can only grow`, {

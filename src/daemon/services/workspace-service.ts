@@ -1,6 +1,5 @@
 /** Copies of host repositories in guests: planned before anything is created, shipped while the guest boots. */
 
-import { join } from 'node:path';
 import type { CheckedParamsOf, Progress, WorkspacePlan, WorkspaceReport } from '../../api/contract.ts';
 import type { VmWorkspace } from '../../core/model/vm.ts';
 import { now } from '../../host/clock.ts';
@@ -51,7 +50,7 @@ export class WorkspaceService {
         await buildWorkspaceImage({
           plan,
           imagePath: files.transferDisk,
-          scratchDir: join(this.#paths.cacheDir, 'tmp'),
+          scratchDir: this.#paths.scratchDir,
           runner: this.#runner,
           signal,
           onProgress: ({ text, done, total }) =>
