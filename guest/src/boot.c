@@ -12,14 +12,19 @@
 
 #include "agent.h"
 #include "cmdline.h"
-#include "ext4.h"
 #include "file.h"
+#include "growth.h"
+#include "loop.h"
 #include "modules.h"
 #include "network.h"
 
 #define NEW_ROOT "/newroot"
 #define DEVICE_WITHIN_MS 10000
 #define POLL_NS 1000000
+/* Modules are loaded unasked once nobody is waiting for a first command any more. */
+#define IDLE_AFTER_MS 1500
+
+static char root_device[128], root_type[32];
 
 static const struct {
 	const char *type, *target, *options;
@@ -101,9 +106,7 @@ static void enter_root_disk(const char *device, const char *type) {
 		fail("mount of root disk", device, errno);
 		return;
 	}
-	int error = strcmp(type, "ext4") == 0 ? ext4_grow(device, NEW_ROOT) : 0;
-	if (error != 0) agent_log("agent: growing the root file system: %s", strerror(error));
-	error = switch_root();
+	int error = switch_root();
 	if (error != 0) fail("switch to root disk", device, error);
 	agent.mounted = error == 0;
 }
@@ -122,12 +125,23 @@ static void mount_api_filesystems(void) {
 }
 
 void boot_finish(void) {
-	char cmdline[4096], device[128], type[32];
+	char cmdline[4096];
 	modules_load();
 	file_read("/proc/cmdline", cmdline, sizeof cmdline);
-	if (!cmdline_get(cmdline, "banger.rootfstype", type, sizeof type)) strcpy(type, "ext4");
-	if (cmdline_get(cmdline, "banger.root", device, sizeof device)) enter_root_disk(device, type);
+	if (!cmdline_get(cmdline, "banger.rootfstype", root_type, sizeof root_type)) strcpy(root_type, "ext4");
+	if (cmdline_get(cmdline, "banger.root", root_device, sizeof root_device)) enter_root_disk(root_device, root_type);
 	mount_api_filesystems();
 	int error = network_loopback_up();
 	if (error != 0) agent_log("agent: lo: %s", strerror(error));
+}
+
+static void load_kept_modules(struct timer *timer) {
+	(void)timer;
+	modules_load_kept();
+}
+
+void boot_afterwards(void) {
+	static struct timer idle = {.fired = load_kept_modules};
+	timer_start(&idle, IDLE_AFTER_MS);
+	if (agent.mounted && strcmp(root_type, "ext4") == 0) growth_start(root_device);
 }

@@ -6,5 +6,7 @@
 void boot_begin(void);
 /* Loads modules and switches to the root disk the kernel's command line names; sets agent.mounted or agent.boot_error. */
 void boot_finish(void);
+/* What can wait until the host is served: growing the root file system (in the background), modules nobody needs yet. */
+void boot_afterwards(void);
 
 #endif

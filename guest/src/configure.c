@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "configure_request.h"
 #include "entropy.h"
+#include "growth.h"
 #include "handover.h"
 #include "network.h"
 #include "session.h"
@@ -46,20 +47,13 @@ static bool apply(uint32_t id, const struct configure_request *request) {
 	return true;
 }
 
-void configure_open(uint32_t id, struct reader *reader) {
-	/* Large, and of no interest to anyone afterwards. */
-	static struct configure_request request;
-	if (!configure_request_decode(reader, &request)) {
-		session_fail(id, "bad-request", EINVAL);
-		return;
-	}
-	bool hand_over = (request.flags & CONFIGURE_HAND_OVER) != 0 && !agent.handed_over;
+/* The last part: PID 1, and the answer. */
+static void finish(uint32_t id, bool hand_over) {
 	if (hand_over && session_has_streams()) {
 		/* The processes of open streams would become the new init's: nobody would learn their exit status. */
 		session_refuse(id, EBUSY, "busy: PID 1 cannot be handed over while streams are open");
 		return;
 	}
-	if (!apply(id, &request)) return;
 	int error = hand_over ? handover_to_image() : 0;
 	if (error != 0) {
 		failed(id, "handing PID 1 to the image's init", error);
@@ -67,4 +61,52 @@ void configure_open(uint32_t id, struct reader *reader) {
 	}
 	agent.configured = true;
 	session_done(id);
+}
+
+/* A CONFIGURE that waits until the root file system has its full size. */
+static struct pending {
+	struct stream stream;
+	bool waiting, hand_over;
+} pending;
+
+static void stop_waiting(void) {
+	stream_forget(&pending.stream);
+	growth_await(NULL);
+	pending.waiting = false;
+}
+
+static void growth_ended(void) {
+	stop_waiting();
+	finish(pending.stream.id, pending.hand_over);
+}
+
+static void pending_abandon(struct stream *stream) {
+	(void)stream;
+	stop_waiting();
+}
+
+static const struct stream_operations pending_operations = {.abandon = pending_abandon};
+
+static void wait_for_growth(uint32_t id, bool hand_over) {
+	stream_start(&pending.stream, &pending_operations, id);
+	pending.waiting = true;
+	pending.hand_over = hand_over;
+	growth_await(growth_ended);
+}
+
+void configure_open(uint32_t id, struct reader *reader) {
+	/* Large, and of no interest to anyone afterwards. */
+	static struct configure_request request;
+	if (!configure_request_decode(reader, &request)) {
+		session_fail(id, "bad-request", EINVAL);
+		return;
+	}
+	if (pending.waiting) {
+		session_fail(id, "busy", EBUSY);
+		return;
+	}
+	bool hand_over = (request.flags & CONFIGURE_HAND_OVER) != 0 && !agent.handed_over;
+	if (!apply(id, &request)) return;
+	if (growth_running()) wait_for_growth(id, hand_over);
+	else finish(id, hand_over);
 }

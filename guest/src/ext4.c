@@ -36,13 +36,27 @@ static int measure(const char *device, struct ext4_size *size, uint64_t *device_
 	return error;
 }
 
-int ext4_grow(const char *device, const char *mount_point) {
+/* How many blocks the file system would have on all of the device; 0 when it should stay as it is. */
+static int plan_growth(const char *device, uint64_t *blocks) {
 	struct ext4_size size;
 	uint64_t device_bytes;
+	*blocks = 0;
 	int error = measure(device, &size, &device_bytes);
 	if (error != 0) return error;
-	uint64_t blocks = device_bytes / size.block_bytes;
-	if (blocks <= size.blocks || (blocks - size.blocks) * size.block_bytes < MIN_GROWTH_BYTES) return 0;
+	uint64_t possible = device_bytes / size.block_bytes;
+	if (possible > size.blocks && (possible - size.blocks) * size.block_bytes >= MIN_GROWTH_BYTES) *blocks = possible;
+	return 0;
+}
+
+bool ext4_can_grow(const char *device) {
+	uint64_t blocks;
+	return plan_growth(device, &blocks) == 0 && blocks != 0;
+}
+
+int ext4_grow(const char *device, const char *mount_point) {
+	uint64_t blocks;
+	int error = plan_growth(device, &blocks);
+	if (error != 0 || blocks == 0) return error;
 	int fd = open(mount_point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0) return errno;
 	error = control(fd, EXT4_IOC_RESIZE_FS, &blocks) == 0 ? 0 : errno;

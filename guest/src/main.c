@@ -24,6 +24,9 @@ int main(int argc, char **argv) {
 	if (error == 0) error = signals_start();
 	if (error == 0) error = devices_serve();
 	if (error != 0) agent_log("agent: no channel to the host: %s", strerror(error));
+	/* The answer to a host that has been waiting goes out first. */
+	loop_turn(session_settle);
+	boot_afterwards();
 	/* Even without a channel: an exit would be a kernel panic, and the console's last line would not be ours. */
 	for (;;) loop_turn(session_settle);
 }

@@ -11,6 +11,7 @@
 
 #include "agent.h"
 #include "control.h"
+#include "modules.h"
 #include "mount_request.h"
 #include "session.h"
 #include "tree.h"
@@ -80,6 +81,7 @@ void mount_open(uint32_t id, struct reader *reader) {
 		session_fail(id, "bad-request", EINVAL);
 		return;
 	}
+	modules_load_kept();
 	int error = mount_all(&request);
 	if (error == 0) session_done(id);
 	else session_fail(id, "mount", error);

@@ -377,14 +377,20 @@ static void restart_after_hangup(void) {
 	read_input();
 }
 
+/* Whether a preamble begins where a frame should have: another host came before the port told that the first one went. */
+static bool host_was_replaced(void) {
+	static const uint8_t magic[4] = {0xB4, 0x42, 0x4E, 0x47};
+	return queue_length(&session.input) >= sizeof magic && memcmp(queue_front(&session.input), magic, sizeof magic) == 0;
+}
+
 /*
  * The host of a port broke the protocol. A port cannot be hung up from here, so the host is told by a header that is none.
- * What was read stays: with a host that reconnected quickly it begins with the new preamble.
+ * What was read stays: a new host's preamble may be in it.
  */
 static void restart_after_violation(void) {
 	static const uint8_t farewell[HEADER_BYTES] = {
 		0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF};
-	agent_log("agent: the host broke the protocol; waiting for a new session");
+	if (!host_was_replaced()) agent_log("agent: the host broke the protocol; waiting for a new session");
 	abandon_streams();
 	if (!queue_append(&session.output, farewell, sizeof farewell)) {
 		queue_consume(&session.output, queue_length(&session.output), 0);
