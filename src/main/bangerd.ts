@@ -6,6 +6,7 @@ import { BUILD, HANDSHAKE_VERSION } from '../core/buildinfo.ts';
 import { BangerError, ERROR_CODES } from '../core/errors.ts';
 import { runDaemon } from '../daemon/daemon.ts';
 import { resolvePaths } from '../host/paths.ts';
+import { EXIT_ALREADY_RUNNING } from '../rpc/daemon-exit.ts';
 
 const USAGE = `usage: bangerd            serve this user's sandboxes until SIGTERM
        bangerd --version
@@ -40,6 +41,8 @@ async function serve(): Promise<number> {
     const known = error instanceof BangerError ? error : undefined;
     process.stderr.write(`bangerd: ${known?.message ?? (error as Error).stack}\n`);
     if (known?.hint !== undefined) process.stderr.write(`  ${known.hint}\n`);
+    // Whoever started this one may simply talk to the one that runs.
+    if (known?.code === 'in_use') return EXIT_ALREADY_RUNNING;
     return known === undefined ? 1 : ERROR_CODES[known.code].exitStatus;
   }
 }
