@@ -9,7 +9,10 @@ import { fakeCli } from './fake-cli.ts';
 
 const repo = join(import.meta.dirname, '../..');
 
-function walk(entry: Group | Leaf, words: readonly string[] = []): { words: readonly string[]; entry: Group | Leaf }[] {
+function walk(
+  entry: Group | Leaf,
+  words: readonly string[] = [],
+): { words: readonly string[]; entry: Group | Leaf }[] {
   const below = isGroup(entry)
     ? Object.entries(entry.commands).flatMap(([name, child]) => walk(child, [...words, name]))
     : [];
@@ -91,7 +94,10 @@ test('every command named in help, hints, messages and docs exists', async () =>
 });
 
 test('the search for named commands finds the wrong ones', () => {
-  const found = namedCommands('try `banger vm strat dev`, "banger system restart" or: banger image pull x; hint: `banger up`', true);
+  const found = namedCommands(
+    'try `banger vm strat dev`, "banger system restart" or: banger image pull x; hint: `banger up`',
+    true,
+  );
   assert.deepEqual(
     [...new Set(found.filter((words) => !exists(words)).map((words) => words[0]))].toSorted(),
     ['image', 'system', 'up', 'vm'],
@@ -108,7 +114,10 @@ function namedCommands(text: string, markdown: boolean): string[][] {
   const known = [...text.matchAll(/\bbanger ([a-z_]+)(?: ([a-z]+))?/g)].filter(([, word]) =>
     Object.hasOwn(root.commands, word ?? ''),
   );
-  return [...inBackticks, ...inQuotes, ...known].map(([, first = '', second]) => [first, ...(second === undefined ? [] : [second])]);
+  return [...inBackticks, ...inQuotes, ...known].map(([, first = '', second]) => [
+    first,
+    ...(second === undefined ? [] : [second]),
+  ]);
 }
 
 function exists(words: readonly string[]): boolean {

@@ -21,7 +21,10 @@ function deletions(calls: readonly { method: string; params: unknown }[]): numbe
   return calls.filter(({ params }) => !(params as { dryRun?: boolean }).dryRun).length;
 }
 
-function asking(answer: string | null, changes: FakeOptions = {}): FakeOptions & { readonly questions: string[] } {
+function asking(
+  answer: string | null,
+  changes: FakeOptions = {},
+): FakeOptions & { readonly questions: string[] } {
   const questions: string[] = [];
   return {
     stdinIsTTY: true,

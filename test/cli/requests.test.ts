@@ -9,9 +9,13 @@ const REQUESTS: readonly (readonly [line: string, method: Method, params: unknow
   ['vm run', 'vm.create', {}],
   ['vm run --rm', 'vm.create', { ephemeral: true }],
   ['vm run . -- make', 'vm.create', { workspace: { path: '/work/project' } }],
-  ['vm run sub/dir --branch b --from v1', 'vm.create', {
-    workspace: { path: '/work/project/sub/dir', branch: 'b', from: 'v1' },
-  }],
+  [
+    'vm run sub/dir --branch b --from v1',
+    'vm.create',
+    {
+      workspace: { path: '/work/project/sub/dir', branch: 'b', from: 'v1' },
+    },
+  ],
   ['vm run /abs --include-untracked', 'vm.create', { workspace: { path: '/abs', includeUntracked: true } }],
   ['vm run . --dry-run', 'workspace.plan', { path: '/work/project' }],
   ['vm run --no-bootstrap -d', 'vm.create', {}],
@@ -89,7 +93,25 @@ function leaves(commands: typeof root.commands, prefix = ''): string[] {
 test('vm exec passes the command, variables, directory and user on', async () => {
   let seen: unknown;
   const { status } = await fakeCli(
-    ['vm', 'exec', 'dev', '-e', 'A=1=2', '-e', 'FROM_HOST', '-e', 'UNSET', '-w', '/x', '-u', 'me', '--', 'ls', '--', '-e'],
+    [
+      'vm',
+      'exec',
+      'dev',
+      '-e',
+      'A=1=2',
+      '-e',
+      'FROM_HOST',
+      '-e',
+      'UNSET',
+      '-w',
+      '/x',
+      '-u',
+      'me',
+      '--',
+      'ls',
+      '--',
+      '-e',
+    ],
     {
       env: { FROM_HOST: 'h' },
       session: async (_client, params) => {

@@ -110,13 +110,21 @@ test('a notice when untracked files stayed behind', async () => {
     return stderr;
   };
   assert.equal(await noticeFor(0), '');
-  assert.equal(await noticeFor(1), 'banger: 1 untracked file was not copied (--include-untracked copies them)\n');
-  assert.equal(await noticeFor(5), 'banger: 5 untracked files were not copied (--include-untracked copies them)\n');
+  assert.equal(
+    await noticeFor(1),
+    'banger: 1 untracked file was not copied (--include-untracked copies them)\n',
+  );
+  assert.equal(
+    await noticeFor(5),
+    'banger: 5 untracked files were not copied (--include-untracked copies them)\n',
+  );
 });
 
 test('--dry-run lists the files and creates nothing', async () => {
   const plan = { ...workspace, mode: 'shallow_overlay' as const, paths: ['a', 'b/c'], untrackedLeft: 2 };
-  const result = await fakeCli(['vm', 'run', '.', '--dry-run'], { answers: { 'workspace.plan': () => plan } });
+  const result = await fakeCli(['vm', 'run', '.', '--dry-run'], {
+    answers: { 'workspace.plan': () => plan },
+  });
   assert.equal(result.status, 0);
   assert.equal(result.stdout, 'a\nb/c\n');
   assert.equal(
@@ -132,7 +140,10 @@ test('--dry-run lists the files and creates nothing', async () => {
 test('when banger fails: 125 with a command, 1 without one', async () => {
   const failing: Answers = {
     'vm.create': () => {
-      throw new BangerError('vmm_failed', 'qemu ended at once', { hint: 'banger vm logs', operationId: 'abc' });
+      throw new BangerError('vmm_failed', 'qemu ended at once', {
+        hint: 'banger vm logs',
+        operationId: 'abc',
+      });
     },
   };
   const command = await fakeCli(['vm', 'run', '--', 'true'], { answers: failing });
@@ -239,7 +250,9 @@ test('Ctrl-C while the VM of --rm is deleted does not cancel the deletion', asyn
 test('exec: every failure of banger’s own is 125', async () => {
   const missing = await fakeCli(['vm', 'exec', 'dev', '--', 'true'], {
     session: async () => {
-      throw new BangerError('invalid_state', 'cannot exec VM "dev": it is stopped', { hint: 'banger vm start dev' });
+      throw new BangerError('invalid_state', 'cannot exec VM "dev": it is stopped', {
+        hint: 'banger vm start dev',
+      });
     },
   });
   assert.equal(missing.status, 125);

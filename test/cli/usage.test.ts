@@ -37,7 +37,10 @@ const WRONG: readonly (readonly [line: string, message: RegExp])[] = [
   ['vm run --dry-run', /^banger: --dry-run needs a path/],
   ['vm exec dev -t -T', /^banger: --tty and --no-tty exclude each other\n/],
   ['vm exec dev -e =x', /^banger: --env: "=x" has no name before the "="\n/],
-  ['vm exec dev ls', /^banger: unexpected argument "ls"\nput -- before the command: banger vm exec … -- ls\n/],
+  [
+    'vm exec dev ls',
+    /^banger: unexpected argument "ls"\nput -- before the command: banger vm exec … -- ls\n/,
+  ],
   ['vm set dev', /^banger: nothing to change/],
   ['vm set dev --nat --no-nat', /^banger: --nat and --no-nat exclude each other\n/],
   ['vm logs dev -n many', /^banger: --tail: "many" is not a whole number\n/],
