@@ -21,7 +21,9 @@ export async function awaitHello(channel: Duplex, signal: AbortSignal): Promise<
   if (signal.aborted) onAbort();
   signal.addEventListener('abort', onAbort);
   channel.on('error', (cause) => hello.reject(broken(cause.message, cause)));
-  channel.on('close', () => hello.reject(broken('the guest hung up')));
+  const onHangup = (): void => hello.reject(broken('the guest hung up'));
+  channel.on('end', onHangup);
+  channel.on('close', onHangup);
   channel.on('data', (chunk: Buffer) => {
     try {
       if (greeting.push(chunk)) hello.resolve();

@@ -12,7 +12,7 @@ export type QemuMachineType = keyof typeof MACHINES;
 /** What the agent looks for among the guest's virtio-serial ports. */
 export const AGENT_PORT_NAME = 'org.banger.agent.0';
 
-/** The microvm machine has eight virtio-mmio slots; the serial device and the network take two. */
+/** A microvm may have as few as eight virtio-mmio slots; the serial device and the network take two. */
 export const MAX_DISKS = 6;
 
 /**
@@ -77,11 +77,11 @@ export function machineArgv(
   for (const path of [spec.kernelPath, spec.initramfsPath, spec.consoleLogPath, spec.socketDir])
     assertPath(path);
   const sockets = socketPaths(spec.socketDir);
-  const device = deviceNamer(transport);
   return [
     qemuPath,
     ...['-name', `guest=${escapeOption(spec.name)}`],
-    ...['-M', platform.machine, ...acceleratorArgv(platform)],
+    // A core of QEMU, which may go to a place that others read, does not hold the guest's memory.
+    ...['-M', `${platform.machine},dump-guest-core=off`, ...acceleratorArgv(platform)],
     ...['-smp', String(spec.vcpus), '-m', `${spec.memoryMib}M`],
     ...['-no-user-config', '-nodefaults', '-no-reboot', '-display', 'none', '-sandbox', SANDBOX],
     ...(transport === 'mmio' ? ['-global', 'virtio-mmio.force-legacy=false'] : []),
@@ -91,11 +91,11 @@ export function machineArgv(
     ...['-mon', 'chardev=qmp,mode=control'],
     ...['-chardev', `file,id=console,path=${escapeOption(spec.consoleLogPath)},append=on`],
     ...['-serial', 'chardev:console'],
-    ...spec.disks.flatMap((disk, index) => diskArgv(disk, index, device)),
-    ...['-device', device('virtio-serial')],
+    ...spec.disks.flatMap((disk, index) => diskArgv(disk, index, transport)),
+    ...['-device', deviceModel('virtio-serial', transport)],
     ...['-chardev', `socket,id=agent,path=${escapeOption(sockets.channel)},server=on,wait=off`],
     ...['-device', `virtserialport,chardev=agent,name=${AGENT_PORT_NAME}`],
-    ...networkArgv(spec.network, transport, device),
+    ...networkArgv(spec.network, transport),
   ];
 }
 
@@ -140,12 +140,11 @@ function kernelCommandLine(spec: MachineSpec, tscKhz: number | undefined): strin
 }
 
 /**
- * Names a device for the machine's bus. Slots of virtio-mmio are given out explicitly: QEMU would fill them from the
- * last to the first while the guest counts from the first, and the second disk would become /dev/vda.
+ * A device's model on the machine's bus. The slot is QEMU's choice: it fills those of virtio-mmio so that the guest finds
+ * the devices in the order of the command line, and the first disk becomes /dev/vda (also on a PCI bus).
  */
-function deviceNamer(transport: Transport): (model: string) => string {
-  let slot = 0;
-  return (model) => (transport === 'mmio' ? `${model}-device,bus=virtio-mmio-bus.${slot++}` : `${model}-pci`);
+function deviceModel(name: string, transport: Transport): string {
+  return transport === 'mmio' ? `${name}-device` : `${name}-pci`;
 }
 
 /**
@@ -153,7 +152,7 @@ function deviceNamer(transport: Transport): (model: string) => string {
  * (as fast as `unsafe` in measurements), advisory locks on the file (a host program that only writes does not ask for
  * them, so it may fill a disk that the guest has read-only).
  */
-function diskArgv(disk: MachineDisk, index: number, device: (model: string) => string): readonly string[] {
+function diskArgv(disk: MachineDisk, index: number, transport: Transport): readonly string[] {
   assertPath(disk.path);
   assert.match(disk.id, /^[a-z][a-z0-9-]{0,19}$/, 'a disk id is a short lower-case word');
   const common = { 'read-only': disk.readOnly, discard: 'unmap' };
@@ -167,15 +166,11 @@ function diskArgv(disk: MachineDisk, index: number, device: (model: string) => s
     '-blockdev',
     JSON.stringify(node),
     '-device',
-    `${device('virtio-blk')},drive=disk${index},serial=${disk.id}`,
+    `${deviceModel('virtio-blk', transport)},drive=disk${index},serial=${disk.id}`,
   ];
 }
 
-function networkArgv(
-  network: MachineNetwork,
-  transport: Transport,
-  device: (model: string) => string,
-): readonly string[] {
+function networkArgv(network: MachineNetwork, transport: Transport): readonly string[] {
   if (network.kind === 'none') return [];
   assert.match(network.mac, /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/, 'a MAC address is six hex pairs');
   // No boot ROM: the guest never boots from the network, and the file may not be installed.
@@ -184,7 +179,7 @@ function networkArgv(
     '-netdev',
     netdev(network),
     '-device',
-    `${device('virtio-net')},netdev=net0,mac=${network.mac}${rom}`,
+    `${deviceModel('virtio-net', transport)},netdev=net0,mac=${network.mac}${rom}`,
   ];
 }
 

@@ -27,12 +27,14 @@ export class QemuMachine implements Machine {
   readonly handles: MachineHandles;
   readonly #process: VmmProcess;
   readonly #log: Log;
+  readonly #resumeMs: number;
   readonly #released = new AbortController();
   #resuming = false;
 
-  constructor(handles: MachineHandles, vmm: VmmProcess, log: Log) {
+  constructor(handles: MachineHandles, vmm: VmmProcess, log: Log, resumeMs: number = RESUME_MS) {
     this.handles = handles;
     this.#process = vmm;
+    this.#resumeMs = resumeMs;
     this.#log = log.child({ vmmPid: handles.pid });
     void vmm.exited.then(() => this.#released.abort());
     void this.#watchControl();
@@ -118,7 +120,7 @@ export class QemuMachine implements Machine {
   #resumeLater(qmp: QmpClient): void {
     if (this.#resuming) return;
     this.#resuming = true;
-    void this.#pause(RESUME_MS)
+    void this.#pause(this.#resumeMs)
       .then(async () => {
         this.#resuming = false;
         if (!this.#released.signal.aborted && (await isHalted(qmp))) await qmp.execute('cont');

@@ -130,7 +130,7 @@ async function bootOnce(
   try {
     const spec = probeSpec(options.kernelPath, initramfsPath, platform, dir);
     machine = await ports.launch(spec, (handles) => recordProbe(dir, handles));
-    await awaitHello(await machine.connectChannel(signal), signal);
+    await firstHello(machine, signal);
     return undefined;
   } catch (error) {
     throwIfCancelled(options.signal);
@@ -142,6 +142,18 @@ async function bootOnce(
     await machine?.kill();
     machine?.release();
     await removeTree(dir, { below: options.scratchDir });
+  }
+}
+
+/** Where the process ends under the connection, its last words say more than the hang-up. */
+async function firstHello(machine: Machine, signal: AbortSignal): Promise<void> {
+  const channel = await machine.connectChannel(signal);
+  try {
+    await awaitHello(channel, signal);
+  } catch (error) {
+    if (!(error instanceof BangerError) || error.code !== 'channel_broken') throw error;
+    (await machine.connectChannel(signal)).destroy();
+    throw error;
   }
 }
 
