@@ -31,9 +31,13 @@ export async function checkOutCommit(
   const config = ['core.sparseCheckout=false', 'core.splitIndex=false', ...withoutFilters(settings)];
   const made = await git.run(['read-tree', '-u', '--reset', commit], { env, config, okStatuses: [0, 128] });
   if (made.status !== 0) {
-    throw new BangerError('bad_request', `cannot check out ${commit}: ${made.stderr.trim().split('\n').at(-1)}`, {
-      hint: 'git fsck says what is missing; a partial clone fetches it with git checkout',
-    });
+    throw new BangerError(
+      'bad_request',
+      `cannot check out ${commit}: ${made.stderr.trim().split('\n').at(-1)}`,
+      {
+        hint: 'git fsck says what is missing; a partial clone fetches it with git checkout',
+      },
+    );
   }
   const written = await stat(indexPath);
   return {
@@ -46,6 +50,8 @@ export async function checkOutCommit(
 function withoutFilters(settings: GitSettings): string[] {
   return [...settings.keys()].flatMap((name) => {
     const match = /^filter\.(.+)\.(?:smudge|clean|process|required)$/s.exec(name);
-    return match === null || name.includes('=') ? [] : [`${name}=${name.endsWith('.required') ? 'false' : ''}`];
+    return match === null || name.includes('=')
+      ? []
+      : [`${name}=${name.endsWith('.required') ? 'false' : ''}`];
   });
 }

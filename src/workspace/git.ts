@@ -13,10 +13,9 @@ const INSTALL_HINT = 'sudo apt-get install --yes git';
 const HARDENED: readonly string[] = [
   '--no-pager',
   '--literal-pathspecs',
-  ...['core.hooksPath=/dev/null', 'core.fsmonitor=false', 'core.fsync=none', 'gc.auto=0'].flatMap((setting) => [
-    '-c',
-    setting,
-  ]),
+  ...['core.hooksPath=/dev/null', 'core.fsmonitor=false', 'core.fsync=none', 'gc.auto=0'].flatMap(
+    (setting) => ['-c', setting],
+  ),
 ];
 
 /** What decides which configuration is read stays; everything else that points git somewhere is removed. */
@@ -65,7 +64,9 @@ export function hostGit(runner: CommandRunner, dir: string, signal: AbortSignal)
 }
 
 function gitEnvironment(): Record<string, string | undefined> {
-  const removed = Object.keys(process.env).filter((key) => key.startsWith('GIT_') && !KEPT_VARIABLES.has(key));
+  const removed = Object.keys(process.env).filter(
+    (key) => key.startsWith('GIT_') && !KEPT_VARIABLES.has(key),
+  );
   return {
     ...Object.fromEntries(removed.map((key) => [key, undefined])),
     LC_ALL: 'C',

@@ -97,6 +97,10 @@ function section(name: string, lines: readonly [string, string][]): string {
 /** git-config(1), "Values": everything but `"`, `\` and line breaks may stand in quotes as it is. */
 function quoted(value: string): string {
   if (/^[\w./:@+*~-]+$/.test(value)) return value;
-  const escaped = value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n').replaceAll('\r', '');
+  const escaped = value
+    .replaceAll('\\', '\\\\')
+    .replaceAll('"', '\\"')
+    .replaceAll('\n', '\\n')
+    .replaceAll('\r', '');
   return `"${escaped}"`;
 }

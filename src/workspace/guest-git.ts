@@ -20,14 +20,28 @@ export interface GuestGitFacts {
   readonly branch: string | null;
   readonly objectFormat: ObjectFormat;
   readonly shallowPath: string;
+  readonly objectsPath: string;
   readonly settings: GitSettings;
   readonly entries: readonly IndexEntry[];
 }
 
-export const EMPTY_GIT_DIRECTORIES = ['refs', 'refs/heads', 'refs/tags', 'objects', 'objects/info', 'objects/pack'];
+export const EMPTY_GIT_DIRECTORIES = [
+  'refs',
+  'refs/heads',
+  'refs/tags',
+  'objects',
+  'objects/info',
+  'objects/pack',
+];
+
+const PACK_DIRECTORY = 'objects/pack';
 
 /** @param scratchDir an empty directory; the pack is made in it */
-export async function makeGuestGit(git: HostGit, facts: GuestGitFacts, scratchDir: string): Promise<GitFile[]> {
+export async function makeGuestGit(
+  git: HostGit,
+  facts: GuestGitFacts,
+  scratchDir: string,
+): Promise<GitFile[]> {
   const { headCommit, branch, objectFormat, settings } = facts;
   const partialClone = isPartialClone(settings);
   const [history, staged] = await Promise.all([
@@ -39,12 +53,16 @@ export async function makeGuestGit(git: HostGit, facts: GuestGitFacts, scratchDi
     boundary: history.boundary,
     extra: staged,
     partialClone,
+    objectsPath: facts.objectsPath,
     scratchDir,
   });
   const files: GitFile[] = [
     { path: 'HEAD', text: branch === null ? `${headCommit}\n` : `ref: refs/heads/${branch}\n` },
     { path: 'config', text: guestGitConfig({ settings, objectFormat, partialClone }) },
-    ...packs.map((name) => ({ path: `objects/pack/${name}`, hostPath: join(scratchDir, 'pack', name) })),
+    ...packs.map((name) => ({
+      path: `objects/pack/${name}`,
+      hostPath: join(scratchDir, PACK_DIRECTORY, name),
+    })),
   ];
   if (branch !== null) {
     const header = '# pack-refs with: peeled fully-peeled sorted \n';
@@ -65,12 +83,17 @@ export async function makeGuestGit(git: HostGit, facts: GuestGitFacts, scratchDi
 export function isPartialClone(settings: GitSettings): boolean {
   return [...settings].some(
     ([name, values]) =>
-      name === 'extensions.partialclone' || (/^remote\..*\.promisor$/s.test(name) && values.at(-1) === 'true'),
+      name === 'extensions.partialclone' ||
+      (/^remote\..*\.promisor$/s.test(name) && values.at(-1) === 'true'),
   );
 }
 
 /** Objects in the index that the commit does not have: what was added and not yet committed. */
-async function stagedObjects(git: HostGit, commit: string, entries: readonly IndexEntry[]): Promise<string[]> {
+async function stagedObjects(
+  git: HostGit,
+  commit: string,
+  entries: readonly IndexEntry[],
+): Promise<string[]> {
   const committed = new Set((await listCommitFiles(git, commit)).map((file) => file.oid));
   const staged = entries.filter((entry) => !entry.intentToAdd && !committed.has(entry.oid));
   return [...new Set(staged.map((entry) => entry.oid))];
@@ -81,6 +104,7 @@ interface PackOptions {
   readonly boundary: readonly string[];
   readonly extra: readonly string[];
   readonly partialClone: boolean;
+  readonly objectsPath: string;
   readonly scratchDir: string;
 }
 
@@ -89,20 +113,26 @@ interface PackOptions {
  * compressing them again. Unlike a fetch, nothing is unpacked or hashed, and the index of the pack comes with it.
  */
 async function makePack(git: HostGit, options: PackOptions): Promise<string[]> {
-  const directory = join(options.scratchDir, 'pack');
-  await mkdir(directory);
-  const wanted = [
-    ...options.boundary.map((commit) => `--shallow ${commit}`),
-    options.tip,
-    ...options.extra,
-  ];
+  const directory = join(options.scratchDir, PACK_DIRECTORY);
+  await mkdir(directory, { recursive: true });
+  const wanted = [...options.boundary.map((commit) => `--shallow ${commit}`), options.tip, ...options.extra];
   const flags = ['--revs', '--quiet', '--window=0', '--depth=4095', '--delta-base-offset', '--threads=1'];
   if (options.partialClone) flags.push('--missing=allow-promisor');
   await git.run(['pack-objects', ...flags, join(directory, 'pack')], {
     input: `${wanted.join('\n')}\n`,
+    // Git begins a pack in its object directory: that must be ours, with the repository's beside it for reading.
+    env: {
+      GIT_OBJECT_DIRECTORY: join(options.scratchDir, 'objects'),
+      GIT_ALTERNATE_OBJECT_DIRECTORIES: quotedPath(options.objectsPath),
+    },
     // A commit graph would show parents beyond the boundary.
     config: ['pack.compression=0', 'core.commitGraph=false', 'pack.writeReverseIndex=false'],
   });
   const names = await readdir(directory);
   return names.filter((name) => /^pack-[0-9a-f]+\.(pack|idx)$/.test(bytePath(name))).sort();
+}
+
+/** In quotes a path may hold the character that separates paths (git(1), GIT_ALTERNATE_OBJECT_DIRECTORIES). */
+function quotedPath(path: string): string {
+  return `"${path.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
 }

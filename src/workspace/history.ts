@@ -16,7 +16,11 @@ const MAX_COMMITS = 1000;
 /**
  * @param shallowPath the repository's own `shallow` file: commits whose parents it does not have itself
  */
-export async function shallowHistory(git: HostGit, tip: string, shallowPath: string): Promise<ShallowHistory> {
+export async function shallowHistory(
+  git: HostGit,
+  tip: string,
+  shallowPath: string,
+): Promise<ShallowHistory> {
   const [listed, ownBoundary] = await Promise.all([
     git.run(['rev-list', '--parents', `--max-count=${MAX_COMMITS}`, tip]),
     readFile(shallowPath, 'latin1').catch(() => ''),

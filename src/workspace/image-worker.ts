@@ -31,7 +31,8 @@ function answer(message: ImageAnswer): void {
 }
 
 function checkCancelled(): void {
-  if (Atomics.load(cancelled, 0) !== 0) throw new BangerError('cancelled', 'shipping the workspace was cancelled');
+  if (Atomics.load(cancelled, 0) !== 0)
+    throw new BangerError('cancelled', 'shipping the workspace was cancelled');
 }
 
 async function writeImage(fd: number): Promise<void> {
@@ -56,7 +57,8 @@ function addGitDirectory(
   shipped: ShippedFiles,
   mtimeSeconds: number,
 ): void {
-  for (const path of EMPTY_GIT_DIRECTORIES) writer.addDirectory(`.git/${path}`, { mode: 0o755, mtimeSeconds });
+  for (const path of EMPTY_GIT_DIRECTORIES)
+    writer.addDirectory(`.git/${path}`, { mode: 0o755, mtimeSeconds });
   const index = encodeGitIndex(job.entries, (entry) => shipped.clean.get(entry.path), job.objectFormat);
   addBytes(writer, '.git/index', index, { mode: 0o644, mtimeSeconds });
   for (const file of gitFiles) {

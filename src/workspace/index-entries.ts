@@ -45,7 +45,10 @@ const WINDOW = 300;
  * @param env names another index than the repository's own
  * @throws {BangerError} `bad_request` when the index holds a path that must not be made in a guest
  */
-export async function readIndexEntries(git: HostGit, env: Record<string, string> = {}): Promise<IndexEntry[]> {
+export async function readIndexEntries(
+  git: HostGit,
+  env: Record<string, string> = {},
+): Promise<IndexEntry[]> {
   const listed = await git.run(['ls-files', '-z', '--stage', '--debug'], {
     env,
     maxOutputBytes: MAX_LISTING_BYTES,
@@ -66,7 +69,10 @@ export function parseIndexListing(listing: Buffer): IndexEntry[] {
     if (debug === null) throw unexpected(text.slice(end + 1, end + 81));
     at = end + 1 + debug[0].length;
     if (!isSafePath(path)) {
-      throw new BangerError('bad_request', `the repository tracks a path that is not allowed: ${displayPath(path)}`);
+      throw new BangerError(
+        'bad_request',
+        `the repository tracks a path that is not allowed: ${displayPath(path)}`,
+      );
     }
     entries.push(entryOf(path, header, debug.slice(1).map(Number), Number.parseInt(debug[7] ?? '', 16)));
   }

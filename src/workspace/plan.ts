@@ -59,6 +59,7 @@ export interface WorkspacePlanData {
   readonly source: WorkingTreeSource | CommitSource;
   readonly objectFormat: ObjectFormat;
   readonly shallowPath: string;
+  readonly objectsPath: string;
   readonly settings: GitSettings;
 }
 
@@ -81,10 +82,11 @@ export async function planWorkspace(options: PlanOptions): Promise<WorkspacePlan
   const repo = await findRepo(hostGit(runner, path, signal), path);
   const git = hostGit(runner, repo.topLevel, signal);
   if (branch !== undefined) await checkBranchName(git, branch);
-  const [head, current, settings] = await Promise.all([
+  const [head, current, settings, ownTree] = await Promise.all([
     resolveCommit(git, 'HEAD'),
     currentBranch(git),
     git.run(['config', '-z', '--list']).then(({ stdout }) => parseGitSettings(stdout)),
+    from === undefined ? planWorkingTree(git, repo, options) : undefined,
   ]);
   if (head === undefined) {
     throw new BangerError('bad_request', `the repository at ${repo.topLevel} has no commit yet`, {
@@ -92,12 +94,13 @@ export async function planWorkspace(options: PlanOptions): Promise<WorkspacePlan
     });
   }
   const tip = from === undefined ? head : await resolveFrom(git, from);
-  const { topLevel: sourcePath, objectFormat, shallowPath } = repo;
-  const common = { sourcePath, headCommit: tip, branch: branch ?? current, objectFormat, shallowPath, settings };
+  const { topLevel: sourcePath, objectFormat, shallowPath, objectsPath } = repo;
+  const guest = { headCommit: tip, branch: branch ?? current };
   const part =
-    tip === head
+    ownTree ??
+    (tip === head
       ? await planWorkingTree(git, repo, options)
-      : await planCommit(git, repo, tip, options.includeUntracked);
+      : await planCommit(git, repo, tip, options.includeUntracked));
   if (part.files > MAX_FILES || part.bytes > MAX_BYTES) {
     throw new BangerError(
       'limit_exceeded',
@@ -105,7 +108,13 @@ export async function planWorkspace(options: PlanOptions): Promise<WorkspacePlan
       { hint: `at most ${MAX_FILES} files and ${MAX_BYTES} bytes` },
     );
   }
-  return { ...common, ...part, displayPaths: part.paths.map(displayPath) };
+  const { source, files, bytes, untrackedLeft, paths } = part;
+  return {
+    ...guest,
+    ...{ sourcePath, objectFormat, shallowPath, objectsPath, settings },
+    ...{ source, files, bytes, untrackedLeft },
+    displayPaths: paths.map(displayPath),
+  };
 }
 
 interface PlanPart {
@@ -127,7 +136,9 @@ async function planWorkingTree(git: HostGit, repo: RepoFacts, options: PlanOptio
   if (gitlink !== undefined) throw submodules(repo.topLevel, displayPath(gitlink.path));
   if (modules && (await declaresSubmodules(git, '.gitmodules'))) throw submodules(repo.topLevel);
   const untracked = options.includeUntracked ? others.filter((path) => !path.endsWith('/')) : [];
-  const tracked = entries.filter(({ path }, index) => path !== entries[index - 1]?.path).map(({ path }) => path);
+  const tracked = entries
+    .filter(({ path }, index) => path !== entries[index - 1]?.path)
+    .map(({ path }) => path);
   const survey = await surveyFiles(repo.topLevel, [...tracked, ...untracked], options.signal);
   return {
     source: { kind: 'working-tree', entries, untracked, indexSeconds },

@@ -15,11 +15,13 @@ export interface RepoFacts {
   readonly indexPath: string;
   /** Lists the commits whose parents are absent, in a shallow repository. */
   readonly shallowPath: string;
+  /** The object store; of a linked working tree, the main one's. */
+  readonly objectsPath: string;
 }
 
 const FORMATS: readonly string[] = ['sha1', 'sha256'] satisfies readonly ObjectFormat[];
 /** Lines that the question in `findRepo` is answered with. */
-const ANSWERS = 7;
+const ANSWERS = 8;
 const RUN_WITHOUT = 'for a VM without a copy of a repository: banger vm run';
 
 /** @throws {BangerError} `bad_request`: missing, not a directory, unreadable */
@@ -49,12 +51,13 @@ export async function findRepo(git: HostGit, path: string): Promise<RepoFacts> {
   const found = await git.run(
     ['rev-parse', '--path-format=absolute', '--is-bare-repository', '--is-inside-git-dir']
       .concat(['--show-object-format', '--git-path', 'index', '--git-path', 'shallow'])
+      .concat(['--git-path', 'objects'])
       .concat(['--absolute-git-dir', '--show-toplevel']),
     { okStatuses: [0, 128] },
   );
   const text = found.stdout.toString('utf8');
   const lines = text.split('\n');
-  const [bare, insideGitDir, format, indexPath, shallowPath, gitDir, topLevel] = lines;
+  const [bare, insideGitDir, format, indexPath, shallowPath, objectsPath, gitDir, topLevel] = lines;
   if (bare === 'true') {
     throw new BangerError('bad_request', `${path} is a bare repository: it has no files to ship`, {
       hint: 'git clone it, and give the clone',
@@ -67,7 +70,10 @@ export async function findRepo(git: HostGit, path: string): Promise<RepoFacts> {
   }
   if (found.status !== 0) throw refusal(path, found);
   if (lines.length !== ANSWERS + 1 || !Buffer.from(text, 'utf8').equals(found.stdout)) {
-    throw new BangerError('bad_request', `the path of the repository at ${path} is not one line of UTF-8 text`);
+    throw new BangerError(
+      'bad_request',
+      `the path of the repository at ${path} is not one line of UTF-8 text`,
+    );
   }
   if (format === undefined || !FORMATS.includes(format)) {
     throw new BangerError('unsupported', `the repository at ${path} stores objects as ${format}`);
@@ -77,6 +83,7 @@ export async function findRepo(git: HostGit, path: string): Promise<RepoFacts> {
     objectFormat: format as ObjectFormat,
     indexPath: indexPath ?? '',
     shallowPath: shallowPath ?? '',
+    objectsPath: objectsPath ?? '',
   };
   await checkTopLevel(git, path, facts.topLevel, gitDir ?? '');
   return facts;
@@ -84,7 +91,9 @@ export async function findRepo(git: HostGit, path: string): Promise<RepoFacts> {
 
 /** `core.worktree` can point anywhere, also at a home directory: only a tree that has this repository's `.git` is shipped. */
 async function checkTopLevel(git: HostGit, path: string, topLevel: string, gitDir: string): Promise<void> {
-  const own = await git.run(['rev-parse', '--resolve-git-dir', join(topLevel, '.git')], { okStatuses: [0, 128] });
+  const own = await git.run(['rev-parse', '--resolve-git-dir', join(topLevel, '.git')], {
+    okStatuses: [0, 128],
+  });
   const ownDir = own.stdout.toString('utf8').trimEnd();
   try {
     if (own.status === 0 && (await realpath(ownDir)) === (await realpath(gitDir))) return;
@@ -108,7 +117,11 @@ function refusal(path: string, found: RunResult): BangerError {
       hint: `git init and commit there, or ${RUN_WITHOUT}`,
     });
   }
-  const lastLine = words.split('\n').at(-1)?.replace(/^fatal: /, '') ?? '';
+  const lastLine =
+    words
+      .split('\n')
+      .at(-1)
+      ?.replace(/^fatal: /, '') ?? '';
   return new BangerError('bad_request', `git cannot read the repository at ${path}: ${lastLine}`, {
     hint: `git -C '${path}' status says more`,
   });

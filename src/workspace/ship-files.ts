@@ -46,7 +46,9 @@ export function shipFiles(
   options: ShipFilesOptions,
 ): { writer: SquashfsWriter; shipped: ShippedFiles } {
   let writer: SquashfsWriter | undefined;
-  const reader = new TreeReader(options.rootPath, ({ path, stat }) => writer?.describeDirectory(path, factsOf(stat)));
+  const reader = new TreeReader(options.rootPath, ({ path, stat }) =>
+    writer?.describeDirectory(path, factsOf(stat)),
+  );
   try {
     writer = openWriter(factsOf(reader.root));
     const shipper = new Shipper(writer, reader, options);

@@ -96,16 +96,17 @@ async function ship(
     signal,
     (files) => options.onProgress({ text: 'shipping the repository', done: files, total: plan.files }),
   );
-  const stopGit = (error: unknown): never => {
+  let reason: unknown;
+  const stopTheOther = (error: unknown): never => {
+    // The one that fails first says why: the other one only says that it was stopped.
+    reason ??= error;
     failed.abort();
     throw error;
   };
-  const results = await Promise.allSettled([gitFiles, image.catch(stopGit)]);
+  const [written] = await Promise.allSettled([image.catch(stopTheOther), gitFiles.catch(stopTheOther)]);
   throwIfCancelled(signal);
-  const [packed, written] = results;
   if (written.status === 'fulfilled') return written.value;
-  // The worker gives up when git fails, and git is stopped when the worker fails: the reason is the other one's.
-  throw packed.status === 'rejected' && !failed.signal.aborted ? packed.reason : written.reason;
+  throw reason;
 }
 
 async function runWorker(
@@ -139,7 +140,12 @@ function answerOf(worker: Worker, onFiles: (files: number) => void): Promise<Shi
     worker.on('message', (answer: ImageAnswer) => {
       if (answer.kind === 'progress') onFiles(answer.files);
       else if (answer.kind === 'done') result = answer;
-      else failure = new BangerError(answer.code, answer.message, answer.hint === undefined ? {} : { hint: answer.hint });
+      else
+        failure = new BangerError(
+          answer.code,
+          answer.message,
+          answer.hint === undefined ? {} : { hint: answer.hint },
+        );
     });
     worker.on('error', (error) => {
       failure = error;

@@ -71,7 +71,11 @@ class TableBuilder {
   ): { position: InodePosition; parentField: Buffer } {
     const names = [...node.children.keys()].sort();
     const children: PlacedChild[] = [];
-    const reserved = names.map((name) => ({ name, child: node.children.get(name), number: this.#nextNumber() }));
+    const reserved = names.map((name) => ({
+      name,
+      child: node.children.get(name),
+      number: this.#nextNumber(),
+    }));
     for (const { name, child, number: childNumber } of reserved) {
       assert(child !== undefined);
       const position = this.#place(child, childNumber, number);
