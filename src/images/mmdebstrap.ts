@@ -27,9 +27,9 @@ export interface MmdebstrapOptions {
   readonly onProgress: OnImageProgress;
 }
 
-const TIMEOUT_MS = 60 * 60_000;
-/** mmdebstrap unmounts and removes its chroot on SIGTERM; that takes seconds on a slow disk. */
-const KILL_AFTER_MS = 60_000;
+const TIMEOUT_SECONDS = 60 * 60;
+/** mmdebstrap unmounts and removes its chroot when it is told to end; that takes seconds on a slow disk. */
+const KILL_AFTER_SECONDS = 30;
 const SUBORDINATE_IDS_NEEDED = 65536;
 
 /**
@@ -73,8 +73,8 @@ export async function runMmdebstrap(options: MmdebstrapOptions): Promise<void> {
       // HOME: dpkg would look for its settings in a home directory that the mapped root cannot enter.
       env: { ...toolEnv(), TMPDIR: options.workDir, HOME: options.workDir },
       signal: options.signal,
-      timeoutMs: TIMEOUT_MS,
-      killAfterMs: KILL_AFTER_MS,
+      timeoutMs: TIMEOUT_SECONDS * 1000,
+      killAfterMs: (KILL_AFTER_SECONDS + 10) * 1000,
       maxOutputBytes: 64 * 1024 * 1024,
       onStderrLine: (line) => progress.line(line),
     });
@@ -85,6 +85,9 @@ export async function runMmdebstrap(options: MmdebstrapOptions): Promise<void> {
 
 function argv(options: MmdebstrapOptions, sourcesPath: string): readonly [string, ...string[]] {
   return [
+    // The main process of mmdebstrap only waits for the others when it gets a signal: Ctrl-C on a terminal reaches them
+    // all. timeout(1) makes a process group and passes our signal to all of it.
+    ...(['timeout', `--kill-after=${KILL_AFTER_SECONDS}`, String(TIMEOUT_SECONDS)] as const),
     'mmdebstrap',
     '--verbose',
     '--mode=auto',
