@@ -7,21 +7,13 @@ cd "$(dirname "$0")/.."
 sh scripts/setup.sh --dev
 PATH=$PWD/node_modules/.bin:$PATH:/usr/sbin:/sbin
 export PATH
+. scripts/artifacts.sh
 what=${1:-all}
 
 run_node_tests() {
   concurrency=$1
   shift
   node --test --test-reporter=spec --test-concurrency="$concurrency" "$@"
-}
-
-prepare_artifacts() {
-  if [ -z "${BANGER_TEST_ARTIFACTS:-}" ]; then
-    BANGER_TEST_ARTIFACTS=$PWD/build/artifacts/state
-    export BANGER_TEST_ARTIFACTS
-    BANGER_HOME=$PWD/build/artifacts ./banger image build debian-bookworm
-    BANGER_HOME=$PWD/build/artifacts ./banger daemon stop
-  fi
 }
 
 unit_files() {
