@@ -108,7 +108,10 @@ export interface ProbeOptions {
   /** A kernel and, per transport, an initramfs that reaches the agent's HELLO. */
   readonly kernelPath: string;
   readonly initramfsFor: (transport: Transport) => Promise<string>;
-  /** Directory for the probe's files; removed again by the driver. */
+  /**
+   * Existing directory, short enough for sockets in a directory of the driver's own in it. The driver removes that
+   * again, and what the probe of a daemon that was killed left in the same place.
+   */
   readonly scratchDir: string;
   readonly accel: Accelerator | 'auto';
   readonly signal: AbortSignal;
@@ -141,7 +144,9 @@ export interface VmmDriver {
   argv(spec: MachineSpec): Promise<readonly string[]>;
   /**
    * Starts the process, detached from this one and from any request. `onSpawn` is awaited with the handles
-   * as soon as the pid is known and before anything else, so that they are on disk first.
+   * as soon as the pid is known and before anything else, so that they are on disk first; when it rejects, the process
+   * is ended. Does not wait for the VMM to be ready: one that ends at its start (a bad image, no memory) is reported
+   * here or, a little later, by `connectChannel`.
    * @throws {BangerError} `dependency_missing`, `vmm_failed` with its last words
    */
   launch(spec: MachineSpec, onSpawn: (handles: MachineHandles) => Promise<void>): Promise<Machine>;

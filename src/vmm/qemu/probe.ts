@@ -121,11 +121,11 @@ async function bootOnce(
   options: ProbeOptions,
   platform: Platform,
 ): Promise<string | undefined> {
+  const initramfsPath = await options.initramfsFor(platform.transport);
+  const dir = await makeProbeDir(options.scratchDir);
   const boundMs = (ports.boundMs ?? usualBoundMs)(platform);
   const bound = AbortSignal.timeout(boundMs);
   const signal = AbortSignal.any([options.signal, bound]);
-  const initramfsPath = await options.initramfsFor(platform.transport);
-  const dir = await makeProbeDir(options.scratchDir);
   let machine: Machine | undefined;
   try {
     const spec = probeSpec(options.kernelPath, initramfsPath, platform, dir);
@@ -139,9 +139,7 @@ async function bootOnce(
     const words = await lastWords(join(dir, 'console.log'));
     return `no sign of the guest within ${boundMs} ms${words === '' ? '' : `; its console: ${words}`}`;
   } finally {
-    await machine?.kill();
-    machine?.release();
-    await removeTree(dir, { below: options.scratchDir });
+    await endMachine(machine).finally(() => removeTree(dir, { below: options.scratchDir }));
   }
 }
 
@@ -155,6 +153,11 @@ async function firstHello(machine: Machine, signal: AbortSignal): Promise<void> 
     (await machine.connectChannel(signal)).destroy();
     throw error;
   }
+}
+
+async function endMachine(machine: Machine | undefined): Promise<void> {
+  await machine?.kill();
+  machine?.release();
 }
 
 async function makeProbeDir(scratchDir: string): Promise<string> {

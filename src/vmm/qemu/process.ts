@@ -2,6 +2,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BangerError } from '../../core/errors.ts';
@@ -35,7 +36,7 @@ export class VmmProcess {
   readonly exited: Promise<MachineExit>;
   readonly #exited = Promise.withResolvers<MachineExit>();
   readonly #child: ChildProcess | undefined;
-  readonly #timer: NodeJS.Timeout | undefined;
+  #timer: NodeJS.Timeout | undefined;
   readonly #onExit = (exitCode: number | null, signal: string | null): void =>
     this.#settle({ exitCode, signal });
   #exit: MachineExit | undefined;
@@ -45,9 +46,8 @@ export class VmmProcess {
     this.log = log;
     this.exited = this.#exited.promise;
     this.#child = child;
-    if (child === undefined) this.#timer = setInterval(() => this.check(), POLL_MS);
-    else if (child.exitCode !== null || child.signalCode !== null)
-      this.#onExit(child.exitCode, child.signalCode);
+    if (child === undefined) return;
+    if (child.exitCode !== null || child.signalCode !== null) this.#onExit(child.exitCode, child.signalCode);
     else child.once('exit', this.#onExit);
   }
 
@@ -63,7 +63,7 @@ export class VmmProcess {
     const child = spawn(program, args, {
       detached: true,
       cwd: '/',
-      stdio: ['ignore', file.fd, file.fd],
+      stdio: childStdio(file.fd),
       env: { ...pick(process.env, PASSED_ENVIRONMENT), LC_ALL: 'C.UTF-8' },
     });
     if (child.pid === undefined) throw spawnError(program, (await once(child, 'error'))[0]);
@@ -71,13 +71,15 @@ export class VmmProcess {
     const identity = processIdentity(child.pid);
     if (identity !== undefined) return new VmmProcess(identity, log, child);
     const [exitCode, signal] = (await once(child, 'exit')) as [number | null, string | null];
-    throw await deathError(program, log, { exitCode, signal });
+    throw await deathError(log, { exitCode, signal });
   }
 
   /** A process that an earlier daemon started; undefined when it is gone. */
-  static adopt(identity: ProcessIdentity, logPath: string): VmmProcess | undefined {
+  static adopt(identity: ProcessIdentity, logPath: string, pollMs: number = POLL_MS): VmmProcess | undefined {
     if (!isSameProcess(identity)) return undefined;
-    return new VmmProcess(identity, { path: logPath, fromByte: 0 }, undefined);
+    const vmm = new VmmProcess(identity, { path: logPath, fromByte: 0 }, undefined);
+    vmm.#timer = setInterval(() => vmm.check(), pollMs);
+    return vmm;
   }
 
   /** Undefined while it runs, as far as is known here. */
@@ -119,7 +121,7 @@ export class VmmProcess {
 
   /** How it ended, with its last words. Only once it is gone. */
   async deathError(): Promise<BangerError> {
-    return await deathError('QEMU', this.log, this.#exit ?? UNKNOWN_EXIT);
+    return await deathError(this.log, this.#exit ?? UNKNOWN_EXIT);
   }
 
   #settle(exit: MachineExit): void {
@@ -127,6 +129,43 @@ export class VmmProcess {
     this.#exit = exit;
     this.release();
     this.#exited.resolve(exit);
+  }
+}
+
+/**
+ * Standard streams, and the log in the place of every descriptor that this process itself was left with by its parent:
+ * a VM that lives for days must not hold a shell's pipe open. (Node's own descriptors close on exec. "ignore" for a
+ * number above 2 leaves that number as it is.)
+ */
+function childStdio(logFd: number): ('ignore' | number)[] {
+  inheritedFds ??= findInheritedFds();
+  const stdio: ('ignore' | number)[] = ['ignore', logFd, logFd];
+  for (const fd of inheritedFds) {
+    while (stdio.length < fd) stdio.push('ignore');
+    stdio[fd] = logFd;
+  }
+  return stdio;
+}
+
+const O_CLOEXEC = 0o2000000;
+const MAX_INHERITED_FD = 1023;
+let inheritedFds: readonly number[] | undefined;
+
+/** Descriptors that survive an exec, ascending: proc(5), /proc/pid/fdinfo. */
+function findInheritedFds(): readonly number[] {
+  return readdirSync('/proc/self/fdinfo')
+    .map(Number)
+    .filter((fd) => fd > 2 && fd <= MAX_INHERITED_FD && !closesOnExec(fd))
+    .sort((a, b) => a - b);
+}
+
+function closesOnExec(fd: number): boolean {
+  try {
+    const flags = /^flags:\s*([0-7]+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1];
+    return (Number.parseInt(flags ?? '0', 8) & O_CLOEXEC) !== 0;
+  } catch {
+    // Closed meanwhile: the one that listed the directory.
+    return true;
   }
 }
 
@@ -150,13 +189,13 @@ function spawnError(program: string, cause: NodeJS.ErrnoException): BangerError 
   });
 }
 
-async function deathError(program: string, log: LogPosition, exit: MachineExit): Promise<BangerError> {
+async function deathError(log: LogPosition, exit: MachineExit): Promise<BangerError> {
   const words = await lastWords(log.path, log.fromByte);
   const how =
     exit.signal ?? (exit.exitCode === null ? 'exit status unknown' : `exit status ${exit.exitCode}`);
   return new BangerError(
     'vmm_failed',
-    `${program} ended (${how})${words === '' ? ' without a word' : `: ${words}`}`,
+    `QEMU ended (${how})${words === '' ? ' without a word' : `: ${words}`}`,
     { hint: `its whole output is in ${log.path}` },
   );
 }
