@@ -2,15 +2,19 @@
 
 /** Arrays shorter than this are copied: a short view would keep a whole chunk of 64 KiB in memory. */
 const PACK_BELOW_BYTES = 4096;
-const BLOCK_BYTES = 8192;
+const SLAB_BYTES = 8192;
+const COMPACT_AT = 1024;
+const EMPTY = new Uint8Array(0);
 
 export class ByteQueue {
   #items: Uint8Array[] = [];
   #head = 0;
-  /** The last item, when it is a block with room. */
-  #block: Uint8Array | undefined;
-  #blockUsed = 0;
   #bytes = 0;
+  /** Memory that short arrays are packed into; what was used of it belongs to items. */
+  #slab = EMPTY;
+  #slabUsed = 0;
+  /** Where in the slab the last item begins that can still grow; -1 when the last item cannot. */
+  #openFrom = -1;
 
   /** Bytes held. */
   get bytes(): number {
@@ -21,30 +25,33 @@ export class ByteQueue {
   push(bytes: Uint8Array): void {
     this.#bytes += bytes.length;
     if (bytes.length >= PACK_BELOW_BYTES) {
-      this.#sealBlock();
+      this.#seal();
       this.#items.push(bytes);
       return;
     }
-    if (this.#block === undefined || this.#blockUsed + bytes.length > BLOCK_BYTES) {
-      this.#sealBlock();
-      this.#block = new Uint8Array(BLOCK_BYTES);
-      this.#blockUsed = 0;
-      this.#items.push(this.#block);
+    if (this.#slabUsed + bytes.length > this.#slab.length) {
+      this.#seal();
+      this.#slab = new Uint8Array(SLAB_BYTES);
+      this.#slabUsed = 0;
     }
-    this.#block.set(bytes, this.#blockUsed);
-    this.#blockUsed += bytes.length;
+    if (this.#openFrom === -1) {
+      this.#openFrom = this.#slabUsed;
+      this.#items.push(EMPTY);
+    }
+    this.#slab.set(bytes, this.#slabUsed);
+    this.#slabUsed += bytes.length;
   }
 
   /** Takes the oldest bytes: an array as it was pushed, or several short ones in one. */
   shift(): Uint8Array | undefined {
     if (this.#head === this.#items.length) return undefined;
-    if (this.#head === this.#items.length - 1) this.#sealBlock();
+    if (this.#head === this.#items.length - 1) this.#seal();
     const item = this.#items[this.#head];
     this.#head++;
     if (this.#head === this.#items.length) {
-      this.#items = [];
+      this.#items.length = 0;
       this.#head = 0;
-    } else if (this.#head >= 1024) {
+    } else if (this.#head >= COMPACT_AT) {
       this.#items.splice(0, this.#head);
       this.#head = 0;
     }
@@ -55,7 +62,7 @@ export class ByteQueue {
   clear(): void {
     this.#items = [];
     this.#head = 0;
-    this.#block = undefined;
+    this.#openFrom = -1;
     this.#bytes = 0;
   }
 
@@ -66,10 +73,10 @@ export class ByteQueue {
     return Buffer.concat(items);
   }
 
-  /** Cuts the open block to what is used: nothing is appended to it any more. */
-  #sealBlock(): void {
-    if (this.#block === undefined) return;
-    this.#items[this.#items.length - 1] = this.#block.subarray(0, this.#blockUsed);
-    this.#block = undefined;
+  /** Gives the item that grows its size: nothing is appended to it any more. */
+  #seal(): void {
+    if (this.#openFrom === -1) return;
+    this.#items[this.#items.length - 1] = this.#slab.subarray(this.#openFrom, this.#slabUsed);
+    this.#openFrom = -1;
   }
 }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { Writable } from 'node:stream';
 import { test } from 'node:test';
+import { encodeFrame, FRAME_TYPES, HEADER_BYTES } from '../core/channel/frame.ts';
 import { FrameWriter } from './frame-writer.ts';
 
 /** Takes writes one by one, each only when told. */
@@ -31,7 +32,7 @@ async function turn(): Promise<void> {
 test('the frames of one turn leave in one write', async () => {
   const sink = new SlowSink();
   const writer = new FrameWriter(sink);
-  for (let i = 0; i < 10; i++) writer.write(Buffer.from(`frame ${i};`));
+  for (let i = 0; i < 10; i++) writer.write(FRAME_TYPES.data, 1, 1, Buffer.from(`frame ${i};`));
   await turn();
   assert.equal(sink.writes, 1);
   assert.equal(Buffer.concat(sink.taken).toString().split(';').length, 11);
@@ -44,12 +45,12 @@ test('a full sink is congestion, and emptying it ends it', async () => {
   let writable = 0;
   for (let i = 0; i < 20; i++) {
     const bytes = Buffer.alloc(30_000, i);
-    sent.push(bytes);
-    writer.write(bytes);
+    sent.push(Buffer.from(encodeFrame(FRAME_TYPES.data, 1, 1, bytes)));
+    writer.write(FRAME_TYPES.data, 1, 1, bytes);
   }
   await turn();
   assert(writer.congested);
-  assert.equal(writer.bufferedBytes, 600_000);
+  assert.equal(writer.bufferedBytes, 20 * (30_000 + HEADER_BYTES));
   writer.whenWritable(() => {
     writable++;
   });
@@ -64,20 +65,20 @@ test('a full sink is congestion, and emptying it ends it', async () => {
 test('end comes after what was queued, and nothing is written after it', async () => {
   const sink = new SlowSink();
   const writer = new FrameWriter(sink);
-  for (let i = 0; i < 10; i++) writer.write(Buffer.alloc(50_000, i));
+  for (let i = 0; i < 10; i++) writer.write(FRAME_TYPES.data, 1, 1, Buffer.alloc(50_000, i));
   writer.end();
-  writer.write(Buffer.from('late'));
+  writer.write(FRAME_TYPES.eof, 1, 1);
   const finished = once(sink, 'finish');
   await turn();
   while (sink.release()) await turn();
   await finished;
-  assert.equal(Buffer.concat(sink.taken).length, 500_000);
+  assert.equal(Buffer.concat(sink.taken).length, 10 * (50_000 + HEADER_BYTES));
 });
 
 test('what is discarded is not written', async () => {
   const sink = new SlowSink();
   const writer = new FrameWriter(sink);
-  writer.write(Buffer.from('x'));
+  writer.write(FRAME_TYPES.eof, 1, 1);
   writer.discard();
   await turn();
   assert.equal(sink.taken.length, 0);

@@ -1,6 +1,7 @@
 /** The sending side of a connection that carries frames: batches what one turn of the loop writes, and counts what waits. */
 
 import type { Writable } from 'node:stream';
+import { encodeHeader, type FrameType } from '../core/channel/frame.ts';
 import { ByteQueue } from './byte-queue.ts';
 
 /** As much is handed to the socket at once: more would only move the queue from here to there. */
@@ -29,10 +30,11 @@ export class FrameWriter {
     return this.bufferedBytes >= CONGESTED_BYTES;
   }
 
-  /** Queues whole frames, or a frame's header and then its payload. The bytes must not be changed afterwards. */
-  write(bytes: Uint8Array): void {
+  /** Queues a frame. Its payload must not be changed afterwards: a long one is not copied. */
+  write(type: FrameType, stream: number, channel: number, payload?: Uint8Array): void {
     if (this.#ending || this.#socket.destroyed) return;
-    this.#queue.push(bytes);
+    this.#queue.push(encodeHeader(type, stream, channel, payload?.length ?? 0));
+    if (payload !== undefined && payload.length > 0) this.#queue.push(payload);
     this.#schedule();
   }
 

@@ -5,16 +5,7 @@
 
 import type { Duplex } from 'node:stream';
 import { encodeClose, ERRNO } from '../core/channel/close.ts';
-import {
-  encodeFrame,
-  encodeU32,
-  FRAME_TYPES,
-  type Frame,
-  FrameError,
-  FrameParser,
-  setFrameStream,
-  STDIN,
-} from '../core/channel/frame.ts';
+import { encodeU32, FRAME_TYPES, type Frame, FrameError, FrameParser, STDIN } from '../core/channel/frame.ts';
 import { FrameWriter } from './frame-writer.ts';
 import type { GuestStream, StreamResult } from './stream.ts';
 
@@ -62,7 +53,7 @@ class Relay {
     if (client.destroyed || client.readableEnded) this.#hangUp();
     this.#stream.attach({
       data: (frame) => this.#toClient(frame),
-      eof: (channel) => this.#writer.write(encodeFrame(FRAME_TYPES.eof, CLIENT_STREAM, channel)),
+      eof: (channel) => this.#writer.write(FRAME_TYPES.eof, CLIENT_STREAM, channel),
       credit: (bytes) => this.#passCredit(bytes),
       closed: (result) => this.#answer(result),
     });
@@ -72,8 +63,7 @@ class Relay {
   }
 
   #toClient(frame: Frame): void {
-    setFrameStream(frame.bytes, CLIENT_STREAM);
-    this.#writer.write(frame.bytes);
+    this.#writer.write(FRAME_TYPES.data, CLIENT_STREAM, frame.channel, frame.payload);
   }
 
   /** The guest may grant as often as it likes: towards a client that does not read, grants are added up. */
@@ -88,7 +78,7 @@ class Relay {
   #sendCredit(): void {
     const payload = encodeU32(this.#unsentCredit);
     this.#unsentCredit = 0;
-    this.#writer.write(encodeFrame(FRAME_TYPES.window, CLIENT_STREAM, STDIN, payload));
+    this.#writer.write(FRAME_TYPES.window, CLIENT_STREAM, STDIN, payload);
   }
 
   #fromClient(chunk: Uint8Array): void {
@@ -112,7 +102,7 @@ class Relay {
   #answer(result: StreamResult): void {
     if (this.#answered) return;
     this.#answered = true;
-    this.#writer.write(encodeFrame(FRAME_TYPES.close, CLIENT_STREAM, 0, encodeClose(result)));
+    this.#writer.write(FRAME_TYPES.close, CLIENT_STREAM, 0, encodeClose(result));
     this.#writer.end();
     this.#client.resume();
   }

@@ -2,14 +2,7 @@
 
 import assert from 'node:assert/strict';
 import type { Duplex } from 'node:stream';
-import {
-  encodeFrame,
-  FRAME_TYPES,
-  type Frame,
-  FrameError,
-  FrameParser,
-  MAX_STREAMS,
-} from '../core/channel/frame.ts';
+import { FRAME_TYPES, type Frame, FrameError, FrameParser, MAX_STREAMS } from '../core/channel/frame.ts';
 import { BangerError } from '../core/errors.ts';
 import { FrameWriter } from './frame-writer.ts';
 import { GuestStream, type StreamPort } from './stream.ts';
@@ -42,7 +35,7 @@ export class Session {
     this.hello.catch(() => {});
     this.ended = this.#ended.promise;
     this.#port = {
-      write: (bytes) => writer.write(bytes),
+      write: (type, stream, channel, payload) => writer.write(type, stream, channel, payload),
       forget: (id) => void streams.delete(id),
       get congested() {
         return writer.congested;
@@ -88,7 +81,7 @@ export class Session {
     const stream = new GuestStream(this.#nextStream, this.#port);
     this.#nextStream++;
     this.#streams.set(stream.id, stream);
-    this.#writer.write(encodeFrame(FRAME_TYPES.open, stream.id, 0, payload));
+    this.#writer.write(FRAME_TYPES.open, stream.id, 0, payload);
     return stream;
   }
 

@@ -5,7 +5,6 @@ import { type CloseResult, decodeClose, ERRNO } from '../core/channel/close.ts';
 import { ReceiveCredit, SendCredit } from '../core/channel/credit.ts';
 import {
   decodeU32,
-  encodeFrame,
   encodeHeader,
   encodeSize,
   encodeU32,
@@ -13,9 +12,9 @@ import {
   type Frame,
   FrameError,
   FrameParser,
+  type FrameType,
   INITIAL_WINDOW_BYTES,
   MAX_PAYLOAD_BYTES,
-  setFrameStream,
   STDERR,
   STDIN,
   STDOUT,
@@ -38,7 +37,7 @@ export interface StreamSink {
 
 /** What a stream needs of its session. */
 export interface StreamPort {
-  write(bytes: Uint8Array): void;
+  write(type: FrameType, stream: number, channel: number, payload?: Uint8Array): void;
   forget(id: number): void;
   readonly congested: boolean;
   whenWritable(callback: () => void): void;
@@ -107,8 +106,7 @@ export class GuestStream {
     this.#sendCredit.use(payload.length);
     for (let from = 0; from < payload.length; from += MAX_PAYLOAD_BYTES) {
       const part = payload.subarray(from, from + MAX_PAYLOAD_BYTES);
-      this.#port.write(encodeHeader(FRAME_TYPES.data, this.id, STDIN, part.length));
-      this.#port.write(part);
+      this.#port.write(FRAME_TYPES.data, this.id, STDIN, part);
     }
   }
 
@@ -116,14 +114,14 @@ export class GuestStream {
   sendEof(): void {
     if (this.#sentEof || this.#isOver()) return;
     this.#sentEof = true;
-    this.#port.write(encodeFrame(FRAME_TYPES.eof, this.id, STDIN));
+    this.#port.write(FRAME_TYPES.eof, this.id, STDIN);
   }
 
   /** Renews the guest's credit for bytes consumed. */
   grant(channel: OutputChannel, bytes: number): void {
     if (this.#isOver()) return;
     this.#creditOf(channel).grant(bytes);
-    this.#port.write(encodeFrame(FRAME_TYPES.window, this.id, channel, encodeU32(bytes)));
+    this.#port.write(FRAME_TYPES.window, this.id, channel, encodeU32(bytes));
   }
 
   /** Counts bytes as consumed and renews the credit when half the window is used. */
@@ -135,12 +133,12 @@ export class GuestStream {
   /** Sends a signal (1 to 64) to the program's process group. */
   signal(number: number): void {
     assert(number >= 1 && number <= MAX_SIGNAL, `signal ${number}`);
-    if (!this.#isOver()) this.#port.write(encodeFrame(FRAME_TYPES.signal, this.id, 0, encodeU32(number)));
+    if (!this.#isOver()) this.#port.write(FRAME_TYPES.signal, this.id, 0, encodeU32(number));
   }
 
   resize(rows: number, columns: number): void {
     if (this.#isOver()) return;
-    this.#port.write(encodeFrame(FRAME_TYPES.resize, this.id, 0, encodeSize(rows, columns)));
+    this.#port.write(FRAME_TYPES.resize, this.id, 0, encodeSize(rows, columns));
   }
 
   /** Gives the stream up: what still comes is dropped, `closed` and `result` still tell the end. Idempotent. */
@@ -148,11 +146,11 @@ export class GuestStream {
     if (this.#isOver()) return;
     this.#isReset = true;
     this.#early.clear();
-    this.#port.write(encodeFrame(FRAME_TYPES.reset, this.id));
+    this.#port.write(FRAME_TYPES.reset, this.id, 0);
   }
 
   /**
-   * Passes on a client's frame under this stream's number, changing that number in place.
+   * Passes on a client's frame under this stream's number.
    * @throws {FrameError} a frame that a client may not send, or not now
    */
   forward(frame: Frame): void {
@@ -178,8 +176,7 @@ export class GuestStream {
       default:
         throw new FrameError(`the client sent a frame of type ${frame.type}`);
     }
-    setFrameStream(frame.bytes, this.id);
-    this.#port.write(frame.bytes);
+    this.#port.write(frame.type, this.id, frame.channel, frame.payload);
   }
 
   /**
@@ -218,8 +215,9 @@ export class GuestStream {
     credit.use(frame.payload.length);
     if (frame.type === FRAME_TYPES.eof) this.#receivedEof[index] = true;
     if (this.#isReset) return;
-    if (this.#sink === undefined) this.#early.push(frame.bytes);
-    else this.#deliver(this.#sink, frame);
+    if (this.#sink !== undefined) return this.#deliver(this.#sink, frame);
+    this.#early.push(encodeHeader(frame.type, this.id, frame.channel, frame.payload.length));
+    this.#early.push(frame.payload);
   }
 
   #deliver(sink: StreamSink, frame: Frame): void {

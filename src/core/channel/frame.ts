@@ -45,8 +45,6 @@ export interface Frame {
   readonly channel: number;
   readonly stream: number;
   readonly payload: Uint8Array;
-  /** The whole frame, header included: what a relay passes on (see `setFrameStream`). `payload` is a view into it. */
-  readonly bytes: Uint8Array;
 }
 
 /** The peer broke the framing: the connection cannot be trusted any more. */
@@ -124,14 +122,6 @@ function writeHeader(
   view.setUint32(8, stream, true);
 }
 
-/** Changes the stream number of a whole frame in place. */
-export function setFrameStream(bytes: Uint8Array, stream: number): void {
-  bytes[8] = stream;
-  bytes[9] = stream >>> 8;
-  bytes[10] = stream >>> 16;
-  bytes[11] = stream >>> 24;
-}
-
 /** The credit a WINDOW frame carries, and the number a SIGNAL frame carries, is its whole payload: one u32. */
 export function encodeU32(value: number): Uint8Array {
   const bytes = new Uint8Array(4);
@@ -153,77 +143,108 @@ export function encodeSize(rows: number, columns: number): Uint8Array {
 }
 
 /**
- * Turns chunks of bytes into frames, however the chunks cut them. Holds at most one incomplete frame, in a buffer of
- * that frame's size, so that each byte is copied at most once.
+ * Turns chunks of bytes into frames, however the chunks cut them.
+ *
+ * The payload of DATA is never copied: a DATA frame that is not all there comes in pieces, each a frame of its own with
+ * the same channel and stream, as its bytes arrive. Every other frame is put together, in a buffer of its size.
  */
 export class FrameParser {
   readonly #header = new Uint8Array(HEADER_BYTES);
-  readonly #headerView = new DataView(this.#header.buffer);
-  /** The frame being assembled: at first its header alone. */
-  #partial: Uint8Array = this.#header;
-  #filled = 0;
+  #headerFilled = 0;
+  /** The frame whose payload is coming, when it is not DATA. */
+  #partial: { readonly header: Header; readonly payload: Uint8Array } | undefined;
+  #partialFilled = 0;
+  /** The DATA frame whose payload is coming, and how much of it is. */
+  #data: Header | undefined;
+  #dataLeft = 0;
 
   /** Bytes of an incomplete frame held back. */
   get pendingBytes(): number {
-    return this.#filled;
+    return this.#headerFilled + (this.#partial === undefined ? 0 : HEADER_BYTES + this.#partialFilled);
+  }
+
+  /** The bytes so far end where a frame ends. */
+  get isAtBoundary(): boolean {
+    return this.pendingBytes === 0 && this.#dataLeft === 0;
   }
 
   /**
-   * Takes the next bytes and yields every frame they complete; take them all before the next call.
-   * A frame is a view into `chunk` or into memory of its own that the parser never touches again: it stays valid as
-   * long as the chunk does, and keeps the chunk in memory as long as it is kept.
+   * Takes the next bytes and yields every frame they complete, and what there is of a DATA frame; take them all before
+   * the next call. A payload is a view into `chunk` or into memory that the parser never touches again: it stays valid
+   * as long as the chunk does, and keeps the chunk in memory as long as it is kept.
    * @throws {FrameError} unknown type, reserved bits, or a length, channel or stream the type cannot have
    */
   *push(chunk: Uint8Array): Generator<Frame, void, void> {
     let offset = 0;
-    if (this.#filled > 0) {
-      offset = this.#fill(chunk, 0);
-      if (this.#filled < this.#partial.length || this.#partial === this.#header) return;
-      const bytes = this.#partial;
-      this.#partial = this.#header;
-      this.#filled = 0;
-      yield frameOf(bytes);
+    while (offset < chunk.length) {
+      if (this.#data !== undefined) {
+        const end = Math.min(chunk.length, offset + this.#dataLeft);
+        const { type, channel, stream } = this.#data;
+        this.#dataLeft -= end - offset;
+        if (this.#dataLeft === 0) this.#data = undefined;
+        yield { type, channel, stream, payload: chunk.subarray(offset, end) };
+        offset = end;
+      } else if (this.#partial !== undefined) {
+        offset = this.#fill(chunk, offset, this.#partial.payload);
+        if (this.#partialFilled < this.#partial.payload.length) return;
+        const { header, payload } = this.#partial;
+        this.#partial = undefined;
+        yield { type: header.type, channel: header.channel, stream: header.stream, payload };
+      } else {
+        const count = Math.min(HEADER_BYTES - this.#headerFilled, chunk.length - offset);
+        this.#header.set(chunk.subarray(offset, offset + count), this.#headerFilled);
+        this.#headerFilled += count;
+        offset += count;
+        if (this.#headerFilled < HEADER_BYTES) return;
+        const header = decodeHeader(this.#header);
+        this.#headerFilled = 0;
+        const end = offset + header.length;
+        if (header.length > 0 && header.type === FRAME_TYPES.data) this.#begin(header);
+        else if (end > chunk.length) this.#assemble(header);
+        else {
+          const { type, channel, stream } = header;
+          yield { type, channel, stream, payload: chunk.subarray(offset, end) };
+          offset = end;
+        }
+      }
     }
-    const view = new DataView(chunk.buffer, chunk.byteOffset, chunk.byteLength);
-    while (chunk.length - offset >= HEADER_BYTES) {
-      const end = offset + HEADER_BYTES + checkHeader(view, offset);
-      if (end > chunk.length) break;
-      const bytes = chunk.subarray(offset, end);
-      offset = end;
-      yield frameOf(bytes);
-    }
-    if (offset < chunk.length) this.#fill(chunk, offset);
   }
 
-  /** Copies from the chunk what the partial frame lacks; returns where it stopped. */
-  #fill(chunk: Uint8Array, from: number): number {
-    let offset = from;
-    if (this.#partial === this.#header) {
-      offset = this.#copy(chunk, offset);
-      if (this.#filled < HEADER_BYTES) return offset;
-      this.#partial = new Uint8Array(HEADER_BYTES + checkHeader(this.#headerView, 0));
-      this.#partial.set(this.#header);
-    }
-    return this.#copy(chunk, offset);
+  #begin(header: Header): void {
+    this.#data = header;
+    this.#dataLeft = header.length;
   }
 
-  #copy(chunk: Uint8Array, from: number): number {
-    const count = Math.min(this.#partial.length - this.#filled, chunk.length - from);
-    this.#partial.set(chunk.subarray(from, from + count), this.#filled);
-    this.#filled += count;
+  #assemble(header: Header): void {
+    this.#partial = { header, payload: new Uint8Array(header.length) };
+    this.#partialFilled = 0;
+  }
+
+  #fill(chunk: Uint8Array, from: number, payload: Uint8Array): number {
+    const count = Math.min(payload.length - this.#partialFilled, chunk.length - from);
+    payload.set(chunk.subarray(from, from + count), this.#partialFilled);
+    this.#partialFilled += count;
     return from + count;
   }
 }
 
-/** Checks the header at `offset`; returns the payload's length. */
-function checkHeader(view: DataView, offset: number): number {
-  const length = view.getUint32(offset, true);
-  const type = view.getUint8(offset + 4);
-  const channel = view.getUint8(offset + 5);
-  const stream = view.getUint32(offset + 8, true);
+interface Header {
+  readonly length: number;
+  readonly type: FrameType;
+  readonly channel: number;
+  readonly stream: number;
+}
+
+/** @throws {FrameError} */
+function decodeHeader(bytes: Uint8Array): Header {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, HEADER_BYTES);
+  const length = view.getUint32(0, true);
+  const type = view.getUint8(4);
+  const channel = view.getUint8(5);
+  const stream = view.getUint32(8, true);
   const known = SHAPES[type];
   if (known === undefined) throw new FrameError(`unknown frame type ${type}`);
-  if (view.getUint16(offset + 6, true) !== 0) throw new FrameError('reserved header bits are set');
+  if (view.getUint16(6, true) !== 0) throw new FrameError('reserved header bits are set');
   if (channel > (known.hasChannel ? STDERR : 0)) {
     throw new FrameError(`frame type ${type} on channel ${channel}`);
   }
@@ -236,17 +257,5 @@ function checkHeader(view: DataView, offset: number): number {
     throw new FrameError(`frame type ${type}: payload of ${length} bytes is too short`);
   }
   if ((stream === 0) !== known.ofSession) throw new FrameError(`frame type ${type} on stream ${stream}`);
-  return length;
-}
-
-/** A whole frame whose header has been checked. */
-function frameOf(bytes: Uint8Array): Frame {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, HEADER_BYTES);
-  return {
-    type: view.getUint8(4) as FrameType,
-    channel: view.getUint8(5),
-    stream: view.getUint32(8, true),
-    payload: bytes.subarray(HEADER_BYTES),
-    bytes,
-  };
+  return { length, type: type as FrameType, channel, stream };
 }
