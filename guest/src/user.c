@@ -134,7 +134,7 @@ bool user_resolve(const char *spec, const char *passwd, const char *group, struc
 		}
 	}
 	/* A root file system without passwd(5) still has a root. */
-	if (!known && strncmp(name, "root", name_length) != 0) return false;
+	if (!known && !(name_length == 4 && memcmp(name, "root", 4) == 0)) return false;
 	if (group_name == NULL) {
 		collect_groups(group, user);
 		return true;
