@@ -36,8 +36,7 @@ export function resolveWords(argv: readonly string[], tree: Group = root): Resol
   const words = [PROGRAM];
   let group = tree;
   for (const word of argv) {
-    const name = ownValue(group.aliases, word) ?? word;
-    const entry = ownValue(group.commands, name);
+    const entry = ownValue(group.commands, nameOf(group, word));
     if (entry === undefined) break;
     words.push(word);
     if (!isGroup(entry)) return { words, leaf: entry };
@@ -51,9 +50,9 @@ export async function buildCliApplication(
   json: boolean,
 ): Promise<Application<CliContext>> {
   const { words, leaf } = resolveWords(argv);
-  const spec = leaf === undefined ? undefined : (await leaf.load()).command;
-  const routes = toRouteMap(root, [PROGRAM], (candidate) => (candidate === leaf ? spec : undefined));
-  const text = usageText({ words, json, takesCommand: spec?.commandBrief !== undefined });
+  const known = leaf === undefined ? undefined : { leaf, spec: (await leaf.load()).command };
+  const routes = toRouteMap(root, words.slice(1), known);
+  const text = usageText({ words, json, takesCommand: known?.spec.commandBrief !== undefined });
   return buildApplication(
     routes,
     {
@@ -74,45 +73,45 @@ export async function buildCliApplication(
   );
 }
 
+/** The routes below a group; once the line's command is known, only those that lead to it: the others cost time at each start. */
 function toRouteMap(
   group: Group,
-  prefix: readonly string[],
-  specOf: (leaf: Leaf) => CommandSpec | undefined,
+  words: readonly string[],
+  known: { readonly leaf: Leaf; readonly spec: CommandSpec } | undefined,
 ): RouteMap<CliContext> {
   const routes: Record<string, RouteMap<CliContext> | Command<CliContext>> = Object.create(null);
   const hidden: Record<string, boolean> = {};
+  const wanted = known === undefined ? undefined : nameOf(group, words[0] ?? '');
   for (const [name, entry] of Object.entries(group.commands)) {
+    if (wanted !== undefined && name !== wanted) continue;
     if (isGroup(entry)) {
-      routes[name] = toRouteMap(entry, [...prefix, name], specOf);
+      routes[name] = toRouteMap(entry, words.slice(1), known);
     } else {
-      routes[name] = toLeaf(entry, specOf(entry));
+      routes[name] = entry === known?.leaf ? toStricli(entry.brief, known.spec) : namedOnly(entry);
       if (entry.hidden) hidden[name] = true;
     }
   }
-  const base = buildRouteMap<string, CliContext>({
-    routes,
-    aliases: Object.assign(Object.create(null), group.aliases) as Record<never, string>,
-    docs: { brief: group.brief, fullDescription: group.description, hideRoute: hidden },
-  });
-  const rows = commandRows(group, []);
   return {
-    ...base,
+    ...buildRouteMap<string, CliContext>({
+      routes,
+      aliases: Object.assign(Object.create(null), group.aliases) as Record<never, string>,
+      docs: { brief: group.brief, fullDescription: group.description, hideRoute: hidden },
+    }),
     formatHelp: (style) =>
       groupHelp(
         style.prefix,
         group.brief,
         group.description,
-        rows,
+        commandRows(group, []),
         group.examples,
         style,
-        prefix.length === 1 ? [VERSION_ROW] : [],
+        group === root ? [VERSION_ROW] : [],
       ),
   };
 }
 
 /** A command that this command line does not name is never run: its words and its brief are enough. */
-function toLeaf(leaf: Leaf, spec: CommandSpec | undefined): Command<CliContext> {
-  if (spec !== undefined) return toStricli(leaf.brief, spec);
+function namedOnly(leaf: Leaf): Command<CliContext> {
   return buildCommand<Record<never, never>, [], CliContext>({
     docs: { brief: leaf.brief },
     parameters: {},
@@ -134,6 +133,11 @@ function commandRows(group: Group, words: readonly string[]): (readonly [string,
         : ` (also: ${others.map(([alias]) => [...words, alias].join(' ')).join(', ')})`;
     return [[path.join(' '), `${entry.brief}${note}`]];
   });
+}
+
+/** The command's own name, where the word is another one for it. */
+function nameOf(group: Group, word: string): string {
+  return ownValue(group.aliases, word) ?? word;
 }
 
 function ownValue<T>(record: Readonly<Record<string, T>> | undefined, key: string): T | undefined {

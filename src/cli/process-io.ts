@@ -1,5 +1,6 @@
 /** The command line's surroundings when it is a process: its streams, signals, files and daemon. */
 
+import { isatty } from 'node:tty';
 import { connectDaemon } from './connect/connect-daemon.ts';
 import { HANDSHAKE_VERSION } from '../core/buildinfo.ts';
 import { BangerError } from '../core/errors.ts';
@@ -17,12 +18,13 @@ export interface ProcessIo extends CliIo {
 
 /** @param daemonArgv the program to start when no daemon answers */
 export function processIo(daemonArgv: readonly [string, ...string[]]): ProcessIo {
-  const stdout = new StreamOutput(process.stdout);
-  const stderr = new StreamOutput(process.stderr);
+  const stdout = new StreamOutput(() => process.stdout);
+  const stderr = new StreamOutput(() => process.stderr);
   return {
     stdout,
     stderr,
-    stdinIsTTY: process.stdin.isTTY === true,
+    // Not process.stdin.isTTY: making that stream costs as much as asking the daemon.
+    stdinIsTTY: isatty(0),
     env: process.env,
     cwd: currentDirectory(),
     ports: processPorts(daemonArgv, stdout, stderr),
@@ -37,15 +39,17 @@ function processPorts(
   return {
     connect: connector(daemonArgv) as CliPorts['connect'],
     async session(client, params, onFailure) {
-      const stdin = params.stdin === false ? null : process.stdin;
       const rows = process.stdout.rows ?? 0;
       const columns = process.stdout.columns ?? 0;
-      const { runExecSession } = await import('./exec-session/run-exec-session.ts');
-      const ticket = await client.call('vm.exec', { ...params, rows, columns });
+      // Loaded while the daemon works.
+      const [ticket, { runExecSession }] = await Promise.all([
+        client.call('vm.exec', { ...params, rows, columns }),
+        import('./exec-session/run-exec-session.ts'),
+      ]);
       return await runExecSession({
         ticket,
         tty: params.tty ?? false,
-        stdin,
+        stdin: params.stdin === false ? null : process.stdin,
         stdout: process.stdout,
         stderr: process.stderr,
         onFailure,

@@ -6,14 +6,13 @@ import type { TextOutput } from '../cli-context.ts';
 const DEFAULT_COLUMNS = 80;
 
 export class StreamOutput implements TextOutput {
-  readonly #stream: WriteStream;
+  readonly #open: () => WriteStream;
+  #opened: WriteStream | undefined;
   #failure: NodeJS.ErrnoException | undefined;
 
-  constructor(stream: WriteStream) {
-    this.#stream = stream;
-    stream.on('error', (error) => {
-      this.#failure ??= error;
-    });
+  /** @param open called at the first use: making a stream of a descriptor takes time at a start */
+  constructor(open: () => WriteStream) {
+    this.#open = open;
   }
 
   get isTTY(): boolean {
@@ -24,6 +23,16 @@ export class StreamOutput implements TextOutput {
     return this.#stream.columns ?? DEFAULT_COLUMNS;
   }
 
+  get #stream(): WriteStream {
+    if (this.#opened === undefined) {
+      this.#opened = this.#open();
+      this.#opened.on('error', (error) => {
+        this.#failure ??= error;
+      });
+    }
+    return this.#opened;
+  }
+
   /** After a failure writes are dropped: nobody reads them. */
   write(text: string): void {
     if (this.#failure === undefined && text !== '') this.#stream.write(text);
@@ -31,7 +40,7 @@ export class StreamOutput implements TextOutput {
 
   /** Why not everything written has arrived. A reader that went away (`| head`) is no reason. */
   async flushed(): Promise<NodeJS.ErrnoException | undefined> {
-    if (this.#failure === undefined) {
+    if (this.#opened !== undefined && this.#failure === undefined) {
       await new Promise<void>((resolve) => this.#stream.write('', () => resolve()));
     }
     return this.#failure?.code === 'EPIPE' ? undefined : this.#failure;
