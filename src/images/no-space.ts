@@ -3,7 +3,7 @@
 import { BangerError, errorText } from '../core/errors.ts';
 
 export function isNoSpaceText(text: string): boolean {
-  return /no space left on device|not enough free space|could not allocate block|ENOSPC|disk quota exceeded/i.test(
+  return /no space left on device|enough (free )?space|could not allocate block|ENOSPC|disk quota exceeded/i.test(
     text,
   );
 }
