@@ -27,9 +27,12 @@ export async function checkOutCommit(
   const rootPath = join(scratchDir, 'tree');
   const indexPath = join(scratchDir, 'index');
   await mkdir(rootPath);
-  const env = { GIT_INDEX_FILE: indexPath, GIT_WORK_TREE: rootPath };
-  const config = ['core.sparseCheckout=false', 'core.splitIndex=false', ...withoutFilters(settings)];
-  const made = await git.run(['read-tree', '-u', '--reset', commit], { env, config, okStatuses: [0, 128] });
+  const ownTree = { GIT_INDEX_FILE: indexPath, GIT_WORK_TREE: rootPath };
+  const made = await git.run(['read-tree', '-u', '--reset', commit], {
+    env: { ...ownTree, ...withoutFilters(settings) },
+    config: ['core.sparseCheckout=false', 'core.splitIndex=false'],
+    okStatuses: [0, 128],
+  });
   if (made.status !== 0) {
     throw new BangerError(
       'bad_request',
@@ -47,11 +50,15 @@ export async function checkOutCommit(
   };
 }
 
-function withoutFilters(settings: GitSettings): string[] {
-  return [...settings.keys()].flatMap((name) => {
-    const match = /^filter\.(.+)\.(?:smudge|clean|process|required)$/s.exec(name);
-    return match === null || name.includes('=')
-      ? []
-      : [`${name}=${name.endsWith('.required') ? 'false' : ''}`];
-  });
+/** Through the environment, because a filter's name may hold any character (git-config(1), GIT_CONFIG_COUNT). */
+function withoutFilters(settings: GitSettings): Record<string, string> {
+  const names = [...settings.keys()].filter((name) =>
+    /^filter\..+\.(?:smudge|clean|process|required)$/s.test(name),
+  );
+  const variables: Record<string, string> = { GIT_CONFIG_COUNT: String(names.length) };
+  for (const [index, name] of names.entries()) {
+    variables[`GIT_CONFIG_KEY_${index}`] = name;
+    variables[`GIT_CONFIG_VALUE_${index}`] = name.endsWith('.required') ? 'false' : '';
+  }
+  return variables;
 }

@@ -95,7 +95,6 @@ export async function planWorkspace(options: PlanOptions): Promise<WorkspacePlan
   }
   const tip = from === undefined ? head : await resolveFrom(git, from);
   const { topLevel: sourcePath, objectFormat, shallowPath, objectsPath } = repo;
-  const guest = { headCommit: tip, branch: branch ?? current };
   const part =
     ownTree ??
     (tip === head
@@ -110,10 +109,18 @@ export async function planWorkspace(options: PlanOptions): Promise<WorkspacePlan
   }
   const { source, files, bytes, untrackedLeft, paths } = part;
   return {
-    ...guest,
-    ...{ sourcePath, objectFormat, shallowPath, objectsPath, settings },
-    ...{ source, files, bytes, untrackedLeft },
+    sourcePath,
+    headCommit: tip,
+    branch: branch ?? current,
+    files,
+    bytes,
+    untrackedLeft,
     displayPaths: paths.map(displayPath),
+    source,
+    objectFormat,
+    shallowPath,
+    objectsPath,
+    settings,
   };
 }
 

@@ -32,7 +32,8 @@ export interface ShippedFiles {
 
 const ATTEMPTS = 3;
 const PERMISSION_BITS = 0o777;
-const MAX_SECONDS = 0xffffffff;
+/** The image and git have 32 bits for it; the index must still be one second newer. */
+const MAX_SECONDS = 0xfffffffe;
 
 export function factsOf(stat: Stats): FileFacts {
   const seconds = Math.floor(stat.mtimeMs / 1000);

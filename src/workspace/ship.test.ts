@@ -175,6 +175,16 @@ test('drops set-user-ID: the owner in the guest is root', async (t) => {
   assert.equal(statSync(join(guest, 'run.sh')).mode & 0o7777, 0o755);
 });
 
+test('times before 1970 and after 2106 come as near as they can', async (t) => {
+  const repo = await smallRepo(t);
+  await runner.run(['touch', '--date=@-5', join(repo.dir, 'run.sh')]);
+  utimesSync(join(repo.dir, 'readme.md'), 2 ** 32 + 5, 2 ** 32 + 5);
+  const guest = await shipAndUnpack(t, await plan(repo.dir));
+  assert.equal(statSync(join(guest, 'run.sh')).mtimeMs, 0);
+  assert.equal(statSync(join(guest, 'readme.md')).mtimeMs, (2 ** 32 - 2) * 1000);
+  assert.equal(await statusOf(guest), '');
+});
+
 test('CRLF stays as it is in the working tree, under every setting', async (t) => {
   for (const [autocrlf, attributes] of [
     ['true', ''],
@@ -326,14 +336,16 @@ test('--branch starts a branch with the working tree as it is', async (t) => {
 
 test('--from ships the files of that commit, whatever the working tree holds', async (t) => {
   const repo = await smallRepo(t);
-  repo.write('.gitattributes', '*.bat text eol=crlf\n*.dat filter=evil\n');
+  repo.write('.gitattributes', '*.bat text eol=crlf\n*.dat filter=evil\n*.dat2 filter=ev=il\n');
   repo.write('do.bat', 'one\n');
   repo.write('x.dat', 'stored\n');
+  repo.write('x.dat2', 'stored\n');
   await repo.git('config', 'filter.evil.clean', 'cat');
   const marker = join(await temporaryDir(t), 'ran');
   await repo.commit('second');
   await repo.git('config', 'filter.evil.smudge', `touch ${marker}; cat`);
   await repo.git('config', 'filter.evil.required', 'true');
+  await repo.git('config', 'filter.ev=il.smudge', `touch ${marker}; cat`);
   repo.write('third');
   await repo.commit('third');
   repo.write('readme.md', 'changed, longer\n');

@@ -38,10 +38,9 @@ export interface ShippedImage {
 }
 
 /** Beside this file; bundled, beside the program. */
-const WORKER_URL = new URL(
-  import.meta.url.endsWith('.ts') ? './image-worker.ts' : './image-worker.js',
-  import.meta.url,
-);
+const WORKER_URL = import.meta.url.endsWith('.ts')
+  ? new URL('./image-worker.ts', import.meta.url)
+  : new URL('./image-worker.js', import.meta.url);
 
 /**
  * Writes a squashfs image (uncompressed, everything owned by root) that holds the plan's files as they are now and a
@@ -117,27 +116,28 @@ async function runWorker(
 ): Promise<ShippedImage> {
   const cancelled = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
   const workerData: ImageJob = { ...job, cancelled: cancelled.buffer };
-  const worker = new Worker(WORKER_URL, { workerData, name: 'workspace-image', execArgv: [] });
+  const thread = new Worker(WORKER_URL, { workerData, name: 'workspace-image', execArgv: [] });
+  const send = (ready: GitFilesReady): void => thread.postMessage(ready, []);
   const giveUp = (): void => {
     Atomics.store(cancelled, 0, 1);
     // Ends a wait for git's files; a worker at work sees the flag.
-    worker.postMessage({ gitFiles: [] } satisfies GitFilesReady);
+    send({ gitFiles: [] });
   };
   signal.addEventListener('abort', giveUp, { once: true });
-  gitFiles.then((ready) => worker.postMessage(ready), giveUp);
+  gitFiles.then(send, giveUp);
   try {
-    return await answerOf(worker, onFiles);
+    return await answerOf(thread, onFiles);
   } finally {
     signal.removeEventListener('abort', giveUp);
   }
 }
 
 /** Settles when the thread is gone, so that nobody writes to the image any more. */
-function answerOf(worker: Worker, onFiles: (files: number) => void): Promise<ShippedImage> {
+function answerOf(thread: Worker, onFiles: (files: number) => void): Promise<ShippedImage> {
   return new Promise((resolve, reject) => {
     let result: ShippedImage | undefined;
     let failure: unknown;
-    worker.on('message', (answer: ImageAnswer) => {
+    thread.on('message', (answer: ImageAnswer) => {
       if (answer.kind === 'progress') onFiles(answer.files);
       else if (answer.kind === 'done') result = answer;
       else
@@ -147,10 +147,10 @@ function answerOf(worker: Worker, onFiles: (files: number) => void): Promise<Shi
           answer.hint === undefined ? {} : { hint: answer.hint },
         );
     });
-    worker.on('error', (error) => {
+    thread.on('error', (error) => {
       failure = error;
     });
-    worker.on('exit', () => {
+    thread.on('exit', () => {
       if (result === undefined) reject(failure ?? new Error('the worker that writes the image ended early'));
       else resolve({ sizeBytes: result.sizeBytes, files: result.files, bytes: result.bytes });
     });
