@@ -1,6 +1,6 @@
 /**
- * The client side of the RPC, written by hand: loading vscode-jsonrpc costs more than half of a bare node's start
- * (bench/rpc-start.ts), and a command waits for it every time.
+ * The client side of the RPC, written by hand: bundled and minified, vscode-jsonrpc adds 16 ms to a command whose bare node
+ * starts in 29 ms (this adds 8, most of it node:net), and every command waits for it.
  */
 
 import { connect as connectSocket, type Socket } from 'node:net';

@@ -134,7 +134,7 @@ export class ServerConnection {
   }
 
   #abortRunning(reason: BangerError): void {
-    for (const abort of [...this.#running]) abort.abort(reason);
+    for (const abort of this.#running) abort.abort(reason);
   }
 
   async #onRequest(method: string, params: unknown, token: CancellationToken): Promise<unknown> {
@@ -216,13 +216,15 @@ export class ServerConnection {
 
   /** What the user sees of anything thrown. What nobody planned for is logged whole. */
   #userError(thrown: unknown, method: string, operationId: string, signal: AbortSignal): BangerError {
-    if (thrown instanceof BangerError) return thrown;
+    if (thrown instanceof BangerError) {
+      // The user sees the message; what was behind it is found here by the operation id.
+      if (thrown.cause !== undefined) {
+        this.#options.log.warn({ operationId, method, code: thrown.code, err: thrown }, thrown.message);
+      }
+      return thrown;
+    }
     if (signal.aborted && isAbortError(thrown) && signal.reason instanceof BangerError) return signal.reason;
-    const stack = thrown instanceof Error ? thrown.stack : undefined;
-    this.#options.log.error(
-      { operationId, method, err: thrown, stack },
-      `internal error: ${errorText(thrown)}`,
-    );
+    this.#options.log.error({ operationId, method, err: thrown }, `internal error: ${errorText(thrown)}`);
     return new BangerError('internal', `${method} failed unexpectedly: ${errorText(thrown)}`, {
       hint: 'banger daemon logs',
       operationId,

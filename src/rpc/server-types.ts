@@ -11,7 +11,7 @@ export interface RequestContext {
   /** Aborted by `$/cancelRequest`, by the client hanging up and by the server closing. The reason is a BangerError. */
   readonly signal: AbortSignal;
   /** Sends one `$/progress`. Never throws; after the answer it does nothing. */
-  progress(progress: Progress): void;
+  readonly progress: (progress: Progress) => void;
   readonly connection: RequestConnection;
 }
 

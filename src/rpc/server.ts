@@ -120,6 +120,7 @@ class SocketServer implements RpcServer {
     this.#streams.add(socket);
     admitStream(socket, {
       tickets: this.#options.tickets,
+      log: this.#options.log,
       openingTimeoutMs: this.#limits.openingTimeoutMs,
       onSettled: () => this.#streams.delete(socket),
     });

@@ -3,6 +3,8 @@
 import type { Socket } from 'node:net';
 import { encodeClose, ERRNO } from '../core/channel/close.ts';
 import { encodeFrame, FRAME_TYPES } from '../core/channel/frame.ts';
+import { errorText } from '../core/errors.ts';
+import type { RpcLog } from './server-types.ts';
 import { TICKET_HEX_DIGITS, type TicketBooth } from './tickets.ts';
 
 /** Every client stream has this number on its connection: docs/agent-protocol.md, "Client streams". */
@@ -15,6 +17,7 @@ const LINGER_MS = 1000;
 export interface StreamDoorOptions {
   readonly tickets: TicketBooth;
   readonly openingTimeoutMs: number;
+  readonly log: RpcLog;
   /** The wait is over: handed over, refused, or gone. */
   readonly onSettled: () => void;
 }
@@ -38,8 +41,13 @@ export function admitStream(socket: Socket, options: StreamDoorOptions): void {
       refuse(socket);
       return;
     }
-    socket.off('error', ignoreError);
-    handler(socket);
+    try {
+      handler(socket);
+      socket.off('error', ignoreError);
+    } catch (error) {
+      options.log.error({ err: error }, `a stream's handler failed: ${errorText(error)}`);
+      socket.destroy();
+    }
   };
   socket.on('error', ignoreError);
   socket.on('readable', onReadable);

@@ -85,6 +85,6 @@ export class TicketBooth<S = Socket> {
 
   /** Withdraws every ticket. */
   close(): void {
-    for (const open of [...this.#open.values()]) open.end(false);
+    for (const open of this.#open.values()) open.end(false);
   }
 }

@@ -3,12 +3,13 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { connectDaemon } from '../../src/cli/connect/connect-daemon.ts';
 import type { ConnectDaemonOptions } from '../../src/cli/connect/types.ts';
 import type { BangerError } from '../../src/core/errors.ts';
 import { VERSION } from './fixture.ts';
 
-const DAEMON = join(import.meta.dirname, 'fake-daemon.ts');
+const DAEMON = fileURLToPath(new URL('./fake-daemon.ts', import.meta.url));
 
 /** A directory for a daemon; whatever was started in it is ended with the test. */
 class Place implements Disposable {

@@ -29,7 +29,9 @@ export class FakeProgram {
   readonly #parser = new FrameParser();
   readonly #stdin = new ReceiveCredit();
   readonly #credit = { [STDOUT]: new SendCredit(), [STDERR]: new SendCredit() };
-  #onInput: (chunk: Uint8Array) => void = () => undefined;
+  /** Input that came before anyone asked for it: it may arrive together with the ticket. */
+  readonly #early: Uint8Array[] = [];
+  #onInput: (chunk: Uint8Array) => void = (chunk) => this.#early.push(chunk);
   #wake: (() => void)[] = [];
   #closed = false;
   /** Set when the client broke the protocol. */
@@ -57,6 +59,7 @@ export class FakeProgram {
   /** What to do with stdin. Credit is given back by `grant`. */
   onInput(listener: (chunk: Uint8Array) => void): void {
     this.#onInput = listener;
+    for (const chunk of this.#early.splice(0)) listener(chunk);
   }
 
   grant(bytes: number): void {

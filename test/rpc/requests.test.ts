@@ -121,7 +121,28 @@ test('anything else thrown is internal, and logged with its stack under the same
   assert.match(error.operationId ?? '', /^[0-9a-f]{12}$/);
   const line = fixture.log.find(({ level }) => level === 'error');
   assert.equal(line?.fields['operationId'], error.operationId);
-  assert.match(String(line?.fields['stack']), /TypeError: oops\n {4}at /);
+  assert.match((line?.fields['err'] as Error | undefined)?.stack ?? '', /TypeError: oops\n {4}at /);
+});
+
+test('the cause behind an error the user sees is logged under its operation id', async () => {
+  const cause = new Error('EMFILE');
+  await using fixture = await Fixture.start({
+    'vm.list': async () => {
+      throw new BangerError('io_error', 'cannot read the store', { cause });
+    },
+    'vm.show': async () => {
+      throw new BangerError('not_found', 'no VM "dev"');
+    },
+  });
+  const client = await fixture.client();
+  await assert.rejects(client.call('vm.list', {}), { code: 'io_error' });
+  await assert.rejects(client.call('vm.show', { ref: 'dev' }), { code: 'not_found' });
+  const lines = fixture.log.filter(({ level }) => level !== 'debug');
+  assert.deepEqual(
+    lines.map(({ level, message }) => [level, message]),
+    [['warn', 'cannot read the store']],
+  );
+  assert.equal((lines[0]?.fields['err'] as Error | undefined)?.cause, cause);
 });
 
 test('an answer that cannot be written as JSON is an internal error, not silence', async () => {
@@ -309,7 +330,7 @@ for (const how of ['destroy', 'end'] as const) {
       closed.map((signal) => signal.aborted),
       [false, true, true],
     );
-    assert.equal((gone[0]?.reason as BangerError).code, 'cancelled');
+    assert.equal((gone[0]?.reason as BangerError | undefined)?.code, 'cancelled');
   });
 }
 

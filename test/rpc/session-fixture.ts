@@ -3,10 +3,11 @@
 import { type ChildProcess, spawn, type StdioOptions } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
 import { FakeProgram } from './fake-program.ts';
 import { type Fixture, gate } from './fixture.ts';
 
-const CHILD = join(import.meta.dirname, 'session-child.ts');
+const CHILD = fileURLToPath(new URL('./session-child.ts', import.meta.url));
 const PTY = join(import.meta.dirname, 'pty.py');
 
 export type Mode = 'exec' | 'tty' | 'no-stdin' | 'output' | 'crash' | 'exit';
@@ -113,7 +114,7 @@ export class PtySession {
   async modes(): Promise<Modes> {
     const from = this.#messages.length;
     this.tell({ modes: true });
-    return (await this.#find((message) => message.modes, from)) as Modes;
+    return await this.#find((message) => message.modes, from);
   }
 
   /** Resolves once the terminal has shown the text. */

@@ -272,6 +272,19 @@ test('a handler may begin to listen long after the ticket was presented', async 
   await stream.result;
 });
 
+test('a handler that throws loses its stream and nothing else', async () => {
+  await using fixture = await Fixture.start();
+  const ticket = fixture.tickets.issue(() => {
+    throw new Error('a bug');
+  });
+  const stream = openStream({ streamSocketPath: fixture.streamSocketPath, ticket, ...NOTHING });
+  await assert.rejects(stream.result, { code: 'channel_broken' });
+  assert.ok(fixture.log.some(({ level, message }) => level === 'error' && /a bug/.test(message)));
+  const { program, stream: next } = await join(fixture);
+  program.exit(0);
+  assert.deepEqual(await next.result, { kind: 'done', status: 0 });
+});
+
 test('a booth has a limit, and forgets its tickets when it closes', () => {
   const booth = new TicketBooth<string>({ maxOpen: 2 });
   let unused = 0;

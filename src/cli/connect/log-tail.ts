@@ -36,7 +36,9 @@ function shownLine(line: string): string {
   let text = line;
   try {
     const fields = JSON.parse(line) as { readonly level?: unknown; readonly msg?: unknown } | null;
-    if (typeof fields?.msg === 'string') text = `${String(fields.level ?? 'log')}: ${fields.msg}`;
+    if (typeof fields?.msg === 'string') {
+      text = typeof fields.level === 'string' ? `${fields.level}: ${fields.msg}` : fields.msg;
+    }
   } catch {
     // Not JSON: what the runtime or bangerd itself wrote to stderr.
   }
