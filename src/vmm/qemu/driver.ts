@@ -92,7 +92,7 @@ class QemuDriver implements VmmDriver {
       } satisfies MachineHandles;
       await onSpawn(handles);
       if (vmm.exit !== undefined) throw await vmm.deathError();
-      return new QemuMachine(handles, vmm, this.#log);
+      return new QemuMachine(handles, vmm, { log: this.#log, isUp: false });
     } catch (error) {
       await vmm.kill();
       vmm.release();
@@ -103,7 +103,7 @@ class QemuDriver implements VmmDriver {
   async adopt(handles: MachineHandles): Promise<Machine | undefined> {
     if (handles.driver !== this.name) return undefined;
     const vmm = VmmProcess.adopt(handles, await logOf(handles.pid));
-    return vmm === undefined ? undefined : new QemuMachine(handles, vmm, this.#log);
+    return vmm === undefined ? undefined : new QemuMachine(handles, vmm, { log: this.#log, isUp: true });
   }
 
   /** The same for the life of this process: the counter's rate does not change while the host is up. */

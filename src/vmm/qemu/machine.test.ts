@@ -76,7 +76,7 @@ function control(
 
 test('the channel is connected as soon as the socket accepts', async () => {
   await using it = await sleeper();
-  const machine = new QemuMachine(it.handles, it.vmm, NO_LOG);
+  const machine = new QemuMachine(it.handles, it.vmm, { log: NO_LOG, isUp: true });
   const connecting = machine.connectChannel(never);
   await using _server = await listen(it.handles.channelSocketPath, (socket) => void socket.end('hi'));
   const channel = await connecting;
@@ -85,9 +85,39 @@ test('the channel is connected as soon as the socket accepts', async () => {
   machine.release();
 });
 
+test('a new machine’s channel waits until QEMU is through with its arguments', async () => {
+  await using it = await sleeper();
+  let connections = 0;
+  await using _early = await listen(it.handles.channelSocketPath, (socket) => {
+    connections += 1;
+    socket.write('hi');
+  });
+  const machine = new QemuMachine(it.handles, it.vmm, { log: NO_LOG, isUp: false });
+  const connecting = machine.connectChannel(never);
+  await assert.rejects(machine.connectChannel(AbortSignal.timeout(100)), { code: 'cancelled' });
+  assert.equal(connections, 0);
+  await using _control = await listen(
+    it.handles.controlSocketPath,
+    control('running', () => {}),
+  );
+  const channel = await connecting;
+  assert.equal(String((await once(channel, 'data'))[0]), 'hi');
+  channel.destroy();
+  machine.release();
+});
+
+test('a new machine that ends meanwhile is quoted, whatever its sockets did', async () => {
+  await using it = await sleeper(['sh', '-c', 'sleep 0.2; echo no such kernel >&2; exit 1']);
+  await using _early = await listen(it.handles.channelSocketPath, () => {});
+  const machine = new QemuMachine(it.handles, it.vmm, { log: NO_LOG, isUp: false });
+  await assert.rejects(machine.connectChannel(never), {
+    message: 'QEMU ended (exit status 1): no such kernel',
+  });
+});
+
 test('waiting for the channel ends with the signal, and the process stays', async () => {
   await using it = await sleeper();
-  const machine = new QemuMachine(it.handles, it.vmm, NO_LOG);
+  const machine = new QemuMachine(it.handles, it.vmm, { log: NO_LOG, isUp: true });
   const abort = new AbortController();
   const connecting = machine.connectChannel(abort.signal);
   setImmediate(() => abort.abort());
@@ -100,7 +130,7 @@ test('waiting for the channel ends with the signal, and the process stays', asyn
 
 test('a process that ends first gives its last words at once, and again', async () => {
   await using it = await sleeper(['sh', '-c', 'sleep 0.2; echo no space left >&2; exit 3']);
-  const machine = new QemuMachine(it.handles, it.vmm, NO_LOG);
+  const machine = new QemuMachine(it.handles, it.vmm, { log: NO_LOG, isUp: true });
   const message = 'QEMU ended (exit status 3): no space left';
   await assert.rejects(machine.connectChannel(never), { code: 'vmm_failed', message });
   await assert.rejects(machine.connectChannel(never), { code: 'vmm_failed', message });
@@ -110,7 +140,7 @@ test('a process that ends first gives its last words at once, and again', async 
 test('a path that is no socket is an error, not a wait', async () => {
   await using it = await sleeper();
   const handles = { ...it.handles, channelSocketPath: '/dev/null/x' };
-  const machine = new QemuMachine(handles, it.vmm, NO_LOG);
+  const machine = new QemuMachine(handles, it.vmm, { log: NO_LOG, isUp: true });
   await assert.rejects(machine.connectChannel(never), { code: 'vmm_failed' });
   machine.release();
 });
@@ -124,7 +154,7 @@ test('the end of the control connection reveals the end of an adopted process', 
   );
   const adopted = VmmProcess.adopt(it.vmm.identity, it.vmm.log.path, NO_POLLING_MS);
   assert(adopted !== undefined);
-  const machine = new QemuMachine(it.handles, adopted, NO_LOG);
+  const machine = new QemuMachine(it.handles, adopted, { log: NO_LOG, isUp: true });
   const socket = await connected.promise;
   // Ended behind the machine's back; its sockets end with it.
   process.kill(it.handles.pid, 'SIGKILL');
@@ -142,7 +172,7 @@ test('a control connection that ends while the process lives is made again', asy
     if (connections === 1) return void socket.end('not QMP\n');
     control('running', () => again.resolve())(socket);
   });
-  const machine = new QemuMachine(it.handles, it.vmm, NO_LOG);
+  const machine = new QemuMachine(it.handles, it.vmm, { log: NO_LOG, isUp: true });
   await again.promise;
   machine.release();
 });
@@ -154,7 +184,7 @@ test('release closes the control connection and leaves the process', async () =>
     it.handles.controlSocketPath,
     control('running', (name, socket) => name === 'query-status' && connected.resolve(socket)),
   );
-  const machine = new QemuMachine(it.handles, it.vmm, NO_LOG);
+  const machine = new QemuMachine(it.handles, it.vmm, { log: NO_LOG, isUp: true });
   const socket = await connected.promise;
   machine.release();
   await new Promise((resolve) => socket.once('close', resolve));
@@ -177,7 +207,7 @@ test('a guest halted by a full host disk is reported and resumed, also one found
       socket.write(`${JSON.stringify({ event: 'BLOCK_IO_ERROR', data })}\n`);
     };
     await using _server = await listen(it.handles.controlSocketPath, control('io-error', onCommand));
-    const machine = new QemuMachine(it.handles, it.vmm, log, 1);
+    const machine = new QemuMachine(it.handles, it.vmm, { log, isUp: true, resumeMs: 1 });
     await resumed.promise;
     assert.equal(reported.length, halted === 'before' ? 0 : 1);
     machine.release();
@@ -196,7 +226,7 @@ test('a guest that is paused for another reason is not resumed', async () => {
       if (commands.length === 3) asked.resolve();
     }),
   );
-  const machine = new QemuMachine(it.handles, it.vmm, NO_LOG, 1);
+  const machine = new QemuMachine(it.handles, it.vmm, { log: NO_LOG, isUp: true, resumeMs: 1 });
   await asked.promise;
   machine.release();
   assert.deepEqual(commands, ['qmp_capabilities', 'query-status', 'query-status']);

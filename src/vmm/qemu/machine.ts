@@ -10,9 +10,10 @@ import type { Machine, MachineExit, MachineHandles } from '../driver.ts';
 import type { VmmProcess } from './process.ts';
 import { QmpClient, type QmpEvent } from './qmp.ts';
 
-/** QEMU binds its sockets some tens of milliseconds after its start; the guest boots meanwhile. */
 const CHANNEL_RETRY_MS = 4;
-const CONTROL_RETRY_MS = 20;
+/** QEMU binds its sockets some tens of milliseconds after its start: found at most a fifth of that later. */
+const CONTROL_RETRY_MS = 4;
+const CONTROL_RETRY_FACTOR = 1.2;
 const CONTROL_RETRY_MAX_MS = 5000;
 /** QEMU's sockets close a moment before its process is gone. */
 const CONFIRM_EXIT_MS = 1000;
@@ -23,20 +24,31 @@ const RESUME_MS = 5000;
 /** What connect(2) says of a socket that is not there yet, or whose queue is full. */
 const NOT_YET = new Set(['ENOENT', 'ECONNREFUSED', 'EAGAIN']);
 
+export interface QemuMachineOptions {
+  readonly log: Log;
+  /** It has been running for long: an adopted one. A new one may still end over its own arguments. */
+  readonly isUp: boolean;
+  readonly resumeMs?: number;
+}
+
 export class QemuMachine implements Machine {
   readonly handles: MachineHandles;
   readonly #process: VmmProcess;
   readonly #log: Log;
   readonly #resumeMs: number;
   readonly #released = new AbortController();
+  /** Settles when QEMU runs its main loop, or there is no more waiting for that. */
+  readonly #up = Promise.withResolvers<void>();
   #resuming = false;
 
-  constructor(handles: MachineHandles, vmm: VmmProcess, log: Log, resumeMs: number = RESUME_MS) {
+  constructor(handles: MachineHandles, vmm: VmmProcess, options: QemuMachineOptions) {
     this.handles = handles;
     this.#process = vmm;
-    this.#resumeMs = resumeMs;
-    this.#log = log.child({ vmmPid: handles.pid });
+    this.#resumeMs = options.resumeMs ?? RESUME_MS;
+    this.#log = options.log.child({ vmmPid: handles.pid });
+    if (options.isUp) this.#up.resolve();
     void vmm.exited.then(() => this.#released.abort());
+    this.#released.signal.addEventListener('abort', () => this.#up.resolve());
     void this.#watchControl();
   }
 
@@ -44,8 +56,13 @@ export class QemuMachine implements Machine {
     return this.#process.exited;
   }
 
+  /**
+   * QEMU binds its sockets before it looks at kernel and disks. A connection made in that moment would end without a
+   * word, so one to a new machine waits until the control socket answers.
+   */
   async connectChannel(signal: AbortSignal): Promise<Duplex> {
     const over = AbortSignal.any([signal, this.#released.signal]);
+    await unlessAborted(this.#up.promise, over);
     for (;;) {
       this.#process.check();
       if (this.#process.exit !== undefined) throw await this.#process.deathError();
@@ -76,7 +93,9 @@ export class QemuMachine implements Machine {
       try {
         const qmp = await QmpClient.connect(this.handles.controlSocketPath, {
           onEvent: (event, client) => this.#onEvent(event, client),
+          signal: this.#released.signal,
         });
+        this.#up.resolve();
         retryMs = CONTROL_RETRY_MS;
         await this.#hold(qmp);
       } catch (error) {
@@ -84,7 +103,7 @@ export class QemuMachine implements Machine {
         else throw error;
       }
       await this.#pause(retryMs);
-      retryMs = Math.min(retryMs * 2, CONTROL_RETRY_MAX_MS);
+      retryMs = Math.min(retryMs * CONTROL_RETRY_FACTOR, CONTROL_RETRY_MAX_MS);
     }
   }
 
@@ -131,6 +150,16 @@ export class QemuMachine implements Machine {
   async #pause(delayMs: number): Promise<void> {
     await sleep(delayMs, undefined, { signal: this.#released.signal }).catch(() => {});
   }
+}
+
+/** Waits for the promise, but not beyond the signal. */
+async function unlessAborted(promise: Promise<void>, signal: AbortSignal): Promise<void> {
+  const aborted = Promise.withResolvers<void>();
+  const onAbort = (): void => aborted.resolve();
+  signal.addEventListener('abort', onAbort);
+  if (signal.aborted) onAbort();
+  await Promise.race([promise, aborted.promise]);
+  signal.removeEventListener('abort', onAbort);
 }
 
 async function isHalted(qmp: QmpClient): Promise<boolean> {

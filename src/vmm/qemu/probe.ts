@@ -6,7 +6,7 @@
 import { constants } from 'node:fs';
 import { mkdtemp, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { BangerError, errorText } from '../../core/errors.ts';
+import { BangerError, type ErrorCode, errorText } from '../../core/errors.ts';
 import type { Accelerator, AcceleratorChoice } from '../../core/model/vm.ts';
 import { fileError, removeTree } from '../../host/files.ts';
 import type {
@@ -42,6 +42,14 @@ const CANDIDATES: readonly (readonly [Accelerator, QemuMachineType])[] = [
   ['tcg', 'microvm'],
   ['tcg', 'q35'],
 ];
+
+/** What a boot that fails throws; `cancelled` is its bound. Everything else (a full disk …) is no verdict. */
+const SAYS_IT_DOES_NOT_WORK: ReadonlySet<ErrorCode> = new Set([
+  'vmm_failed',
+  'channel_broken',
+  'version_mismatch',
+  'cancelled',
+]);
 
 const MEMORY_MIB = 256;
 
@@ -134,7 +142,7 @@ async function bootOnce(
     return undefined;
   } catch (error) {
     throwIfCancelled(options.signal);
-    if (!(error instanceof BangerError) || error.code === 'dependency_missing') throw error;
+    if (!(error instanceof BangerError) || !SAYS_IT_DOES_NOT_WORK.has(error.code)) throw error;
     if (!bound.aborted) return errorText(error);
     const words = await lastWords(join(dir, 'console.log'));
     return `no sign of the guest within ${boundMs} ms${words === '' ? '' : `; its console: ${words}`}`;

@@ -16,6 +16,14 @@ export type QmpEventHandler = (event: QmpEvent, client: QmpClient) => void;
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
+export interface QmpOptions {
+  readonly onEvent?: QmpEventHandler;
+  /** For the greeting and for the negotiation each. */
+  readonly timeoutMs?: number;
+  /** Ends the attempt to connect. */
+  readonly signal?: AbortSignal;
+}
+
 interface Pending {
   readonly command: string;
   readonly resolve: (result: unknown) => void;
@@ -56,12 +64,12 @@ export class QmpClient {
    * Connects, takes the greeting and negotiates. One client at a time: a second one waits here for the first to leave.
    * @throws {BangerError} `vmm_failed` (no such socket, not QMP), `timeout`
    */
-  static async connect(
-    path: string,
-    options: { onEvent?: QmpEventHandler; timeoutMs?: number } = {},
-  ): Promise<QmpClient> {
+  static async connect(path: string, options: QmpOptions = {}): Promise<QmpClient> {
     const timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
     const client = new QmpClient(createConnection(path), options.onEvent ?? (() => {}));
+    const onAbort = (): void => client.close();
+    options.signal?.addEventListener('abort', onAbort);
+    if (options.signal?.aborted) onAbort();
     try {
       await withTimeout(client.#greeting.promise, timeoutMs, 'greeting');
       await client.execute('qmp_capabilities', {}, timeoutMs);
@@ -69,6 +77,8 @@ export class QmpClient {
     } catch (error) {
       client.close();
       throw error;
+    } finally {
+      options.signal?.removeEventListener('abort', onAbort);
     }
   }
 
