@@ -1,7 +1,7 @@
 /** How a command is declared, and how a declaration becomes a stricli command. */
 
 import { buildCommand, type Command } from '@stricli/core';
-import { BangerError } from '../core/errors.ts';
+import { BangerError, unreachable } from '../core/errors.ts';
 import type { CliContext } from './cli-context.ts';
 import type { Completer, FlagSpec, FlagSpecs, FlagValues } from './flags.ts';
 import { commandHelp } from './help.ts';
@@ -72,7 +72,7 @@ export function toStricli(brief: string, spec: CommandSpec): Command<CliContext>
     parameters: {
       // stricli types flags by their values; here the values' types travel in FlagSpec instead.
       flags: stricliFlags(spec.flags) as never,
-      aliases: lettersOf(spec.flags) as never,
+      aliases: lettersOf(spec.flags),
       positional: stricliPositional(spec.argument) as never,
     },
     async func(flags, ...args) {
@@ -137,6 +137,8 @@ function stricliFlag(spec: FlagSpec<unknown>): Record<string, unknown> {
         default: [],
         ...completions(spec.complete),
       };
+    default:
+      return unreachable(spec.kind);
   }
 }
 

@@ -119,7 +119,7 @@ async function mapAtMost<A, B>(
   items: readonly A[],
   work: (item: A) => Promise<B>,
 ): Promise<B[]> {
-  const results: B[] = new Array(items.length);
+  const results: B[] = [];
   let next = 0;
   const worker = async () => {
     while (next < items.length) {

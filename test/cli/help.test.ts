@@ -99,8 +99,8 @@ test('the search for named commands finds the wrong ones', () => {
     true,
   );
   assert.deepEqual(
-    [...new Set(found.filter((words) => !exists(words)).map((words) => words[0]))].toSorted(),
-    ['image', 'system', 'up', 'vm'],
+    new Set(found.filter((words) => !exists(words)).map((words) => words[0])),
+    new Set(['image', 'system', 'up', 'vm']),
   );
 });
 

@@ -38,7 +38,7 @@ test('on a terminal: one line, within its width, cleared at the end; the cursor 
   assert.ok(writes.some((text) => text.includes('second')));
   for (const text of writes) {
     assert.ok(text.startsWith('\r\u001b[2K'));
-    assert.ok([...text.slice(5)].length <= 29, JSON.stringify(text));
+    assert.ok(Array.from(text.slice(5)).length <= 29, JSON.stringify(text));
     assert.doesNotMatch(text, /\n|\?25/);
   }
 });

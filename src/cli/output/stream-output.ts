@@ -1,17 +1,19 @@
 /** stdout and stderr as commands write to them, whatever their other end does. */
 
-import type { WriteStream } from 'node:tty';
 import type { TextOutput } from '../cli-context.ts';
+
+/** `process.stdout`, which is a terminal's stream only when it is on one. */
+type Stream = NodeJS.WritableStream & { readonly isTTY?: boolean; readonly columns?: number };
 
 const DEFAULT_COLUMNS = 80;
 
 export class StreamOutput implements TextOutput {
-  readonly #open: () => WriteStream;
-  #opened: WriteStream | undefined;
+  readonly #open: () => Stream;
+  #opened: Stream | undefined;
   #failure: NodeJS.ErrnoException | undefined;
 
   /** @param open called at the first use: making a stream of a descriptor takes time at a start */
-  constructor(open: () => WriteStream) {
+  constructor(open: () => Stream) {
     this.#open = open;
   }
 
@@ -20,13 +22,13 @@ export class StreamOutput implements TextOutput {
   }
 
   get columns(): number {
-    return this.#stream.columns ?? DEFAULT_COLUMNS;
+    return this.#stream.columns || DEFAULT_COLUMNS;
   }
 
-  get #stream(): WriteStream {
+  get #stream(): Stream {
     if (this.#opened === undefined) {
       this.#opened = this.#open();
-      this.#opened.on('error', (error) => {
+      this.#opened.on('error', (error: NodeJS.ErrnoException) => {
         this.#failure ??= error;
       });
     }
