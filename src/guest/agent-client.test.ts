@@ -131,7 +131,7 @@ test('health and ports are checked', async () => {
   assert.deepEqual(await listening.client.ports(), [port]);
   const absurd = await connect(answering([{ ...port, port: 70_000 }]));
   await assert.rejects(absurd.client.ports(), { code: 'guest_failed' });
-  const many = await connect(answering(new Array(4097).fill(port)));
+  const many = await connect(answering(Array.from({ length: 4097 }, () => port)));
   await assert.rejects(many.client.ports(), { code: 'guest_failed' });
 });
 

@@ -27,7 +27,14 @@ test('EXEC', () => {
     Buffer.from([1]),
     u32(3),
     Buffer.from([24, 0, 44, 1]),
-    ...[str('1:2'), str('/tmp'), u32(3), str('sh'), str('-c'), str('é'), u32(1), str('A=b=c')],
+    str('1:2'),
+    str('/tmp'),
+    u32(3),
+    str('sh'),
+    str('-c'),
+    str('é'),
+    u32(1),
+    str('A=b=c'),
   ]);
   assert.deepEqual(Buffer.from(bytes), expected);
 });
@@ -49,9 +56,18 @@ test('CONFIGURE', () => {
   });
   const expected = Buffer.concat([
     Buffer.from([2]),
-    ...[str('dev'), u32(1), str('/etc/x'), u32(0o600), u32(1), u32(2), str('a\0b')],
+    str('dev'),
+    u32(1),
+    str('/etc/x'),
+    u32(0o600),
+    u32(1),
+    u32(2),
+    str('a\0b'),
     Buffer.from([8, 7, 6, 5, 4, 3, 2, 1]),
-    ...[str('random'), str('10.0.2.15/24'), str(''), u32(1)],
+    str('random'),
+    str('10.0.2.15/24'),
+    str(''),
+    u32(1),
   ]);
   assert.deepEqual(Buffer.from(bytes), expected);
 });

@@ -217,7 +217,7 @@ const clientViolations: readonly [string, readonly Uint8Array[]][] = [
   ['HELLO', [encodeFrame(FRAME_TYPES.hello, 0, 0, window0)]],
   [
     'more input than its credit',
-    new Array(9).fill(encodeFrame(FRAME_TYPES.data, 1, 0, new Uint8Array(MAX_PAYLOAD_BYTES))),
+    Array.from({ length: 9 }, () => encodeFrame(FRAME_TYPES.data, 1, 0, new Uint8Array(MAX_PAYLOAD_BYTES))),
   ],
   ['no frames', [Buffer.from('GET / HTTP/1.1\r\n\r\n')]],
 ];

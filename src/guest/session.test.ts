@@ -129,7 +129,7 @@ const violations: readonly [string, readonly Uint8Array[]][] = [
   ],
   [
     'output past the credit',
-    [...new Array(8).fill(data(1, 1, new Uint8Array(MAX_PAYLOAD_BYTES))), data(1, 1, 'x')],
+    [...Array.from({ length: 8 }, () => data(1, 1, new Uint8Array(MAX_PAYLOAD_BYTES))), data(1, 1, 'x')],
   ],
   ['an unknown result', [encodeFrame(FRAME_TYPES.close, 1, 0, Uint8Array.of(7, 0, 0, 0, 0))]],
   ['no frame at all', [Buffer.alloc(12, 0xff)]],

@@ -130,7 +130,7 @@ export class Session {
     this.#reason = reason;
     this.#writer.discard();
     this.#duplex.destroy();
-    for (const stream of [...this.#streams.values()]) stream.lose(why);
+    for (const stream of this.#streams.values()) stream.lose(why);
     this.#hello.reject(reason);
     this.#ended.resolve(reason);
   }

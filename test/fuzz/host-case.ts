@@ -75,7 +75,7 @@ function failed(stream: number, errno: number, text: string): Uint8Array {
 }
 
 function repeated(count: number, bytes: Uint8Array): Uint8Array[] {
-  return new Array<Uint8Array>(count).fill(bytes);
+  return Array.from({ length: count }, () => bytes);
 }
 
 /** Conversations without a fault. */

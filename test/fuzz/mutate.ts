@@ -99,7 +99,7 @@ function split(bytes: Buffer): Buffer[] {
 function someFrames(random: Random): Buffer[] {
   const frame = anyFrame(random);
   const most = Math.min(random.pick([1, 5, 2000]), Math.ceil(MAX_REPEATED_BYTES / frame.length));
-  return new Array<Buffer>(1 + random.below(most)).fill(frame);
+  return Array.from({ length: 1 + random.below(most) }, () => frame);
 }
 
 function anyFrame(random: Random): Buffer {
