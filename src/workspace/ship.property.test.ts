@@ -61,7 +61,7 @@ function put(dir: string, path: string, what: Item): boolean {
     }
     return true;
   } catch (error) {
-    assert.match(String((error as NodeJS.ErrnoException).code), /^(EEXIST|ENOTDIR|EISDIR)$/);
+    assert.match(String((error as NodeJS.ErrnoException).code), /^(EEXIST|ENOTDIR|EISDIR|ENOENT|ELOOP)$/);
     return false;
   }
 }
