@@ -8,7 +8,6 @@ import { type BangerPaths, resolvePaths } from '../host/paths.ts';
 import type { CliClient, CliIo, CliPorts, Interruption } from './cli-context.ts';
 import { StreamOutput } from './output/stream-output.ts';
 
-const INTERRUPTED_STATUS = 130;
 const CLEAR_LINE = '\r\u001b[2K';
 
 export interface ProcessIo extends CliIo {
@@ -90,7 +89,10 @@ function interruption(stderr: StreamOutput, onFirst: (() => void) | undefined): 
   const onSigint = () => {
     if (controller.signal.aborted) {
       if (stderr.isTTY) stderr.write(CLEAR_LINE);
-      process.exit(INTERRUPTED_STATUS);
+      // Die of it, as if it had not been caught: the shell sees that, and status 130.
+      process.off('SIGINT', onSigint);
+      process.kill(process.pid, 'SIGINT');
+      return;
     }
     controller.abort();
     onFirst?.();
