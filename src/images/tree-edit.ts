@@ -18,7 +18,7 @@ async function applyEdit(tree: Tree, edit: TreeEdit, mtimeSeconds: number): Prom
     case 'remove':
       return await tree.remove(edit.path);
     case 'empty':
-      for (const path of [...tree.nodes.keys()]) {
+      for (const path of tree.nodes.keys()) {
         if (path.startsWith(`${edit.path}/`)) await tree.remove(path);
       }
       return;

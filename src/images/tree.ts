@@ -85,7 +85,7 @@ export class Tree {
     if (this.#nodes.size >= this.#limits.maxEntries) {
       throw new BangerError('limit_exceeded', `the image has more than ${this.#limits.maxEntries} files`);
     }
-    if (path !== '') await this.#ensureParent(path);
+    if (path !== '') await this.#ensureParent(path, entry.mtimeSeconds);
     if (entry.type === 'hardlink') return await this.#addHardLink(path, normalisePath(entry.linkName));
     const { type, mode, uid, gid, mtimeSeconds, major, minor, xattrs } = entry;
     const node: TreeNode = { type, mode, uid, gid, mtimeSeconds, major, minor, xattrs };
@@ -99,7 +99,7 @@ export class Tree {
   async remove(path: string): Promise<void> {
     const node = this.#nodes.get(path);
     if (node === undefined) return;
-    for (const other of [...this.#nodes.keys()]) {
+    for (const other of this.#nodes.keys()) {
       if (other === path || other.startsWith(`${path}/`)) this.#nodes.delete(other);
     }
     if (node.type === 'directory') await removeTree(`${this.dir}/${path}`, { below: this.dir });
@@ -165,7 +165,7 @@ export class Tree {
     }
   }
 
-  async #ensureParent(path: string): Promise<void> {
+  async #ensureParent(path: string, mtimeSeconds: number): Promise<void> {
     const slash = path.lastIndexOf('/');
     const parent = slash === -1 ? '' : path.slice(0, slash);
     const node = this.#nodes.get(parent);
@@ -176,9 +176,9 @@ export class Tree {
         `the archive puts ${printable(path)} below what is not a directory`,
       );
     }
-    await this.#ensureParent(parent);
+    await this.#ensureParent(parent, mtimeSeconds);
     await mkdir(this.stagingPath(parent), 0o700);
-    this.#nodes.set(parent, DEFAULT_DIRECTORY);
+    this.#nodes.set(parent, { ...DEFAULT_DIRECTORY, mtimeSeconds });
   }
 }
 
