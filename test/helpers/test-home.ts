@@ -4,14 +4,15 @@
  */
 
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Readable, Writable } from 'node:stream';
 import type { VmView } from '../../src/api/contract.ts';
 
 export const ROOT = join(import.meta.dirname, '..', '..');
-const BANGER = join(ROOT, 'bin', 'banger');
+export const BANGER = join(ROOT, 'bin', 'banger');
 
 export interface RunOutcome {
   /** Null when a signal ended it. */
@@ -23,6 +24,10 @@ export interface RunOutcome {
 
 export interface RunSettings {
   readonly input?: string | Uint8Array;
+  /** stdin stays open and is the test's to write. */
+  readonly keepInput?: boolean;
+  /** stdout is the test's to read, at its pace; the outcome has none. */
+  readonly holdOutput?: boolean;
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
   /** The run is a failure after this long. Default 180000. */
@@ -31,7 +36,7 @@ export interface RunSettings {
 
 /** A run that can be watched and interrupted. */
 export interface Running {
-  readonly child: ChildProcess;
+  readonly child: ChildProcessByStdio<Writable, Readable, Readable>;
   readonly done: Promise<RunOutcome>;
   /** Everything on stderr so far. */
   stderr(): string;
@@ -76,11 +81,10 @@ export class TestHome {
     });
     const stdout: Buffer[] = [];
     const stderr: Buffer[] = [];
-    child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
+    if (settings.holdOutput !== true) child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
     child.stderr.on('data', (chunk: Buffer) => stderr.push(chunk));
     child.stdin.on('error', () => undefined);
-    if (settings.input !== undefined) child.stdin.end(settings.input);
-    else child.stdin.end();
+    if (settings.keepInput !== true) child.stdin.end(settings.input);
     const timer = setTimeout(() => child.kill('SIGKILL'), settings.timeoutMs ?? 180_000);
     const done = new Promise<RunOutcome>((resolve, reject) => {
       child.on('error', reject);
@@ -111,6 +115,11 @@ export class TestHome {
     const outcome = await this.run(args, settings);
     assert.equal(outcome.status, 0, `banger ${args.join(' ')}: ${outcome.stderr}`);
     return outcome.stdout.toString();
+  }
+
+  /** Runs a command in a VM and expects status 0; its stdout without the last line's end. */
+  async guest(vm: string, ...argv: readonly string[]): Promise<string> {
+    return (await this.ok(['vm', 'exec', vm, '--', ...argv])).replace(/\n$/, '');
   }
 
   async json<T>(args: readonly string[]): Promise<T> {
@@ -145,7 +154,7 @@ export class TestHome {
 
   /** Files of VMs that are left: their directories, and their sockets. */
   leftovers(): readonly string[] {
-    const dirs = ['state/vms', 'run/vm', 'cache/tmp'].map((dir) => join(this.dir, dir));
+    const dirs = ['state/vms', 'run/vm', 'state/scratch'].map((dir) => join(this.dir, dir));
     return dirs
       .filter((dir) => existsSync(dir))
       .flatMap((dir) => readdirSync(dir).map((name) => join(dir, name)));

@@ -1,0 +1,20 @@
+/** What a process needed of memory: proc(5), /proc/pid/status. */
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+
+function field(pid: number, name: string): number {
+  const found = new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  assert.ok(found?.[1], `process ${pid} has no ${name}`);
+  return Number(found[1]) / 1024;
+}
+
+/** MiB resident now. */
+export function residentMib(pid: number): number {
+  return field(pid, 'VmRSS');
+}
+
+/** MiB that were resident at most until now. */
+export function peakMib(pid: number): number {
+  return field(pid, 'VmHWM');
+}
