@@ -18,7 +18,7 @@ export interface ProgressDisplay extends Disposable {
 const FIRST_DRAW_MS = 150;
 const REDRAW_MS = 100;
 /** Off a terminal a step is only worth a line when somebody may wonder what is going on. */
-const PLAIN_AFTER_MS = 5000;
+const PLAIN_AFTER_MS = 10_000;
 const SPINNER = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
 const CLEAR_LINE = '\r\u001b[2K';
 
