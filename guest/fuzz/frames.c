@@ -3,6 +3,8 @@
  * Programs are not started and the machine is not touched: those calls are replaced below (linker option --wrap).
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -29,29 +31,45 @@ void __wrap_ports_report(struct textbuf *text);
 void __wrap_sync_open(uint32_t id);
 void __wrap_agent_log(const char *format, ...);
 
-/* Every third program "cannot start"; the others run until the fuzzer lets them end. */
+/* A stand-in for a program: its ends of the pipes, and what it does with them each turn. */
+struct program {
+	struct job job;
+	int stdio[3];
+};
+
+/* Its ends as spawn was given them, until job_add tells whose they are. */
+static int last_stdio[3];
+static struct job *running;
+
+/* Every fourth program "cannot start"; the others run until the fuzzer lets them end. */
 struct spawn_result __wrap_spawn(const struct spawn_plan *plan) {
 	static unsigned calls;
-	(void)plan;
-	if (++calls % 3 == 0) return (struct spawn_result){.error = ENOENT, .stage = "spawn"};
+	if (++calls % 4 == 0) return (struct spawn_result){.error = ENOENT, .stage = "spawn"};
+	for (int i = 0; i < 3; i++) last_stdio[i] = fcntl(plan->stdio[i], F_DUPFD_CLOEXEC, 3);
+	/* Small, so that little input fills it. */
+	fcntl(last_stdio[0], F_SETPIPE_SZ, 4096);
 	return (struct spawn_result){.pid = 1};
 }
 
-static struct job *running;
-
 struct job *__wrap_job_add(pid_t pid, void *owner, void (*exited)(void *owner, enum close_kind kind, uint32_t value)) {
-	struct job *job = calloc(1, sizeof *job);
-	if (job == NULL) abort();
-	*job = (struct job){.pid = pid, .owner = owner, .exited = exited, .next = running};
-	running = job;
-	return job;
+	struct program *program = calloc(1, sizeof *program);
+	if (program == NULL) abort();
+	program->job = (struct job){.pid = pid, .owner = owner, .exited = exited, .next = running};
+	for (int i = 0; i < 3; i++) {
+		program->stdio[i] = last_stdio[i];
+		fcntl(last_stdio[i], F_SETFL, fcntl(last_stdio[i], F_GETFL) | O_NONBLOCK);
+	}
+	running = &program->job;
+	return running;
 }
 
 static void forget_job(struct job *job) {
 	struct job **link = &running;
 	while (*link != job) link = &(*link)->next;
 	*link = job->next;
-	free(job);
+	struct program *program = container_of(job, struct program, job);
+	for (int i = 0; i < 3; i++) close(program->stdio[i]);
+	free(program);
 }
 
 void __wrap_job_hang_up(struct job *job) {
@@ -68,6 +86,18 @@ static void end_a_program(void) {
 	struct job job = *running;
 	forget_job(running);
 	job.exited(job.owner, CLOSE_DONE, 7);
+}
+
+/* Reads some, and writes more than that to both outputs. */
+static void run_programs(void) {
+	static char bytes[100000];
+	for (struct job *job = running; job != NULL; job = job->next) {
+		const int *stdio = container_of(job, struct program, job)->stdio;
+		ssize_t count = read(stdio[0], bytes, 50000);
+		ssize_t out = write(stdio[1], bytes, count > 0 ? (size_t)count * 2 : 10);
+		ssize_t err = write(stdio[2], bytes, 100);
+		if (out < 0 && err < 0) continue;
+	}
 }
 
 /* Long and the same each time: more than the initial window. */
@@ -89,6 +119,7 @@ static void ended(void) {
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
 	(void)argc;
+	signal(SIGPIPE, SIG_IGN);
 	agent_init(*argv);
 	agent.mounted = true;
 	if (loop_start() != 0) abort();
@@ -129,6 +160,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 		timer_start(&hurry, 0);
 		loop_turn(session_settle);
 		if ((mode & 4) == 0) drain(pair[1]);
+		run_programs();
 		if ((mode & 8) != 0 && turn % 2 == 1) end_a_program();
 	}
 	timer_stop(&hurry);

@@ -65,7 +65,3 @@ void queue_consume(struct queue *queue, size_t count, size_t keep) {
 	queue->tail = 0;
 	if (queue->capacity > keep) queue_free(queue);
 }
-
-void queue_truncate(struct queue *queue, size_t count) {
-	if (queue_length(queue) > count) queue->tail = queue->head + count;
-}

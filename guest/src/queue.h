@@ -23,7 +23,5 @@ void queue_commit(struct queue *queue, size_t count);
 bool queue_append(struct queue *queue, const void *bytes, size_t count);
 /* Drops `count` bytes from the front. An empty queue gives its memory back when it has grown over `keep` bytes. */
 void queue_consume(struct queue *queue, size_t count, size_t keep);
-/* Drops everything behind the first `count` bytes. */
-void queue_truncate(struct queue *queue, size_t count);
 
 #endif
