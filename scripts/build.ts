@@ -1,4 +1,4 @@
-/** Bundles the two programs into dist/, one file each plus the chunks of lazily loaded commands. */
+/** Bundles the two programs into dist/. */
 
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -21,44 +21,65 @@ function commit(): string {
   }
 }
 
-async function bundle(outdir: string, builtAt: string, buildId: string): Promise<string> {
-  const result = await build({
-    absWorkingDir: root,
-    entryPoints: ['src/main/banger.ts', 'src/main/bangerd.ts', 'src/workspace/image-worker.ts'],
+const COMMON = {
+  absWorkingDir: root,
+  bundle: true,
+  platform: 'node',
+  target: 'node24',
+  sourcemap: 'linked',
+  legalComments: 'none',
+  logLevel: 'warning',
+  metafile: true,
+} as const;
+
+/** The client starts at every command: one CommonJS file starts faster than a graph of modules, and caches better. */
+async function bundleClient(outdir: string, define: Record<string, string>): Promise<readonly string[]> {
+  const { metafile } = await build({
+    ...COMMON,
+    entryPoints: ['src/main/banger.ts'],
+    outfile: join(outdir, 'banger.cjs'),
+    format: 'cjs',
+    minify: true,
+    define: { ...define, 'import.meta.dirname': '__dirname', 'import.meta.filename': '__filename' },
+  });
+  return Object.keys(metafile.inputs);
+}
+
+async function bundleDaemon(outdir: string, define: Record<string, string>): Promise<readonly string[]> {
+  const { metafile } = await build({
+    ...COMMON,
+    entryPoints: ['src/main/bangerd.ts', 'src/workspace/image-worker.ts'],
     entryNames: '[name]',
     outdir,
-    bundle: true,
-    splitting: true,
-    platform: 'node',
     format: 'esm',
-    target: 'node24',
-    minifySyntax: true,
-    minifyWhitespace: true,
-    sourcemap: 'linked',
-    legalComments: 'none',
-    logLevel: 'warning',
-    metafile: true,
+    splitting: true,
+    define,
     banner: {
       js: "import{createRequire as __cr}from'node:module';const require=__cr(import.meta.url);",
     },
-    define: { __BANGER_BUILD__: JSON.stringify({ version, commit: commit(), builtAt, buildId }) },
   });
+  return Object.keys(metafile.inputs);
+}
+
+async function bundle(outdir: string, buildId: string): Promise<ReadonlySet<string>> {
+  rmSync(outdir, { recursive: true, force: true });
+  const define = { __BANGER_BUILD__: JSON.stringify({ version, commit: commit(), builtAt, buildId }) };
+  return new Set([...(await bundleClient(outdir, define)), ...(await bundleDaemon(outdir, define))]);
+}
+
+function digest(inputs: ReadonlySet<string>): string {
   const hash = createHash('sha256');
-  for (const path of Object.keys(result.metafile.inputs).sort()) {
-    if (!path.startsWith('<')) hash.update(readFileSync(join(root, path.replace(/^[a-z-]+:/, ''))));
-  }
+  for (const path of [...inputs].toSorted()) hash.update(readFileSync(join(root, path)));
   return hash.digest('hex').slice(0, 12);
 }
 
 const next = join(root, 'dist.next');
 const last = join(root, 'dist.last');
 const dist = join(root, 'dist');
-for (const dir of [next, last]) rmSync(dir, { recursive: true, force: true });
 const builtAt = new Date().toISOString();
+rmSync(last, { recursive: true, force: true });
 // The build's id is the digest of what went into it: the first pass finds the inputs, the second stamps them.
-const buildId = await bundle(next, builtAt, '');
-rmSync(next, { recursive: true, force: true });
-await bundle(next, builtAt, buildId);
+await bundle(next, digest(await bundle(next, '')));
 try {
   renameSync(dist, last);
 } catch (error) {

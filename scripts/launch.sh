@@ -19,5 +19,11 @@ launch() {
   PATH=$PATH:/usr/sbin:/sbin
   export PATH
   if ! is_set_up; then sh "$root/scripts/setup.sh" >&2; fi
-  exec "$root/node_modules/.bin/node" "$root/dist/$program.js" "$@"
+  # Compiled code is kept beside the bundle, where its owner may write; elsewhere Node does without.
+  export NODE_COMPILE_CACHE="$root/dist/cache"
+  case $program in
+    banger) bundle=banger.cjs ;;
+    *) bundle=$program.js ;;
+  esac
+  exec "$root/node_modules/.bin/node" "$root/dist/$bundle" "$@"
 }

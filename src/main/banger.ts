@@ -6,7 +6,8 @@ import { runCli } from '../cli/run-cli.ts';
 
 async function main(): Promise<void> {
   // The daemon's program lies beside this one: a source beside a source, a bundle beside a bundle.
-  const bangerd = join(import.meta.dirname, `bangerd${extname(import.meta.filename)}`);
+  const extension = extname(import.meta.filename) === '.ts' ? '.ts' : '.js';
+  const bangerd = join(import.meta.dirname, `bangerd${extension}`);
   const io = processIo([process.execPath, bangerd]);
   const status = await runCli(process.argv.slice(2), io);
   const failure = await io.stdout.flushed();
