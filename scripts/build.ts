@@ -69,7 +69,9 @@ async function bundle(outdir: string, buildId: string): Promise<ReadonlySet<stri
 
 function digest(inputs: ReadonlySet<string>): string {
   const hash = createHash('sha256');
-  for (const path of [...inputs].toSorted()) hash.update(readFileSync(join(root, path)));
+  // What esbuild defines is no file.
+  const files = [...inputs].filter((path) => !path.startsWith('<'));
+  for (const path of files.toSorted()) hash.update(readFileSync(join(root, path)));
   return hash.digest('hex').slice(0, 12);
 }
 
