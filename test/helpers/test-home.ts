@@ -9,7 +9,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
-import type { VmView } from '../../src/api/contract.ts';
+import type { VmDetail, VmView } from '../../src/api/contract.ts';
 
 export const ROOT = join(import.meta.dirname, '..', '..');
 export const BANGER = join(ROOT, 'bin', 'banger');
@@ -124,6 +124,10 @@ export class TestHome {
 
   async json<T>(args: readonly string[]): Promise<T> {
     return JSON.parse(await this.ok([...args, '--json'])) as T;
+  }
+
+  async show(vm: string): Promise<VmDetail> {
+    return await this.json<VmDetail>(['vm', 'show', vm]);
   }
 
   async vms(): Promise<readonly VmView[]> {
