@@ -65,6 +65,16 @@ test('a crash gives the terminal back', { skip }, async () => {
   assert.deepEqual(modes, COOKED);
 });
 
+test('the terminal is given back at the end of the session, not of the process', { skip }, async () => {
+  await using fixture = await Fixture.start();
+  const session = await PtySession.start(fixture, 'linger');
+  session.program.exit(0);
+  await session.shows('session over');
+  assert.deepEqual(await session.modes(), COOKED);
+  session.tell({ signal: 9 });
+  assert.equal((await session.ended()).status, 137);
+});
+
 test('a daemon that dies gives the terminal back', { skip }, async () => {
   await using fixture = await Fixture.start();
   const session = await PtySession.start(fixture);

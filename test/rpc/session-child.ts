@@ -6,7 +6,7 @@ import { runOutputStream } from '../../src/cli/exec-session/run-output-stream.ts
 interface Config {
   readonly ticket: string;
   readonly streamSocketPath: string;
-  readonly mode: 'exec' | 'tty' | 'no-stdin' | 'output' | 'crash' | 'exit';
+  readonly mode: 'exec' | 'tty' | 'no-stdin' | 'output' | 'crash' | 'exit' | 'linger';
 }
 
 const { mode, ...ticket } = JSON.parse(process.argv[2] ?? '') as Config;
@@ -17,13 +17,17 @@ if (mode === 'output') {
   if (mode === 'crash') process.stdin.on('data', () => crash());
   const status = await runExecSession({
     ticket,
-    tty: mode === 'tty' || mode === 'crash',
+    tty: mode === 'tty' || mode === 'crash' || mode === 'linger',
     stdin: mode === 'no-stdin' ? null : process.stdin,
     stdout,
     stderr,
   });
   if (mode === 'exit') process.exit(status);
   process.exitCode = status;
+  if (mode === 'linger') {
+    stdout.write('session over');
+    setInterval(() => undefined, 1000);
+  }
 }
 
 function crash(): never {

@@ -1,9 +1,12 @@
-/** Raw mode of the local terminal, given back however the process ends. */
+/**
+ * Raw mode of the local terminal. A process that ends inside of it, by a crash or `process.exit`, gives it back too: node itself
+ * restores the modes its standard streams had at the start (`ResetStdio` in its src/node.cc).
+ */
 
 import type { SessionInput, SignalSource } from './types.ts';
 
 /**
- * Switches the terminal to raw mode. Returns what switches it back; that happens too when the process exits without calling it.
+ * Switches the terminal to raw mode. Returns what switches it back.
  * A process that was stopped from outside and continues finds the mode its shell has set: it is set again then.
  * @param onContinued called after that: the window may have another size
  */
@@ -21,12 +24,9 @@ export function enterRawMode(stdin: SessionInput, source: SignalSource, onContin
     setRawMode(true);
     onContinued();
   };
-  const onExit = () => setRawMode(false);
   setRawMode(true);
-  source.on('exit', onExit);
   source.on('SIGCONT', onContinue);
   return () => {
-    source.off('exit', onExit);
     source.off('SIGCONT', onContinue);
     setRawMode(false);
   };

@@ -46,6 +46,6 @@ export interface ExecSessionOptions extends OutputStreamOptions {
 
 /** The part of `process` that this uses. */
 export interface SignalSource {
-  on(event: NodeJS.Signals | 'exit', listener: () => void): unknown;
-  off(event: NodeJS.Signals | 'exit', listener: () => void): unknown;
+  on(event: NodeJS.Signals, listener: () => void): unknown;
+  off(event: NodeJS.Signals, listener: () => void): unknown;
 }
