@@ -29,7 +29,11 @@ const EXCEPTIONS: Readonly<Record<string, readonly string[]>> = { cli: ['host/pa
 /** What the CLI's start cannot afford, and what only one place may touch. */
 const FORBIDDEN_PACKAGES: readonly { layer: string; packages: RegExp; reason: string }[] = [
   { layer: 'core', packages: /^node:/, reason: 'core is pure: no node built-in' },
-  { layer: 'cli', packages: /^(zod|execa|pino|node:http|node:sqlite)$/, reason: 'too slow to load at each start' },
+  {
+    layer: 'cli',
+    packages: /^(zod|execa|pino|node:http|node:sqlite)$/,
+    reason: 'too slow to load at each start',
+  },
   { layer: 'rpc', packages: /^(execa|pino|node:http|node:sqlite)$/, reason: 'the CLI loads rpc' },
 ];
 
@@ -41,7 +45,8 @@ interface Import {
 
 function importsOf(file: string): readonly Import[] {
   const text = readFileSync(join(src, file), 'utf8');
-  const pattern = /(?:^|\n)\s*(import|export)(\s+type)?\s[^;]*?from\s+'([^']+)'|import\(\s*'([^']+)'\s*\)|\n?import\s+'([^']+)'/g;
+  const pattern =
+    /(?:^|\n)\s*(import|export)(\s+type)?\s[^;]*?from\s+'([^']+)'|import\(\s*'([^']+)'\s*\)|\n?import\s+'([^']+)'/g;
   return [...text.matchAll(pattern)].map((match) => ({
     file,
     target: match[3] ?? match[4] ?? match[5] ?? '',
@@ -67,7 +72,8 @@ test('imports go downwards, as the layer table says', () => {
     if (from === to || (EXCEPTIONS[from] ?? []).includes(path)) continue;
     const allowed = MAY_IMPORT[from];
     if (allowed === undefined) broken.push(`${file}: the folder ${from}/ is in no layer`);
-    else if (!allowed.includes(to)) broken.push(`${file} imports ${path}: ${from} may import ${allowed.join(', ') || 'nothing'}`);
+    else if (!allowed.includes(to))
+      broken.push(`${file} imports ${path}: ${from} may import ${allowed.join(', ') || 'nothing'}`);
   }
   assert.deepEqual(broken, []);
 });
@@ -95,14 +101,18 @@ test('only the command runner and the VMM drivers start programs', () => {
 
 test('only src/main touches argv and exit', () => {
   const broken = productFiles.filter(
-    (file) => !file.startsWith('main/') && /(?<![.#\w])process\.(argv\b|exit\()/.test(readFileSync(join(src, file), 'utf8')),
+    (file) =>
+      !file.startsWith('main/') &&
+      /(?<![.#\w])process\.(argv\b|exit\()/.test(readFileSync(join(src, file), 'utf8')),
   );
   assert.deepEqual(broken, []);
 });
 
 test('no enum, no namespace, no default export', () => {
   const broken = files.filter((file) =>
-    /^(export )?(declare )?(const )?(enum|namespace) |^export default /m.test(readFileSync(join(src, file), 'utf8')),
+    /^(export )?(declare )?(const )?(enum|namespace) |^export default /m.test(
+      readFileSync(join(src, file), 'utf8'),
+    ),
   );
   assert.deepEqual(broken, []);
 });
