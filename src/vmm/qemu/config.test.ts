@@ -85,8 +85,7 @@ test('the whole command line of an emulated microvm with two disks and a closed 
     ...['-kernel', '/k/vmlinux', '-initrd', '/i/mmio.cpio'],
     '-append',
     [
-      'console=ttyS0 quiet loglevel=1 panic=-1 no_timer_check cryptomgr.notests audit=0 lsm=',
-      'initcall_blacklist=init_kprobe_trace,load_system_certificate_list,crypto_kdf108_init,init_encrypted,slab_sysfs_init',
+      'console=ttyS0 quiet loglevel=1 panic=-1 no_timer_check cryptomgr.notests lsm=landlock,yama',
       'tsc_early_khz=2445430 tsc=reliable banger.root=/dev/vda banger.rootfstype=ext4',
     ].join(' '),
     ...[
