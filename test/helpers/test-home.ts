@@ -196,6 +196,12 @@ function readProc(pid: number, file: string): string {
   }
 }
 
+/** A process that has ended and waits to be reaped counts as gone: proc(5), state Z. */
+export function isAlive(pid: number | null): boolean {
+  const status = pid === null ? '' : readProc(pid, 'status');
+  return status !== '' && !/^State:\s+Z/m.test(status);
+}
+
 /** Waits until the condition holds, at most `timeoutMs`; the caller asserts afterwards. */
 export async function settled(
   condition: () => boolean | Promise<boolean>,
