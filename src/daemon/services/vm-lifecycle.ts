@@ -150,10 +150,10 @@ export class VmLifecycle {
     const { registry } = this.#deps;
     const files = registry.files(vm.id);
     const live = registry.live(vm.id);
-    const outcomes = [...(await Promise.allSettled([live === undefined ? undefined : endMachine(live)]))];
-    outcomes.push(...(await Promise.allSettled([removeSocketDir(files), removeHandles(files)])));
+    const machine = await Promise.allSettled([live === undefined ? undefined : endMachine(live)]);
+    const rest = await Promise.allSettled([removeSocketDir(files), removeHandles(files)]);
     if (live !== undefined) registry.dropLive(live);
-    const failed = outcomes.filter((outcome) => outcome.status === 'rejected');
+    const failed = [...machine, ...rest].filter((outcome) => outcome.status === 'rejected');
     if (failed.length === 0) return;
     const reasons = failed.map((outcome) => errorText(outcome.reason)).join('; ');
     throw new BangerError('vmm_failed', `VM "${vm.name}" could not be cleaned up: ${reasons}`);
