@@ -1,7 +1,8 @@
 #!/bin/sh
-# npm test [-- unit|vm|FILE…]: everything by default. Real VMs are booted from an image built once and kept in build/.
-#   unit   tests beside their sources, and those of test/ that need no VM
-#   vm     test/vm: real VMs
+# npm test [-- unit|images|vm|FILE…]: everything by default. Real VMs are booted from an image built once and kept in build/.
+#   unit     tests beside their sources, and those of test/ that need no VM
+#   images   test/images: builds real images, as root and as an ordinary user
+#   vm       test/vm and test/vmm: real VMs
 set -eu
 cd "$(dirname "$0")/.."
 sh scripts/setup.sh --dev
@@ -17,27 +18,33 @@ run_node_tests() {
 }
 
 unit_files() {
-  find src test -name '*.test.ts' ! -path 'test/vm/*' | sort
+  find src test -name '*.test.ts' ! -path 'test/vm/*' ! -path 'test/vmm/*' ! -path 'test/images/*' | sort
 }
 
 vm_files() {
-  find test/vm -name '*.test.ts' | sort
+  find test/vmm test/vm -name '*.test.ts' | sort
+}
+
+unit() {
+  make -s -C guest test
+  run_node_tests 2 $(unit_files)
+}
+
+images() {
+  run_node_tests 1 $(find test/images -name '*.test.ts' | sort)
+}
+
+vm() {
+  prepare_artifacts
+  run_node_tests 1 $(vm_files)
 }
 
 case $what in
-  unit)
-    make -s -C guest test
-    run_node_tests 2 $(unit_files)
-    ;;
-  vm)
-    prepare_artifacts
-    run_node_tests 1 $(vm_files)
-    ;;
+  unit | images | vm) "$what" ;;
   all)
-    make -s -C guest test
-    run_node_tests 2 $(unit_files)
-    prepare_artifacts
-    run_node_tests 1 $(vm_files)
+    unit
+    images
+    vm
     ;;
   *)
     prepare_artifacts

@@ -27,7 +27,7 @@ export function selectAll(
   sql: string,
   ...values: readonly SQLInputValue[]
 ): readonly Row[] {
-  return statement(database, sql).all(...values) as readonly Row[];
+  return statement(database, sql).all(...values);
 }
 
 export function selectOne(
@@ -35,7 +35,7 @@ export function selectOne(
   sql: string,
   ...values: readonly SQLInputValue[]
 ): Row | undefined {
-  return statement(database, sql).get(...values) as Row | undefined;
+  return statement(database, sql).get(...values);
 }
 
 /** Runs a write; returns how many rows it changed. */

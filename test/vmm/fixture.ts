@@ -105,7 +105,7 @@ async function findKernelDir(): Promise<string> {
   const state = process.env['BANGER_TEST_ARTIFACTS'];
   assert(state, 'BANGER_TEST_ARTIFACTS must name a state directory with a kernel: npm test sets it');
   const kernels = join(state, 'kernels');
-  const [name] = (await readdir(kernels)).filter((entry) => !entry.startsWith('.'));
+  const name = (await readdir(kernels)).find((entry) => !entry.startsWith('.'));
   assert(name !== undefined, `${kernels} holds no kernel`);
   return join(kernels, name);
 }

@@ -112,7 +112,7 @@ export class VmRegistry {
   /** Measures a VM and remembers it. One that was deleted meanwhile is no error. */
   async sample(id: string): Promise<void> {
     const live = this.live(id);
-    const usage = live === undefined ? undefined : await processUsage(live.machine.handles.pid);
+    const usage = live === undefined ? undefined : processUsage(live.machine.handles.pid);
     const diskBytes = await diskUsage(this.files(id));
     this.#store.setVmStats(id, { ...usage, diskBytes, sampledAt: now() });
   }
