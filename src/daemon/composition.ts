@@ -1,6 +1,5 @@
 /** The composition root: makes every service, gives each its ports, and takes it all down again. */
 
-import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import type { DaemonStatus } from '../api/contract.ts';
 import { vmPolicy } from '../core/policy/vm-policy.ts';
@@ -39,7 +38,7 @@ export interface DaemonServices {
   readonly kernels: KernelService;
   readonly workspaces: WorkspaceService;
   readonly operations: Operations;
-  readonly tickets: TicketBooth<Socket>;
+  readonly tickets: TicketBooth;
   readonly status: () => DaemonStatus;
   readonly requestStop: () => void;
   /** Before serving: rows, processes and files of an earlier daemon. */
@@ -64,7 +63,7 @@ export function compose(options: CompositionOptions): DaemonServices {
   const startedAt = now();
   const runner = createRunner();
   const operations = new Operations(now);
-  const tickets = new TicketBooth<Socket>();
+  const tickets = new TicketBooth();
   const driver = createQemuDriver({
     runner,
     tscToolPath: join(options.guestBinDir, 'tsc-khz'),

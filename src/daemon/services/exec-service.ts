@@ -17,11 +17,11 @@ const AGENT_TIMEOUT_MS = 10_000;
 
 export class ExecService {
   readonly #registry: VmRegistry;
-  readonly #tickets: TicketBooth<Socket>;
+  readonly #tickets: TicketBooth;
   readonly #paths: BangerPaths;
   readonly #log: Log;
 
-  constructor(deps: { registry: VmRegistry; tickets: TicketBooth<Socket>; paths: BangerPaths; log: Log }) {
+  constructor(deps: { registry: VmRegistry; tickets: TicketBooth; paths: BangerPaths; log: Log }) {
     this.#registry = deps.registry;
     this.#tickets = deps.tickets;
     this.#paths = deps.paths;
