@@ -127,8 +127,8 @@ export class QemuMachine implements Machine {
 
   #onEvent(event: QmpEvent, qmp: QmpClient): void {
     if (event.name !== 'BLOCK_IO_ERROR') return;
-    const { device, operation, reason, nospace, action } = event.data;
-    this.#log.error({ device, operation, reason, nospace, action }, 'a disk of the VM failed on the host');
+    const { 'node-name': disk, operation, reason, nospace, action } = event.data;
+    this.#log.error({ disk, operation, reason, nospace, action }, 'a disk of the VM failed on the host');
     if (action === 'stop') this.#resumeLater(qmp);
   }
 

@@ -40,5 +40,10 @@ test('a program that is not QEMU, one that fails and one that is missing', async
     return true;
   });
   await assert.rejects(inspectQemu(createRunner(), 'false', never), { code: 'vmm_failed' });
-  await assert.rejects(inspectQemu(createRunner(), 'true', AbortSignal.abort()), { code: 'cancelled' });
+  const cancelled: CommandRunner = {
+    run: async () => {
+      throw new BangerError('cancelled', 'q was cancelled');
+    },
+  };
+  await assert.rejects(inspectQemu(cancelled, 'q', never), { code: 'cancelled' });
 });
