@@ -67,6 +67,7 @@ export function compose(options: CompositionOptions): DaemonServices {
   const driver = createQemuDriver({
     runner,
     tscToolPath: join(options.guestBinDir, 'tsc-khz'),
+    log,
     ...(config.qemuBin === null ? {} : { qemuPath: config.qemuBin }),
   });
   const kernels = new KernelService({ paths, runner, store });

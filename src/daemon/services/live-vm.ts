@@ -7,6 +7,7 @@ import { abandonable } from '../abandonable.ts';
 
 /** A guest that is up answers at once; this bounds one that is not. */
 const RECONNECT_TIMEOUT_MS = 10_000;
+const LAST_WORDS_TIMEOUT_MS = 2000;
 
 export class LiveVm {
   readonly id: string;
@@ -59,7 +60,18 @@ export class LiveVm {
           cause: error,
         });
       }
-      throw error;
+      throw await this.#reason(error);
+    }
+  }
+
+  /** A connection that broke may have broken because the machine died: that, with its last words, is the better answer. */
+  async #reason(error: unknown): Promise<unknown> {
+    if (!(error instanceof BangerError) || error.code !== 'channel_broken') return error;
+    try {
+      (await this.machine.connectChannel(AbortSignal.timeout(LAST_WORDS_TIMEOUT_MS))).destroy();
+      return error;
+    } catch (death) {
+      return death instanceof BangerError && death.code === 'vmm_failed' ? death : error;
     }
   }
 }
