@@ -11,6 +11,8 @@
 
 #define BUCKETS 512
 #define READ_BYTES (64 * 1024)
+/* A host that has sent its preamble waits for the answer: so long a silence tells it from data that looks the same. */
+#define QUIET_MS 200
 /* Above this much queued output programs are no longer read, and below the second number they are again. */
 #define OUTPUT_HIGH_BYTES (256 * 1024)
 #define OUTPUT_LOW_BYTES (64 * 1024)
@@ -38,6 +40,10 @@ static struct session {
 	/* Set when the session must end; acted upon where no stream or frame is in use. */
 	bool broken, hung_up;
 	struct queue input, output;
+	/* The newest bytes read, and whether to wait for more after a preamble inside a frame. */
+	uint8_t newest[PREAMBLE_BYTES];
+	struct timer quiet;
+	bool replaced;
 	struct stream *streams[BUCKETS];
 	unsigned stream_count;
 	uint32_t last_id;
@@ -72,6 +78,28 @@ static void abandon_streams(void) {
 	session.last_id = 0;
 }
 
+static void forget_newest(void) {
+	memset(session.newest, 0, sizeof session.newest);
+	timer_stop(&session.quiet);
+	session.replaced = false;
+}
+
+static void keep_newest(const uint8_t *bytes, size_t length) {
+	size_t kept = length < sizeof session.newest ? sizeof session.newest - length : 0;
+	memmove(session.newest, session.newest + sizeof session.newest - kept, kept);
+	memcpy(session.newest + kept, bytes + length - (sizeof session.newest - kept), sizeof session.newest - kept);
+}
+
+static bool newest_is_preamble(void) {
+	size_t ignored;
+	return preamble_find(session.newest, sizeof session.newest, &ignored) == 0;
+}
+
+static void quiet_fired(struct timer *timer) {
+	(void)timer;
+	session.replaced = true;
+}
+
 int session_detach(void) {
 	int fd = session.source.fd;
 	if (fd >= 0) loop_unwatch(&session.source);
@@ -80,6 +108,7 @@ int session_detach(void) {
 	abandon_streams();
 	queue_free(&session.input);
 	queue_free(&session.output);
+	forget_newest();
 	session.throttled = session.input_stopped = session.broken = session.hung_up = false;
 	return fd;
 }
@@ -267,12 +296,20 @@ static void begin(const uint8_t *preamble) {
 	uint8_t answer[PREAMBLE_BYTES];
 	preamble_put(answer, preamble + PREAMBLE_NONCE_OFFSET);
 	if (!queue_append(&session.output, answer, sizeof answer)) session.broken = true;
+	forget_newest();
 	struct textbuf hello = {.bytes = NULL};
 	agent_hello(&hello);
 	if (hello.failed) session.broken = true;
 	else send_frame(FRAME_HELLO, 0, 0, hello.bytes, (uint32_t)hello.length);
 	textbuf_free(&hello);
 	session.phase = PHASE_OPEN;
+}
+
+/* In the middle of a frame: may the host that began it have died, and another one's preamble be what came last? */
+static void suspect_new_host(void) {
+	if (!session.persistent || !newest_is_preamble()) return;
+	session.quiet.fired = quiet_fired;
+	timer_start(&session.quiet, QUIET_MS);
 }
 
 /* Uses up what has been read: preamble or frames. Stops at the end, at a violation, or with too much output queued. */
@@ -294,7 +331,7 @@ static void parse_input(void) {
 		}
 		struct frame frame;
 		switch (frame_parse(bytes, length, &frame, &taken)) {
-			case PARSE_INCOMPLETE: return;
+			case PARSE_INCOMPLETE: suspect_new_host(); return;
 			case PARSE_VIOLATION: session.broken = true; return;
 			case PARSE_FRAME: dispatch(&frame); break;
 		}
@@ -322,6 +359,8 @@ static void read_input(void) {
 		ssize_t count = read(session.source.fd, room, READ_BYTES);
 		if (count > 0) {
 			queue_commit(&session.input, (size_t)count);
+			keep_newest(room, (size_t)count);
+			timer_stop(&session.quiet);
 			taken += (size_t)count;
 			continue;
 		}
@@ -367,14 +406,29 @@ static void resume_streams(void) {
 	}
 }
 
-/* The host of a port is gone: forgets all of it, and looks at what the next one may have written. */
-static void restart_after_hangup(void) {
+/* Forgets the session but not what is still to be parsed, and looks for a preamble there and in what comes. */
+static void restart(void) {
 	abandon_streams();
-	queue_consume(&session.input, queue_length(&session.input), 0);
-	queue_consume(&session.output, queue_length(&session.output), 0);
+	forget_newest();
 	session.throttled = session.input_stopped = session.broken = session.hung_up = false;
 	session.phase = PHASE_PREAMBLE;
 	read_input();
+}
+
+/* The host of a port is gone. The next one may already have written. */
+static void restart_after_hangup(void) {
+	queue_consume(&session.input, queue_length(&session.input), 0);
+	queue_consume(&session.output, queue_length(&session.output), 0);
+	restart();
+}
+
+/* The newest bytes are another host's preamble, of which a frame has swallowed all or the beginning: only they stay. */
+static void restart_from_newest(void) {
+	uint8_t preamble[PREAMBLE_BYTES];
+	memcpy(preamble, session.newest, sizeof preamble);
+	queue_consume(&session.input, queue_length(&session.input), 0);
+	if (queue_append(&session.input, preamble, sizeof preamble)) restart();
+	else restart_after_hangup();
 }
 
 /* Whether a preamble begins where a frame should have: another host came before the port told that the first one went. */
@@ -390,15 +444,17 @@ static bool host_was_replaced(void) {
 static void restart_after_violation(void) {
 	static const uint8_t farewell[HEADER_BYTES] = {
 		0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF};
+	if (newest_is_preamble() && !host_was_replaced()) {
+		restart_from_newest();
+		return;
+	}
 	if (!host_was_replaced()) agent_log("agent: the host broke the protocol; waiting for a new session");
 	abandon_streams();
 	if (!queue_append(&session.output, farewell, sizeof farewell)) {
 		queue_consume(&session.output, queue_length(&session.output), 0);
 		queue_append(&session.output, farewell, sizeof farewell);
 	}
-	session.throttled = session.input_stopped = session.broken = false;
-	session.phase = PHASE_PREAMBLE;
-	read_input();
+	restart();
 }
 
 void session_settle(void) {
@@ -413,9 +469,10 @@ void session_settle(void) {
 		read_input();
 		write_output();
 	}
-	if (!session.hung_up && !session.broken) return;
+	if (!session.hung_up && !session.broken && !session.replaced) return;
 	if (!session.persistent) session.ended();
 	else if (session.hung_up) restart_after_hangup();
+	else if (session.replaced) restart_from_newest();
 	else restart_after_violation();
 	if (session.source.fd >= 0) write_output();
 }

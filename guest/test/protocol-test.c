@@ -224,6 +224,53 @@ static void a_port_says_farewell_and_begins_anew(void) {
 	CHECK(server_stop(&server));
 }
 
+/* The old host dies `missing` bytes before the end of a frame, and the port tells nobody. */
+static void greet_after_half_a_frame(uint32_t missing) {
+	struct server server;
+	struct client client = {.fd = server_start_port(&server)};
+	static const uint8_t bytes[1000];
+	uint8_t header[HEADER_BYTES];
+	CHECK(client_greet(client.fd, NULL, 0));
+	uint32_t id = client_shell(&client, EXEC_STDIN, "exec cat");
+	frame_put_header(header, FRAME_DATA, CHANNEL_STDIN, id, sizeof bytes);
+	CHECK(send(client.fd, header, sizeof header, 0) == (ssize_t)sizeof header);
+	CHECK(send(client.fd, bytes, sizeof bytes - missing, 0) == (ssize_t)(sizeof bytes - missing));
+	CHECK(client_greet(client.fd, NULL, 0));
+	client.last_id = 0;
+	client_finish(&client, client_shell(&client, 0, "exit 4"), true, &outcome);
+	CHECK_NUMBER(outcome.value, 4);
+	client_close(&client);
+	CHECK(server_stop(&server));
+}
+
+static void a_preamble_swallowed_by_half_a_frame_is_found(void) {
+	/* Not 32: a preamble that completes the frame exactly is data, and the host has to try once more. */
+	static const uint32_t missing[] = {1000, 500, 33, 31, 25, 21, 20, 19, 12, 8, 1};
+	for (size_t i = 0; i < sizeof missing / sizeof missing[0] && !check_has_failed(); i++) greet_after_half_a_frame(missing[i]);
+}
+
+/* Data may look like a preamble, also at the end of a frame and also in two halves without a pause. */
+static void data_like_a_preamble_is_data(void) {
+	struct server server;
+	struct client client = {.fd = server_start_port(&server)};
+	uint8_t preamble[PREAMBLE_BYTES], nonce[NONCE_BYTES] = {1};
+	preamble_put(preamble, nonce);
+	CHECK(client_greet(client.fd, NULL, 0));
+	uint32_t id = client_shell(&client, EXEC_STDIN, "wc -c; sleep 0.5");
+	client_send(&client, FRAME_DATA, 0, id, preamble, sizeof preamble);
+	usleep(300000);
+	uint8_t header[HEADER_BYTES];
+	frame_put_header(header, FRAME_DATA, CHANNEL_STDIN, id, 2 * sizeof preamble);
+	CHECK(send(client.fd, header, sizeof header, 0) > 0 && send(client.fd, preamble, sizeof preamble, 0) > 0);
+	usleep(10000);
+	CHECK(send(client.fd, preamble, sizeof preamble, 0) > 0);
+	client_send(&client, FRAME_EOF, 0, id, NULL, 0);
+	client_finish(&client, id, true, &outcome);
+	CHECK(strcmp(outcome.output[1], "96\n") == 0);
+	client_close(&client);
+	CHECK(server_stop(&server));
+}
+
 static void a_host_that_reads_nothing_costs_bounded_memory(void) {
 	struct client client;
 	client_open(&client);
@@ -261,6 +308,8 @@ const struct test protocol_tests[] = {
 	TEST(ports_lists_a_listener),
 	TEST(the_harness_changes_no_machine),
 	TEST(a_port_says_farewell_and_begins_anew),
+	TEST(a_preamble_swallowed_by_half_a_frame_is_found),
+	TEST(data_like_a_preamble_is_data),
 	TEST(a_host_that_reads_nothing_costs_bounded_memory),
 	{NULL, NULL},
 };

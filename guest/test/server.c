@@ -57,6 +57,7 @@ static void start(struct server *server, int fd, bool port) {
 	if (server->pid < 0) abort();
 	if (server->pid == 0) {
 		close(lifeline[1]);
+		if (shared_server.pid > 0) close(shared_server.lifeline);
 		serve(lifeline[0], fd, port);
 	}
 	close(lifeline[0]);
