@@ -11,7 +11,7 @@ export const command = defineCommand({
   description:
     'Builds the image from its distribution\'s own packages, without root, with the kernel it needs. "vm run" and "vm create" ' +
     'do this by themselves when the image is missing. Takes minutes; Ctrl-C leaves nothing behind. Two builds of one image at ' +
-    'once become one. VMs made from an earlier build keep it.',
+    'once become one. --force is refused while VMs use the image.',
   examples: [
     { line: 'banger image build', brief: 'the default image, unless it is there' },
     { line: 'banger image build debian-bookworm --force', brief: 'anew, with current packages' },

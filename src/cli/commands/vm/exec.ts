@@ -27,7 +27,11 @@ export const command = defineCommand({
   commandBrief: 'The program to run and its arguments. Default: a login shell',
   flags: {
     ...sessionFlags,
-    workdir: text('DIR', "Directory to start in. Default: the user's home", { letter: 'w' }),
+    workdir: text(
+      'DIR',
+      "Directory to start in. Default: for root the repo that was copied, else the user's home",
+      { letter: 'w' },
+    ),
     json: toggle('Print errors as JSON on stderr'),
   },
   ownFailureStatus: () => BANGER_FAILED,

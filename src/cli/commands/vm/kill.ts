@@ -6,15 +6,15 @@ import { formatDone } from '../../output/vm-table.ts';
 
 export const command = defineCommand({
   description:
-    'Sends a signal to the VM process and waits until the VM is stopped. What the guest had not written to disk is lost: ' +
+    'Ends the VM process and waits until the VM is stopped. What the guest had not written to disk is lost: ' +
     '"vm stop" is the gentle way.',
   examples: [
     { line: 'banger vm kill dev', brief: 'end it now' },
-    { line: 'banger vm kill dev --signal TERM', brief: 'with another signal' },
+    { line: 'banger vm kill dev web', brief: 'two of them' },
   ],
   argument: manyArguments('VM', 'Names or ids of VMs', completeVms),
   flags: {
-    signal: text('NAME', 'Signal to send: KILL, TERM, INT … Default: KILL', { letter: 's' }),
+    signal: text('NAME', 'Signal to send. KILL, the default, is the only one', { letter: 's' }),
     json: jsonFlag,
   },
   run: (context, flags, refs) =>
