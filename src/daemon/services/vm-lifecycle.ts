@@ -3,6 +3,7 @@
  * the lock is held over the whole of a start, a stop, a deletion.
  */
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import { BangerError, errorText } from '../../core/errors.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
 import { now } from '../../host/clock.ts';
@@ -24,6 +25,8 @@ const AGENT_ALIVE_TIMEOUT_MS = 2000;
 const POWER_OFF_GRACE_MS = 3000;
 /** … and to write everything to disk. */
 const POWER_OFF_TIMEOUT_MS = 60_000;
+/** A guest that refuses because it is powering off already gets this long to be done. */
+const POWERING_OFF_MS = 10_000;
 const EXIT_LOCK_TIMEOUT_MS = 120_000;
 
 export interface VmLifecycleDeps {
@@ -135,12 +138,16 @@ export class VmLifecycle {
     if (live === undefined) return;
     live.ending = true;
     operation.progress({ step: 'power_off', text: `stopping ${vm.name}` });
+    let alive = false;
     try {
       const signal = AbortSignal.timeout(AGENT_ALIVE_TIMEOUT_MS);
       const agent = await live.agent(signal, AGENT_ALIVE_TIMEOUT_MS);
       await agent.health(signal);
+      alive = true;
       await agent.powerOff(POWER_OFF_GRACE_MS, AbortSignal.timeout(POWER_OFF_TIMEOUT_MS));
     } catch (error) {
+      // It may be about to: an earlier daemon asked it, and it is writing its data to disk.
+      if (alive) await Promise.race([live.exited, sleep(POWERING_OFF_MS, undefined, { ref: false })]);
       this.#deps.log.warn({ vm: vm.name, err: error }, 'the guest did not power off; ending its VMM');
     }
   }
