@@ -57,6 +57,12 @@ export function hostGit(runner: CommandRunner, dir: string, signal: AbortSignal)
       if (error instanceof BangerError && error.code === 'dependency_missing') {
         throw new BangerError('dependency_missing', error.message, { hint: INSTALL_HINT, cause: error });
       }
+      if (error instanceof BangerError && error.code === 'io_error') {
+        throw new BangerError('io_error', `${dir}: ${error.message}`, {
+          cause: error,
+          ...(error.hint === undefined ? {} : { hint: error.hint }),
+        });
+      }
       throw error;
     }
   };
