@@ -217,10 +217,10 @@ export class ServerConnection {
   /** What the user sees of anything thrown. What nobody planned for is logged whole. */
   #userError(thrown: unknown, method: string, operationId: string, signal: AbortSignal): BangerError {
     if (thrown instanceof BangerError) {
-      // The user sees the message; what was behind it is found here by the operation id.
-      if (thrown.cause !== undefined) {
-        this.#options.log.warn({ operationId, method, code: thrown.code, err: thrown }, thrown.message);
-      }
+      // The user sees the message and the operation id; by that it is found here, with what was behind it.
+      const { code, message, cause } = thrown;
+      if (cause === undefined) this.#options.log.info({ operationId, method, code }, message);
+      else this.#options.log.warn({ operationId, method, code, err: thrown }, message);
       return thrown;
     }
     if (signal.aborted && isAbortError(thrown) && signal.reason instanceof BangerError) return signal.reason;
