@@ -219,8 +219,8 @@ export class ServerConnection {
     if (thrown instanceof BangerError) {
       // The user sees the message and the operation id; by that it is found here, with what was behind it.
       const { code, message, cause } = thrown;
-      if (cause === undefined) this.#options.log.info({ operationId, method, code }, message);
-      else this.#options.log.warn({ operationId, method, code, err: thrown }, message);
+      const behind = cause === undefined ? {} : { err: thrown };
+      this.#options.log.warn({ operationId, method, code, ...behind }, message);
       return thrown;
     }
     if (signal.aborted && isAbortError(thrown) && signal.reason instanceof BangerError) return signal.reason;
