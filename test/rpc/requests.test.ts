@@ -124,7 +124,7 @@ test('anything else thrown is internal, and logged with its stack under the same
   assert.match((line?.fields['err'] as Error | undefined)?.stack ?? '', /TypeError: oops\n {4}at /);
 });
 
-test('the cause behind an error the user sees is logged under its operation id', async () => {
+test('an error the user sees is logged under its operation id, with the cause behind it', async () => {
   const cause = new Error('EMFILE');
   await using fixture = await Fixture.start({
     'vm.list': async () => {
@@ -140,7 +140,10 @@ test('the cause behind an error the user sees is logged under its operation id',
   const lines = fixture.log.filter(({ level }) => level !== 'debug');
   assert.deepEqual(
     lines.map(({ level, message }) => [level, message]),
-    [['warn', 'cannot read the store']],
+    [
+      ['warn', 'cannot read the store'],
+      ['warn', 'no VM "dev"'],
+    ],
   );
   assert.equal((lines[0]?.fields['err'] as Error | undefined)?.cause, cause);
 });
