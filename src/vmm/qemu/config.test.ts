@@ -86,7 +86,7 @@ test('the whole command line of an emulated microvm with two disks and a closed 
     '-append',
     [
       'console=ttyS0 quiet loglevel=1 panic=-1 no_timer_check cryptomgr.notests lsm=landlock,yama',
-      'tsc_early_khz=2445430 tsc=reliable banger.root=/dev/vda banger.rootfstype=ext4',
+      'norandmaps tsc_early_khz=2445430 tsc=reliable banger.root=/dev/vda banger.rootfstype=ext4',
     ].join(' '),
     ...[
       '-chardev',
