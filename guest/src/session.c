@@ -415,10 +415,24 @@ static void restart(void) {
 	read_input();
 }
 
-/* The host of a port is gone. The next one may already have written. */
+/* A port cannot be hung up from here, so its host is told by a header that is none. */
+static void say_farewell(void) {
+	static const uint8_t farewell[HEADER_BYTES] = {
+		0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF};
+	if (queue_append(&session.output, farewell, sizeof farewell)) return;
+	queue_consume(&session.output, queue_length(&session.output), 0);
+	queue_append(&session.output, farewell, sizeof farewell);
+}
+
+/*
+ * The host of a port is gone. The next one may already have written: even its preamble, since the kernel reads the port's
+ * data and the news of its hosts from different queues. A host whose session is ended by late news of the one before must
+ * not wait for ever; one that looks for the answer to its preamble skips the farewell.
+ */
 static void restart_after_hangup(void) {
 	queue_consume(&session.input, queue_length(&session.input), 0);
 	queue_consume(&session.output, queue_length(&session.output), 0);
+	if (session.phase == PHASE_OPEN) say_farewell();
 	restart();
 }
 
@@ -438,22 +452,17 @@ static bool host_was_replaced(void) {
 }
 
 /*
- * The host of a port broke the protocol. A port cannot be hung up from here, so the host is told by a header that is none.
+ * The host of a port broke the protocol.
  * What was read stays: a new host's preamble may be in it.
  */
 static void restart_after_violation(void) {
-	static const uint8_t farewell[HEADER_BYTES] = {
-		0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF};
 	if (newest_is_preamble() && !host_was_replaced()) {
 		restart_from_newest();
 		return;
 	}
 	if (!host_was_replaced()) agent_log("agent: the host broke the protocol; waiting for a new session");
 	abandon_streams();
-	if (!queue_append(&session.output, farewell, sizeof farewell)) {
-		queue_consume(&session.output, queue_length(&session.output), 0);
-		queue_append(&session.output, farewell, sizeof farewell);
-	}
+	say_farewell();
 	restart();
 }
 
