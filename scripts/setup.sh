@@ -84,6 +84,8 @@ flock -n 9 || {
 }
 # Stamped with the time before the work: what changes while it runs is newer than the stamp.
 touch build/begun
+# Who is not root makes images in a user namespace, for which the ids come from these programs.
+[ "$(id -u)" = 0 ] || run_time="$run_time newuidmap:uidmap"
 install_host_packages "$run_time $build_time"
 [ "${1:-}" != --dev ] || install_host_packages "$test_time"
 install_npm_packages

@@ -394,11 +394,23 @@ static void begin(struct exec *exec, uint32_t id, pid_t pid) {
 	}
 }
 
+/* Names what could not be used: the program, the directory. */
+static void fail_to_start(uint32_t id, const struct exec_request *request, const struct spawn_result *result) {
+	const char *subject = NULL;
+	if (strcmp(result->stage, "chdir") == 0) subject = request->cwd;
+	if (strcmp(result->stage, "spawn") == 0 && request->argc > 0) subject = request->argv[0];
+	if (subject == NULL) {
+		session_fail(id, result->stage, result->error);
+	} else {
+		session_fail_about(id, result->stage, subject, result->error);
+	}
+}
+
 static void exec_start(uint32_t id, const struct exec_request *request) {
 	struct user user;
 	int error = user_find(request->user, &user);
 	if (error != 0) {
-		session_fail(id, "user", error);
+		session_fail_about(id, "user", request->user, error);
 		return;
 	}
 	bool tty = (request->flags & EXEC_TTY) != 0;
@@ -414,7 +426,7 @@ static void exec_start(uint32_t id, const struct exec_request *request) {
 	close_program_ends(stdio, tty);
 	if (result.pid == 0) {
 		exec_free(exec);
-		session_fail(id, result.stage, result.error);
+		fail_to_start(id, request, &result);
 		return;
 	}
 	begin(exec, id, result.pid);

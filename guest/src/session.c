@@ -224,6 +224,12 @@ void session_fail(uint32_t id, const char *word, int error) {
 	session_refuse(id, error, text);
 }
 
+void session_fail_about(uint32_t id, const char *word, const char *subject, int error) {
+	char text[512];
+	snprintf(text, sizeof text, "%s: %.200s: %s", word, subject, strerror(error));
+	session_refuse(id, error, text);
+}
+
 static void open_stream(const struct frame *frame) {
 	if (frame->stream <= session.last_id) {
 		session.broken = true;

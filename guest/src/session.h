@@ -69,6 +69,8 @@ void stream_close(struct stream *stream, enum close_kind kind, uint32_t value, c
 void session_done(uint32_t id);
 void session_refuse(uint32_t id, int error, const char *text);
 void session_fail(uint32_t id, const char *word, int error);
+/* The same, naming what it is about: "word: subject: reason". */
+void session_fail_about(uint32_t id, const char *word, const char *subject, int error);
 /* Unregisters without a CLOSE; for `abandon`. */
 void stream_forget(struct stream *stream);
 

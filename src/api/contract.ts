@@ -24,6 +24,8 @@ export interface Progress {
   readonly done?: number;
   readonly total?: number;
   readonly unit?: 'bytes' | 'items';
+  /** Worth a line of its own wherever it is shown: the beginning of something that takes minutes. */
+  readonly announce?: boolean;
 }
 
 /** A second connection presents `ticket` on the stream socket and then carries raw frames. Valid once, for seconds. */

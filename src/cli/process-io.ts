@@ -38,8 +38,9 @@ function processPorts(
   return {
     connect: connector(daemonArgv) as CliPorts['connect'],
     async session(client, params, onFailure) {
-      const rows = process.stdout.rows ?? 0;
-      const columns = process.stdout.columns ?? 0;
+      // Without a terminal to ask (vm exec -t in a script) programs get the size of a VT100.
+      const rows = process.stdout.rows ?? 24;
+      const columns = process.stdout.columns ?? 80;
       // Loaded while the daemon works.
       const [ticket, { runExecSession }] = await Promise.all([
         client.call('vm.exec', { ...params, rows, columns }),

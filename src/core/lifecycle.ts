@@ -39,8 +39,11 @@ const LEGAL: Record<VmAction, readonly VmState[]> = {
 /** What to run to get from a state to one where the action is legal. */
 function wayOut(action: VmAction, state: VmState, name: string): string {
   if (state === 'starting' || state === 'stopping') return `wait until it is done: banger vm show ${name}`;
+  if (action === 'start')
+    return `banger vm exec ${name} runs commands in it; banger vm restart ${name} starts it anew`;
   if (state === 'running') return `banger vm stop ${name}`;
-  if (action === 'kill' || action === 'stop') return `it is not running: banger vm delete ${name} removes it`;
+  if (action === 'kill' || action === 'stop')
+    return `there is nothing to end; banger vm start ${name} starts it`;
   return `banger vm start ${name}`;
 }
 

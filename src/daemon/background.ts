@@ -36,8 +36,10 @@ async function round({ vms, registry, log, stopStaleAfterMs }: BackgroundOptions
     const files = registry.files(vm.id);
     await capLog(files.consoleLog);
     await capLog(files.vmmLog);
-    const idleMs = Date.now() - Date.parse(vm.lastTouchedAt);
-    if (stopStaleAfterMs > 0 && idleMs > stopStaleAfterMs) {
+    if (stopStaleAfterMs === 0) continue;
+    if (registry.live(vm.id)?.isBusy === true) registry.touch(vm.id);
+    const idleMs = Date.now() - Date.parse(registry.find(vm.id)?.lastTouchedAt ?? vm.lastTouchedAt);
+    if (idleMs > stopStaleAfterMs) {
       log.info({ vm: vm.name, idleMs }, 'stopping a VM nobody has touched');
       const signal = AbortSignal.timeout(120_000);
       await vms.stop(vm.id, { signal, progress: () => undefined, about: () => undefined });

@@ -31,7 +31,7 @@ test('XDG directories, each with its own default', () => {
   assert.equal(paths.configFile, '/home/u/.config/banger/config.toml');
   assert.equal(paths.stateDb, '/home/u/.local/state/banger/state.db');
   assert.equal(paths.initramfsDir, '/home/u/.cache/banger/initramfs');
-  assert.equal(paths.socketPath, '/tmp/banger-runtime-1000/bangerd.sock');
+  assert.equal(paths.socketPath, '/tmp/banger-runtime-1000-9cef8377/bangerd.sock');
   const env = {
     HOME: '/home/u',
     XDG_STATE_HOME: '/s',
@@ -40,8 +40,14 @@ test('XDG directories, each with its own default', () => {
   };
   const moved = resolvePaths(env, 1000);
   assert.equal(moved.stateDir, '/s/banger');
-  assert.equal(moved.streamSocketPath, '/run/user/1000/banger/stream.sock');
+  assert.equal(moved.streamSocketPath, '/run/user/1000/banger-e948764d/stream.sock');
   assert.equal(moved.cacheDir, '/home/u/.cache/banger', 'the specification: a relative path is ignored');
+});
+
+test('two homes of one user have two runtime directories', () => {
+  const runtimeDir = (home: string): string =>
+    resolvePaths({ HOME: home, XDG_RUNTIME_DIR: '/run' }, 1).runtimeDir;
+  assert.notEqual(runtimeDir('/home/a'), runtimeDir('/home/b'));
 });
 
 test('BANGER_HOME puts everything below one directory and needs no HOME', () => {
@@ -77,7 +83,7 @@ test('a runtime directory that leaves no room for sockets is refused before anyt
 test('a VM has a durable directory and a short one for sockets', () => {
   const paths = resolvePaths({ HOME: '/h', XDG_RUNTIME_DIR: '/run/user/1' }, 1);
   assert.equal(vmDir(paths, ID), `/h/.local/state/banger/vms/${ID}`);
-  assert.equal(vmRuntimeDir(paths, ID), '/run/user/1/banger/vm/0123456789ab');
+  assert.equal(vmRuntimeDir(paths, ID), '/run/user/1/banger-40b98fe8/vm/0123456789ab');
 });
 
 test('a private directory is made with its parents, and taken as it is the second time', () => {

@@ -105,13 +105,27 @@ function baseDirs(env: Environment, uid: number): BaseDirs {
     };
   }
   const runtime = xdg(env, 'XDG_RUNTIME_DIR');
+  const state = join(xdg(env, 'XDG_STATE_HOME') ?? join(userHome(env), '.local', 'state'), 'banger');
   return {
     home: null,
     config: join(xdg(env, 'XDG_CONFIG_HOME') ?? join(userHome(env), '.config'), 'banger'),
-    state: join(xdg(env, 'XDG_STATE_HOME') ?? join(userHome(env), '.local', 'state'), 'banger'),
+    state,
     cache: join(xdg(env, 'XDG_CACHE_HOME') ?? join(userHome(env), '.cache'), 'banger'),
-    runtime: runtime === undefined ? `/tmp/banger-runtime-${uid}` : join(runtime, 'banger'),
+    runtime:
+      runtime === undefined
+        ? `/tmp/banger-runtime-${uid}-${tagOf(state)}`
+        : join(runtime, `banger-${tagOf(state)}`),
   };
+}
+
+/**
+ * Eight hex digits of a state directory's path (FNV-1a): the runtime directory outlives HOME, and a command must not find the
+ * daemon of another state directory in it.
+ */
+function tagOf(stateDir: string): string {
+  let hash = 0x811c9dc5;
+  for (const byte of Buffer.from(stateDir)) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
+  return hash.toString(16).padStart(8, '0');
 }
 
 /** The XDG base directory specification says: a relative path is invalid and must be ignored. */

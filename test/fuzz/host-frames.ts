@@ -96,7 +96,8 @@ async function main(files: readonly string[]): Promise<void> {
   } catch (error) {
     fail(error);
   }
-  for (const [what, times] of [...outcomes].toSorted(([a], [b]) => a.localeCompare(b))) console.log(`  ${String(times).padStart(8)} ${what}`);
+  for (const [what, times] of [...outcomes].toSorted(([a], [b]) => a.localeCompare(b)))
+    console.log(`  ${String(times).padStart(8)} ${what}`);
   await watchdog.stop();
 }
 

@@ -57,6 +57,7 @@ class LiveLine implements ProgressDisplay {
   }
 
   update(progress: Progress): void {
+    if (progress.announce === true) this.note(printable(progress.text));
     if (progress.step !== this.#current?.step) this.#stepStartedMs = performance.now();
     this.#current = progress;
     this.#timer ??= setTimeout(() => this.#tick(), FIRST_DRAW_MS);
@@ -103,6 +104,7 @@ class PlainLines implements ProgressDisplay {
   }
 
   update(progress: Progress): void {
+    if (progress.announce === true) this.note(printable(progress.text));
     const sameStep = progress.step === this.#current?.step;
     this.#current = progress;
     if (sameStep) return;

@@ -78,6 +78,10 @@ export class ImageService {
     const dir = join(this.#paths.imagesDir, name);
     const published = await readImageManifest(dir);
     if (recipe === undefined && published === undefined) throw notFound(name);
+    if (published === undefined || force) {
+      const text = `building image ${name} from its distribution's packages, which takes minutes the first time`;
+      operation.progress({ step: 'build_image', text, announce: true });
+    }
     // Kernel and root file system come from the same mirror and the same two cores: one after the other.
     const kernelName = recipe?.kernelName ?? published?.kernelName;
     if (kernelName === undefined) throw notFound(name);

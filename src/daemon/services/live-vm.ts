@@ -22,6 +22,11 @@ export class LiveVm {
     this.machine = machine;
   }
 
+  /** Somebody's command runs in it. */
+  get isBusy(): boolean {
+    return (this.#agent?.openStreams ?? 0) > 0;
+  }
+
   get exited(): Promise<MachineExit> {
     return this.machine.exited;
   }

@@ -94,8 +94,13 @@ export class VmRegistry {
         hint: `banger vm show ${vm.name}`,
       });
     }
-    this.#store.touchVm(vm.id, now());
+    this.touch(vm.id);
     return { vm, live };
+  }
+
+  /** Somebody uses it: `auto_stop_stale_after` counts from here. */
+  touch(id: string): void {
+    this.#store.touchVm(id, now());
   }
 
   /** Writes a state and a change of the runtime facts, and gives the row back. */
