@@ -1,6 +1,7 @@
 /** The command line's surroundings when it is a process: its streams, signals, files and daemon. */
 
 import { isatty } from 'node:tty';
+import { fstatSync } from 'node:fs';
 import { connectDaemon } from './connect/connect-daemon.ts';
 import { HANDSHAKE_VERSION } from '../core/buildinfo.ts';
 import { BangerError } from '../core/errors.ts';
@@ -43,7 +44,7 @@ function processPorts(
       const columns = process.stdout.columns ?? 80;
       // Loaded while the daemon works.
       const [ticket, { runExecSession }] = await Promise.all([
-        client.call('vm.exec', { ...params, rows, columns }),
+        client.call('vm.exec', { ...params, stdin: wantsStdin, rows, columns }),
         import('./exec-session/run-exec-session.ts'),
       ]);
       return await runExecSession({
@@ -105,6 +106,20 @@ function interruption(stderr: StreamOutput, onFirst: (() => void) | undefined): 
       process.off('SIGINT', onSigint);
     },
   };
+}
+
+/**
+ * Whether nothing can be read there (scripts and agents mostly run with stdin at /dev/null). Asked before `process.stdin`
+ * is touched, which would load Node's file streams to read it.
+ */
+function isNullDevice(descriptor: number): boolean {
+  try {
+    const { rdev } = fstatSync(descriptor);
+    return rdev === NULL_DEVICE;
+  } catch {
+    // Closed: node gives an empty stream for it.
+    return false;
+  }
 }
 
 async function readLine(question: string): Promise<string | null> {
