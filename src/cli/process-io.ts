@@ -1,7 +1,7 @@
 /** The command line's surroundings when it is a process: its streams, signals, files and daemon. */
 
-import { isatty } from 'node:tty';
 import { fstatSync } from 'node:fs';
+import { isatty } from 'node:tty';
 import { connectDaemon } from './connect/connect-daemon.ts';
 import { HANDSHAKE_VERSION } from '../core/buildinfo.ts';
 import { BangerError } from '../core/errors.ts';
@@ -9,6 +9,9 @@ import { type BangerPaths, resolvePaths } from '../host/paths.ts';
 import type { CliClient, CliIo, CliPorts, Interruption } from './cli-context.ts';
 import { StreamOutput } from './output/stream-output.ts';
 
+const STDIN_DESCRIPTOR = 0;
+/** Major 1, minor 3: null(4). */
+const NULL_DEVICE = 0x103;
 const CLEAR_LINE = '\r\u001b[2K';
 
 export interface ProcessIo extends CliIo {
@@ -39,6 +42,7 @@ function processPorts(
   return {
     connect: connector(daemonArgv) as CliPorts['connect'],
     async session(client, params, onFailure) {
+      const wantsStdin = params.stdin !== false && !isNullDevice(STDIN_DESCRIPTOR);
       // Without a terminal to ask (vm exec -t in a script) programs get the size of a VT100.
       const rows = process.stdout.rows ?? 24;
       const columns = process.stdout.columns ?? 80;
@@ -50,7 +54,7 @@ function processPorts(
       return await runExecSession({
         ticket,
         tty: params.tty ?? false,
-        stdin: params.stdin === false ? null : process.stdin,
+        stdin: wantsStdin ? process.stdin : null,
         stdout: process.stdout,
         stderr: process.stderr,
         onFailure,
