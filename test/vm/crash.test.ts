@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, globSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -243,31 +243,39 @@ describe('crashes', () => {
   });
 });
 
-/** The installed bundle under another build id, as an upgrade would bring it. */
+/** This installation under another build id, as an upgrade would bring it. */
 class OtherVersion implements Disposable {
   readonly #dir = mkdtempSync(join(tmpdir(), 'bt-other-'));
 
   constructor() {
-    const dist = join(this.#dir, 'dist');
-    cpSync(join(ROOT, 'dist'), dist, { recursive: true });
-    for (const name of ['package.json', 'build', 'node_modules'])
+    for (const name of ['bin', 'dist']) cpSync(join(ROOT, name), join(this.#dir, name), { recursive: true });
+    for (const name of [
+      'src',
+      'guest',
+      'scripts',
+      'build',
+      'node_modules',
+      'package.json',
+      'package-lock.json',
+    ]) {
       symlinkSync(join(ROOT, name), join(this.#dir, name));
-    const files = readdirSync(dist).filter((name) => name.endsWith('.js'));
+    }
+    const dist = join(this.#dir, 'dist');
     let replaced = 0;
-    for (const path of files.map((name) => join(dist, name))) {
+    for (const path of globSync(join(dist, '*.{js,cjs}'))) {
       const text = readFileSync(path, 'utf8');
       const changed = text.replaceAll(/(buildId: ?")[0-9a-f]{12}"/g, '$1ffffffffffff"');
       if (changed !== text) replaced += 1;
       writeFileSync(path, changed);
     }
     assert.ok(replaced > 0, 'no build id in the bundle');
+    rmSync(join(dist, 'cache'), { recursive: true, force: true });
   }
 
   run(home: TestHome, args: readonly string[]): { status: number; stdout: string; stderr: string } {
-    const node = join(ROOT, 'node_modules', '.bin', 'node');
     try {
       const options = { env: home.env, cwd: home.dir, encoding: 'utf8', stdio: 'pipe' } as const;
-      const stdout = execFileSync(node, [join(this.#dir, 'dist', 'banger.js'), ...args], options);
+      const stdout = execFileSync(join(this.#dir, 'bin', 'banger'), args, options);
       return { status: 0, stdout, stderr: '' };
     } catch (error) {
       const { status, stdout, stderr } = error as { status: number; stdout: string; stderr: string };
