@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -139,6 +139,8 @@ test('a stale socket file does not keep a daemon from being started', async () =
   const { pid } = await first.call('daemon.status', {});
   process.kill(pid, 'SIGKILL');
   await first.closed;
+  // Its connections go before its listening socket does: one made in between would be hung up on.
+  while (existsSync(`/proc/${pid}`)) await new Promise((resolve) => setTimeout(resolve, 5));
   rmSync(join(place.dir, 'lock'));
   const second = await connectDaemon(place.options('serve'));
   assert.notEqual((await second.call('daemon.status', {})).pid, pid);
