@@ -80,7 +80,7 @@ export function compose(options: CompositionOptions): DaemonServices {
     vmmProgram: () => findProgram(config.qemuBin ?? QEMU_PROGRAM),
   });
   const workspaces = new WorkspaceService({ paths, runner });
-  const boot = new VmBoot({ paths, driver, platforms });
+  const boot = new VmBoot({ paths, driver, platforms, log });
   const policy = vmPolicy(config, { cpus: cpuCount(), memoryMib: hostMemoryMib() });
   const defaultImage = config.defaultImageName;
   const registry = new VmRegistry({ store, paths });

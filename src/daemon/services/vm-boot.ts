@@ -1,11 +1,12 @@
 /** From a row to a guest that answers: the named steps of a start, each with its undo. */
 
-import { mkdir, open, readFile, rm, truncate } from 'node:fs/promises';
+import { mkdir, open, rm, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Progress } from '../../api/contract.ts';
-import { BangerError, errorText } from '../../core/errors.ts';
+import { BangerError } from '../../core/errors.ts';
 import type { VmRecord, VmRuntime } from '../../core/model/vm.ts';
 import { now } from '../../host/clock.ts';
+import type { Log } from '../../host/log.ts';
 import type { BangerPaths } from '../../host/paths.ts';
 import { createOverlay } from '../../images/disk.ts';
 import type { AgentClient } from '../../guest/agent-client.ts';
@@ -13,23 +14,11 @@ import { buildGuestConfig } from '../../guest/guest-config.ts';
 import type { MachineNetwork, MachineSpec, Platform, VmmDriver } from '../../vmm/driver.ts';
 import type { OperationHandle } from '../operations.ts';
 import { withUndo } from '../undo.ts';
-import {
-  makeSocketDir,
-  removeHandles,
-  removeSocketDir,
-  TRANSFER_DISK_BYTES,
-  type VmFiles,
-  vmFiles,
-  writeHandles,
-} from '../vm-files.ts';
+import { makeSocketDir, removeSocketDir, TRANSFER_DISK_BYTES, type VmFiles, vmFiles } from '../vm-files.ts';
 import type { LocalImage } from './image-service.ts';
-import { LiveVm } from './live-vm.ts';
+import type { LiveVm } from './live-vm.ts';
+import { startMachine } from './machine-start.ts';
 import type { PlatformService } from './platform-service.ts';
-
-/** How long a guest may take to say hello. Software emulation on a loaded host is slow; a hung guest must still end. */
-const HELLO_TIMEOUT_MS = { kvm: 30_000, tcg: 90_000 } as const;
-const CONSOLE_TAIL_LINES = 8;
-const CONSOLE_TAIL_BYTES = 16 * 1024;
 
 /** Work that runs beside the boot and is finished inside the guest once it answers (a workspace being shipped). */
 export interface GuestErrand {
@@ -48,15 +37,18 @@ export class VmBoot {
   readonly #paths: BangerPaths;
   readonly #driver: VmmDriver;
   readonly #platforms: PlatformService;
+  readonly #log: Log;
 
   constructor(deps: {
     paths: BangerPaths;
     driver: VmmDriver;
     platforms: PlatformService;
+    log: Log;
   }) {
     this.#paths = deps.paths;
     this.#driver = deps.driver;
     this.#platforms = deps.platforms;
+    this.#log = deps.log;
   }
 
   /**
@@ -91,11 +83,16 @@ export class VmBoot {
           await prepared.catch(() => undefined);
         },
       );
-      say('start_vmm', `starting ${platform.machine} (${platform.accelerator})`);
-      const live = await this.#launch(vm, spec, files, undo.step.bind(undo));
-      throwIfCancelled(operation.signal);
-      say('boot', 'booting the guest');
-      const agent = await this.#awaitHello(vm, live, platform, files, operation.signal);
+      say('boot', `booting the guest (${platform.machine}, ${platform.accelerator})`);
+      const { live, agent } = await startMachine({
+        driver: this.#driver,
+        log: this.#log,
+        vmId: vm.id,
+        spec,
+        files,
+        undo,
+        signal: operation.signal,
+      });
       say('configure', 'configuring the guest');
       await agent.configure(this.#guestConfig(vm, spec.network), signal);
       if (errand !== undefined) {
@@ -153,57 +150,6 @@ export class VmBoot {
     await rm(files.vmmLog, { force: true });
   }
 
-  async #launch(
-    vm: VmRecord,
-    spec: MachineSpec,
-    files: VmFiles,
-    step: <T>(name: string, work: () => Promise<T>, undo: () => Promise<void>) => Promise<T>,
-  ): Promise<LiveVm> {
-    let live: LiveVm | undefined;
-    return await step(
-      'vmm',
-      async () => {
-        const machine = await this.#driver.launch(spec, (handles) => writeHandles(files, handles));
-        live = new LiveVm(vm.id, machine);
-        return live;
-      },
-      async () => {
-        if (live !== undefined) {
-          live.ending = true;
-          await live.machine.kill();
-          live.release();
-        }
-        await removeHandles(files);
-      },
-    );
-  }
-
-  async #awaitHello(
-    vm: VmRecord,
-    live: LiveVm,
-    platform: Platform,
-    files: VmFiles,
-    signal: AbortSignal,
-  ): Promise<AgentClient> {
-    try {
-      const agent = await live.agent(signal, HELLO_TIMEOUT_MS[platform.accelerator]);
-      if (agent.hello.error === null) return agent;
-      throw new BangerError('guest_failed', agent.hello.error);
-    } catch (error) {
-      if (error instanceof BangerError && error.code === 'cancelled') throw error;
-      const tail = await consoleTail(files.consoleLog);
-      const lastLines = tail === '' ? 'its console stayed empty' : `its console's last lines:\n${tail}`;
-      throw new BangerError(
-        'guest_failed',
-        `VM "${vm.name}" did not come up: ${errorText(error)}; ${lastLines}`,
-        {
-          cause: error,
-          hint: 'banger daemon logs; banger vm run --accel tcg rules out a KVM that does not work',
-        },
-      );
-    }
-  }
-
   #guestConfig(vm: VmRecord, network: MachineNetwork): ReturnType<typeof buildGuestConfig> {
     return buildGuestConfig({
       hostname: vm.name,
@@ -252,15 +198,4 @@ async function exists(path: string): Promise<boolean> {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
     throw error;
   }
-}
-
-async function consoleTail(path: string): Promise<string> {
-  const bytes = await readFile(path).catch(() => Buffer.alloc(0));
-  const text = bytes.subarray(-CONSOLE_TAIL_BYTES).toString('utf8');
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: the guest may print terminal escapes; they stay out of our messages
-  const lines = text
-    .replace(/\u001b\[[0-9;?]*[A-Za-z]|[^\n\x20-\x7e]/g, '')
-    .trim()
-    .split('\n');
-  return lines.slice(-CONSOLE_TAIL_LINES).join('\n');
 }
