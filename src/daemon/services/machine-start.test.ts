@@ -35,6 +35,7 @@ test('a silent guest is started once more, then given up; every machine is ended
   const timeout = mock.method(AbortSignal, 'timeout', () => AbortSignal.abort());
   t.after(() => timeout.mock.restore());
   const machines: SilentMachine[] = [];
+  const steps: string[] = [];
   const driver = {
     launch: async () => {
       const machine = new SilentMachine();
@@ -51,6 +52,7 @@ test('a silent guest is started once more, then given up; every machine is ended
     files: { consoleLog: join(dir, 'console.log'), handlesFile: join(dir, 'handles.json') } as VmFiles,
     undo,
     signal: new AbortController().signal,
+    say: (step) => steps.push(step),
   });
   await assert.rejects(outcome, {
     code: 'guest_failed',
@@ -61,6 +63,7 @@ test('a silent guest is started once more, then given up; every machine is ended
     [1, 0],
     'the last one is left to the undo',
   );
+  assert.deepEqual(steps, ['start_vmm', 'boot', 'start_vmm', 'boot']);
   assert.deepEqual(await undo.rollBack(), []);
   assert.ok(machines.every(({ kills }) => kills > 0));
 });

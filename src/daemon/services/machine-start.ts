@@ -29,6 +29,8 @@ export interface MachineStart {
   readonly files: VmFiles;
   readonly undo: Undo;
   readonly signal: AbortSignal;
+  /** Told each step's stable name and text as it begins. */
+  readonly say: (step: string, text: string) => void;
 }
 
 export interface StartedMachine {
@@ -40,8 +42,11 @@ export interface StartedMachine {
 export async function startMachine(start: MachineStart): Promise<StartedMachine> {
   const timeouts = HELLO_TIMEOUTS_MS[start.spec.platform.accelerator];
   for (const [attempt, timeoutMs] of timeouts.entries()) {
+    const { machine, accelerator } = start.spec.platform;
+    start.say('start_vmm', `starting ${machine} (${accelerator})`);
     const live = await launch(start);
     if (start.signal.aborted) throw new BangerError('cancelled', 'cancelled');
+    start.say('boot', 'booting the guest');
     try {
       return { live, agent: await hello(live, start.signal, timeoutMs) };
     } catch (error) {

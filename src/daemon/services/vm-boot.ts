@@ -83,7 +83,6 @@ export class VmBoot {
           await prepared.catch(() => undefined);
         },
       );
-      say('boot', `booting the guest (${platform.machine}, ${platform.accelerator})`);
       const { live, agent } = await startMachine({
         driver: this.#driver,
         log: this.#log,
@@ -92,6 +91,7 @@ export class VmBoot {
         files,
         undo,
         signal: operation.signal,
+        say,
       });
       say('configure', 'configuring the guest');
       await agent.configure(this.#guestConfig(vm, spec.network), signal);
