@@ -210,15 +210,16 @@ describe('a host that lacks something', () => {
 describe('a guest that does not come up', () => {
   let home: TestHome;
   let hanging: ReturnType<TestHome['start']>;
+  let hangingOnce: ReturnType<TestHome['start']>;
   let begun: number;
   before(async () => {
     home = new TestHome();
     // Begun first, since banger waits long for a guest that may only be slow; the tests between pass the time.
     hanging = home.start(['vm', 'run', '--rm', '--name', 'hanging', '--', 'true']);
+    hangingOnce = home.start(['vm', 'run', '--rm', '--name', 'hangs-once', '--', 'echo', 'up']);
     begun = Date.now();
-    const find = () => home.processes().find(({ command }) => command.includes('guest=hanging'));
-    await settled(() => find() !== undefined);
-    process.kill(find()?.pid ?? 0, 'SIGSTOP');
+    await freeze(home, 'hangs-once', new Set());
+    void freezeEach(home, 'hanging', hanging.done);
   });
   after(async () => {
     await home[Symbol.asyncDispose]();
@@ -264,17 +265,40 @@ describe('a guest that does not come up', () => {
     assert.ok(!(await home.vms()).some((vm) => vm.name === 'killed'));
   });
 
+  test('one that hangs is started once more', async () => {
+    const { status, stdout } = await hangingOnce.done;
+    assert.deepEqual([status, stdout.toString()], [0, 'up\n']);
+    assert.match(home.log(), /the guest gave no sign of life; starting it again/);
+  });
+
   test('one that never answers is given up in bounded time, and nothing of it is left', async () => {
     const { status, stderr } = await hanging.done;
     assert.equal(status, 125);
-    assert.match(
-      stderr,
-      /^banger: VM "hanging" did not come up: .* did not answer within \d+ s; its console/m,
-    );
+    assert.match(stderr, /^banger: VM "hanging" did not come up: .* did not answer within \d+ s$/m);
     assert.ok(Date.now() - begun < 120_000);
     await home.assertNothingLeft();
   });
 });
+
+/** Stops the VMM of a VM as soon as there is one that was not stopped before; its guest can answer no more. */
+async function freeze(home: TestHome, name: string, frozen: Set<number>): Promise<void> {
+  const find = () =>
+    home.processes().find(({ command, pid }) => command.includes(`guest=${name}`) && !frozen.has(pid));
+  await settled(() => find() !== undefined);
+  const pid = find()?.pid;
+  if (pid === undefined) return;
+  frozen.add(pid);
+  process.kill(pid, 'SIGSTOP');
+}
+
+async function freezeEach(home: TestHome, name: string, until: Promise<unknown>): Promise<void> {
+  let over = false;
+  void until.then(() => {
+    over = true;
+  });
+  const frozen = new Set<number>();
+  while (!over) await freeze(home, name, frozen);
+}
 
 function configure(home: TestHome, text: string): void {
   mkdirSync(join(home.dir, 'config'), { recursive: true, mode: 0o700 });

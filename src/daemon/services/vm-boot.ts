@@ -74,30 +74,33 @@ export class VmBoot {
         () => makeSocketDir(files),
         () => removeSocketDir(files),
       );
-      const { signal, prepared, abort } = beginErrand(errand, files, operation.signal);
+      const begun = beginErrand(errand, files, operation.signal);
+      const { signal } = begun;
       await undo.step(
         'errand',
         async () => undefined,
         async () => {
-          abort();
-          await prepared.catch(() => undefined);
+          begun.abort();
+          await begun.prepared.catch(() => undefined);
         },
       );
-      const { live, agent } = await startMachine({
-        driver: this.#driver,
-        log: this.#log,
-        vmId: vm.id,
-        spec,
-        files,
-        undo,
-        signal: operation.signal,
-        say,
-      });
+      const { live, agent } = await begun.orItsFailure(
+        startMachine({
+          driver: this.#driver,
+          log: this.#log,
+          vmId: vm.id,
+          spec,
+          files,
+          undo,
+          signal,
+          say,
+        }),
+      );
       say('configure', 'configuring the guest');
       await agent.configure(this.#guestConfig(vm, spec.network), signal);
       if (errand !== undefined) {
         say('workspace', 'shipping the workspace');
-        await prepared;
+        await begun.prepared;
         await errand.finish(agent, signal);
       }
       throwIfCancelled(operation.signal);
@@ -174,16 +177,32 @@ function userNetwork(vm: VmRecord): MachineNetwork {
   };
 }
 
-function beginErrand(
-  errand: GuestErrand | undefined,
-  files: VmFiles,
-  outer: AbortSignal,
-): { signal: AbortSignal; prepared: Promise<void>; abort: () => void } {
+interface BegunErrand {
+  /** Aborts with the operation, and when the errand's preparation fails: there is no use in booting on. */
+  readonly signal: AbortSignal;
+  readonly prepared: Promise<void>;
+  readonly abort: () => void;
+  /** Waits for work on that signal; when the preparation's failure ended it, throws that failure instead. */
+  readonly orItsFailure: <T>(work: Promise<T>) => Promise<T>;
+}
+
+function beginErrand(errand: GuestErrand | undefined, files: VmFiles, outer: AbortSignal): BegunErrand {
   const own = new AbortController();
   const signal = AbortSignal.any([outer, own.signal]);
   const prepared = errand === undefined ? Promise.resolve() : errand.prepare(files, signal);
-  prepared.catch(() => undefined);
-  return { signal, prepared, abort: () => own.abort() };
+  let failure: unknown;
+  prepared.catch((error: unknown) => {
+    if (!signal.aborted) failure = error;
+    own.abort();
+  });
+  const orItsFailure = async <T>(work: Promise<T>): Promise<T> => {
+    try {
+      return await work;
+    } catch (error) {
+      throw failure ?? error;
+    }
+  };
+  return { signal, prepared, abort: () => own.abort(), orItsFailure };
 }
 
 function throwIfCancelled(signal: AbortSignal): void {
