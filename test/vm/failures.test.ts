@@ -292,12 +292,10 @@ async function freeze(home: TestHome, name: string, frozen: Set<number>): Promis
 }
 
 async function freezeEach(home: TestHome, name: string, until: Promise<unknown>): Promise<void> {
-  let over = false;
-  void until.then(() => {
-    over = true;
-  });
+  const over = new AbortController();
+  void until.then(() => over.abort());
   const frozen = new Set<number>();
-  while (!over) await freeze(home, name, frozen);
+  while (!over.signal.aborted) await freeze(home, name, frozen);
 }
 
 function configure(home: TestHome, text: string): void {
