@@ -1,9 +1,12 @@
 /** What the daemon does unasked, at intervals: sample statistics, stop stale VMs, keep logs bounded. */
 
+import type { VmView } from '../api/contract.ts';
 import type { Log } from '../host/log.ts';
 import type { VmRegistry } from './services/vm-registry.ts';
 import type { VmService } from './services/vm-service.ts';
 import { capLog } from './vm-files.ts';
+
+const STOP_TIMEOUT_MS = 120_000;
 
 export interface BackgroundOptions {
   readonly vms: VmService;
@@ -30,19 +33,29 @@ export function startBackground(options: BackgroundOptions): () => void {
   return () => clearInterval(timer);
 }
 
-async function round({ vms, registry, log, stopStaleAfterMs }: BackgroundOptions): Promise<void> {
-  for (const vm of registry.list().filter((one) => one.state === 'running')) {
-    await registry.sample(vm.id);
-    const files = registry.files(vm.id);
-    await capLog(files.consoleLog);
-    await capLog(files.vmmLog);
-    if (stopStaleAfterMs === 0) continue;
-    if (registry.live(vm.id)?.isBusy === true) registry.touch(vm.id);
-    const idleMs = Date.now() - Date.parse(registry.find(vm.id)?.lastTouchedAt ?? vm.lastTouchedAt);
-    if (idleMs > stopStaleAfterMs) {
-      log.info({ vm: vm.name, idleMs }, 'stopping a VM nobody has touched');
-      const signal = AbortSignal.timeout(120_000);
-      await vms.stop(vm.id, { signal, progress: () => undefined, about: () => undefined });
+async function round(options: BackgroundOptions): Promise<void> {
+  for (const vm of options.registry.list().filter((one) => one.state === 'running')) {
+    try {
+      await lookAfter(vm, options);
+    } catch (error) {
+      options.log.error({ vm: vm.name, err: error }, 'could not look after a VM');
     }
   }
+}
+
+async function lookAfter(
+  vm: VmView,
+  { vms, registry, log, stopStaleAfterMs }: BackgroundOptions,
+): Promise<void> {
+  await registry.sample(vm.id);
+  const files = registry.files(vm.id);
+  await capLog(files.consoleLog);
+  await capLog(files.vmmLog);
+  if (stopStaleAfterMs === 0) return;
+  if (registry.live(vm.id)?.isBusy === true) registry.touch(vm.id);
+  const idleMs = Date.now() - Date.parse(registry.find(vm.id)?.lastTouchedAt ?? vm.lastTouchedAt);
+  if (idleMs <= stopStaleAfterMs) return;
+  log.info({ vm: vm.name, idleMs }, 'stopping a VM nobody has touched');
+  const signal = AbortSignal.timeout(STOP_TIMEOUT_MS);
+  await vms.stop(vm.id, { signal, progress: () => undefined, about: () => undefined });
 }

@@ -51,7 +51,7 @@ export function createHandlers(services: DaemonServices): Handlers {
     'vm.prune': ({ dryRun }, context) =>
       long<'vm.prune'>(context, (operation) => vms.prune(dryRun, operation)),
     'vm.list': async () => vms.list(),
-    'vm.show': ({ ref }, context) => long<'vm.show'>(context, (operation) => vms.show(ref, operation)),
+    'vm.show': ({ ref }) => vms.show(ref),
     'vm.set': (params, context) => long<'vm.set'>(context, (operation) => vms.set(params, operation)),
     'vm.stats': ({ ref }) => vms.stats(ref),
     'vm.ports': ({ ref }, context) => exec.ports(ref, context.signal),

@@ -42,6 +42,8 @@ export interface BuildImageOptions {
   readonly runner: CommandRunner;
   readonly signal: AbortSignal;
   readonly onProgress: OnImageProgress;
+  /** Last look before the new image takes the place of an old one; what it throws ends the build. */
+  readonly beforePublish?: () => void;
 }
 
 const ROOTFS_FILE = 'rootfs.ext4';
@@ -128,6 +130,7 @@ async function build(
     packages,
   };
   await writeFile(join(draft.dir, MANIFEST_FILE), formatManifest(manifest));
+  options.beforePublish?.();
   onProgress({ step: 'publish', text: 'publishing the image' });
   signal.throwIfAborted();
   if (await draft.publish()) return manifest;

@@ -14,6 +14,7 @@ import { vmFiles } from '../vm-files.ts';
 import type { VmRegistry } from './vm-registry.ts';
 
 const AGENT_TIMEOUT_MS = 10_000;
+const REFUSED_LINGER_MS = 5000;
 
 export class ExecService {
   readonly #registry: VmRegistry;
@@ -98,5 +99,10 @@ export class ExecService {
 /** The program could not even be asked for: the client's stream ends with the reason. */
 function refuse(socket: Socket, reason: string): void {
   const result = { kind: 'failed', errno: ERRNO.ECONNRESET, text: `channel: ${reason}` } as const;
+  // The client may be gone already, or never close its side: neither may touch anybody else.
+  socket.on('error', () => undefined);
+  const timer = setTimeout(() => socket.destroy(), REFUSED_LINGER_MS);
+  socket.once('close', () => clearTimeout(timer));
+  socket.resume();
   socket.end(encodeFrame(FRAME_TYPES.close, CLIENT_STREAM, 0, encodeClose(result)));
 }

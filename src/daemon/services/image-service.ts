@@ -50,14 +50,21 @@ export class ImageService {
     return await this.#buildAndRegister(name, operation, false);
   }
 
+  /** The image as it is here, with its kernel; undefined when either is missing. Makes nothing. */
+  async find(name: string): Promise<LocalImage | undefined> {
+    const record = this.#store.getImageByName(name);
+    const manifest = record && (await readImageManifest(record.artifactDir));
+    const kernel = manifest && (await this.#kernels.find(manifest.kernelName));
+    return record && manifest && kernel && { record, manifest, kernel };
+  }
+
   /**
    * Builds an image by name. Kept as it is when it is there already, unless forced.
    * @throws {BangerError} `not_found` (no recipe of that name), `in_use` (forced, but VMs stand on it)
    */
   async build(name: string, force: boolean, operation: OperationHandle): Promise<ImageView> {
     assertImageName(name);
-    const record = this.#store.getImageByName(name);
-    if (record !== undefined && force) this.#assertUnused(record);
+    if (force) this.#assertReplaceable(name);
     await this.#buildAndRegister(name, operation, force);
     return await this.show(name);
   }
@@ -95,7 +102,18 @@ export class ImageService {
             (signal, onProgress) => {
               const { imagesDir, scratchDir } = this.#paths;
               const runner = this.#runner;
-              return buildImage({ name, imagesDir, scratchDir, runner, signal, onProgress, kernelName });
+              // Minutes go by: a VM that was made on the old image meanwhile would find another one under its disk.
+              const beforePublish = (): void => this.#assertReplaceable(name);
+              return buildImage({
+                name,
+                imagesDir,
+                scratchDir,
+                runner,
+                signal,
+                onProgress,
+                kernelName,
+                beforePublish,
+              });
             },
           );
     return { record: this.#register(name, dir, manifest, kernel), manifest, kernel };
@@ -124,7 +142,9 @@ export class ImageService {
     return record;
   }
 
-  #assertUnused(record: ImageRecord): void {
+  #assertReplaceable(name: string): void {
+    const record = this.#store.getImageByName(name);
+    if (record === undefined) return;
     const users = this.#store.vmsUsingImage(record.id).map((vm) => vm.name);
     if (users.length === 0) return;
     throw new BangerError('in_use', `image "${record.name}" is the disk under VM ${users.join(', ')}`, {

@@ -33,7 +33,7 @@ export class KernelService {
 
   /** @throws {BangerError} `not_found`; `io_error` when its manifest is damaged */
   async get(name: string): Promise<LocalKernel> {
-    const kernel = await this.#find(name);
+    const kernel = await this.find(name);
     if (kernel !== undefined) return kernel;
     throw new BangerError('not_found', `no kernel "${name}"`, { hint: 'banger kernel list' });
   }
@@ -41,7 +41,7 @@ export class KernelService {
   /** The kernel, built first where it is missing. Callers that want the same one share one build. */
   async ensure(name: string, operation: OperationHandle): Promise<LocalKernel> {
     return (
-      (await this.#find(name)) ??
+      (await this.find(name)) ??
       (await this.#flights.join(
         name,
         { signal: operation.signal, onProgress: operation.progress },
@@ -67,7 +67,8 @@ export class KernelService {
     return { ...manifest, dir, usedBy: usedBy.map((image) => image.name) };
   }
 
-  async #find(name: string): Promise<LocalKernel | undefined> {
+  /** Undefined when it is not here. Makes nothing. */
+  async find(name: string): Promise<LocalKernel | undefined> {
     const dir = join(this.#paths.kernelsDir, name);
     const manifest = await readKernelManifest(dir);
     return manifest === undefined ? undefined : { dir, manifest };

@@ -79,15 +79,20 @@ export class PlatformService {
     return path;
   }
 
+  /** What an earlier probe found; undefined when there was none. */
+  async known(accel: AcceleratorChoice, kernel: LocalKernel): Promise<Platform | undefined> {
+    return (await this.#cache())[await this.#key(accel, kernel)]?.chosen;
+  }
+
   /** @throws {BangerError} `dependency_missing`, `vmm_failed` (nothing works, with every reason), `cancelled` */
   async platform(
     accel: AcceleratorChoice,
     kernel: LocalKernel,
     operation: OperationHandle,
   ): Promise<Platform> {
+    const known = await this.known(accel, kernel);
+    if (known !== undefined) return known;
     const key = await this.#key(accel, kernel);
-    const cached = (await this.#cache())[key];
-    if (cached !== undefined) return cached.chosen;
     return await this.#flights.join(
       key,
       { signal: operation.signal, onProgress: operation.progress },

@@ -85,24 +85,27 @@ export class VmBoot {
         },
       );
       const { live, agent } = await begun.orItsFailure(
-        startMachine({
-          driver: this.#driver,
-          log: this.#log,
-          vmId: vm.id,
-          spec,
-          files,
-          undo,
-          signal,
-          say,
-        }),
+        (async () => {
+          const started = await startMachine({
+            driver: this.#driver,
+            log: this.#log,
+            vmId: vm.id,
+            spec,
+            files,
+            undo,
+            signal,
+            say,
+          });
+          say('configure', 'configuring the guest');
+          await started.agent.configure(this.#guestConfig(vm, spec.network), signal);
+          if (errand !== undefined) {
+            say('workspace', 'shipping the workspace');
+            await begun.prepared;
+            await errand.finish(started.agent, signal);
+          }
+          return started;
+        })(),
       );
-      say('configure', 'configuring the guest');
-      await agent.configure(this.#guestConfig(vm, spec.network), signal);
-      if (errand !== undefined) {
-        say('workspace', 'shipping the workspace');
-        await begun.prepared;
-        await errand.finish(agent, signal);
-      }
       throwIfCancelled(operation.signal);
       const runtime: VmRuntime = {
         accelerator: platform.accelerator,

@@ -53,9 +53,11 @@ export class VmLifecycle {
     return await this.#locks.run(id, signal, work);
   }
 
-  /** Cancels a start under way; its undo runs before the lock is free. */
-  interruptStart(id: string): void {
-    this.#starting.get(id)?.abort();
+  /** Cancels a start under way, if there is one; its undo runs before the lock is free. */
+  interruptStart(id: string): boolean {
+    const starting = this.#starting.get(id);
+    starting?.abort();
+    return starting !== undefined;
   }
 
   /** Starts a VM that has been stopped: its disk, and the workspace on it, are as they were. */
@@ -70,7 +72,7 @@ export class VmLifecycle {
       else registry.update(vm.id, 'error', { lastError: errorText(error) });
       throw error;
     }
-    return registry.update(vm.id, 'running');
+    return registry.update(vm.id, 'running', { pending: undefined });
   }
 
   /** Boots and watches. The row stays in `starting`: the caller decides when it is done. */
@@ -90,6 +92,7 @@ export class VmLifecycle {
       const { live, runtime } = await boot.boot(vm, image, errand, { ...operation, signal });
       this.watch(live);
       registry.update(vm.id, 'starting', runtime);
+      registry.touch(vm.id);
     } finally {
       this.#starting.delete(vm.id);
     }
@@ -144,7 +147,7 @@ export class VmLifecycle {
       const agent = await live.agent(signal, AGENT_ALIVE_TIMEOUT_MS);
       await agent.health(signal);
       alive = true;
-      await agent.powerOff(POWER_OFF_GRACE_MS, AbortSignal.timeout(POWER_OFF_TIMEOUT_MS));
+      await agent.powerOff(POWER_OFF_GRACE_MS, undefined, POWER_OFF_TIMEOUT_MS);
     } catch (error) {
       // It may be about to: an earlier daemon asked it, and it is writing its data to disk.
       if (alive) await Promise.race([live.exited, sleep(POWERING_OFF_MS, undefined, { ref: false })]);
@@ -169,7 +172,8 @@ export class VmLifecycle {
   /** Everything of it. The row goes last, and says before that a deletion has begun. */
   async remove(vm: VmRecord): Promise<void> {
     const { registry, store } = this.#deps;
-    registry.update(vm.id, 'stopping', { pending: 'delete' });
+    // A damaged row cannot be written again; it can be deleted.
+    if (isReadable(vm)) registry.update(vm.id, 'stopping', { pending: 'delete' });
     await this.tearDown(vm);
     await registry.removeFiles(vm.id);
     store.deleteVm(vm.id);
@@ -180,4 +184,14 @@ async function endMachine(live: LiveVm): Promise<void> {
   live.ending = true;
   await live.machine.kill();
   live.release();
+}
+
+function isReadable(vm: VmRecord): boolean {
+  try {
+    assertReadable(vm);
+    return true;
+  } catch (error) {
+    if (error instanceof BangerError) return false;
+    throw error;
+  }
 }

@@ -35,12 +35,21 @@ export async function reconcile(deps: ReconcileDeps): Promise<void> {
         await reconcileOne(deps, vm);
       } catch (error) {
         deps.log.error({ vm: vm.name, err: error }, 'could not reconcile');
-        deps.registry.update(vm.id, 'error', { lastError: `could not be reconciled: ${errorText(error)}` });
+        noteTrouble(deps, vm, error);
       }
     }),
   );
   await sweepVmDirs(deps);
   await sweepSocketDirs(deps);
+}
+
+/** A damaged row cannot be written; it is listed in state `error` by itself. */
+function noteTrouble({ registry, log }: ReconcileDeps, vm: VmRecord, error: unknown): void {
+  try {
+    registry.update(vm.id, 'error', { lastError: `could not be reconciled: ${errorText(error)}` });
+  } catch (again) {
+    log.error({ vm: vm.name, err: again }, 'could not note that in its row');
+  }
 }
 
 async function reconcileOne(

@@ -1,5 +1,6 @@
 /** What users ask of VMs: decides whether it may be, takes the VM's lock, and has it done. */
 
+import { existsSync } from 'node:fs';
 import type { CheckedParamsOf, VmCreated, VmDetail, VmView } from '../../api/contract.ts';
 import { BangerError } from '../../core/errors.ts';
 import { assertLegal, isLegal, type VmAction } from '../../core/lifecycle.ts';
@@ -25,6 +26,8 @@ import type { WorkspaceService } from './workspace-service.ts';
 
 /** The Go program's default bridge network, so that its users find their addresses again. */
 const GUEST_PREFIX = '172.16.0';
+/** For waits that end by themselves. */
+const NEVER = new AbortController().signal;
 const RANDOM_NAME_TRIES = 20;
 const GROW_TIMEOUT_MS = 60_000;
 const RELEASE_TIMEOUT_MS = 20_000;
@@ -64,10 +67,12 @@ export class VmService {
     const image = await images.ensure(spec.imageName, operation);
     assertDiskHolds(spec, image);
     if (params.start) await platforms.platform(spec.accel, image.kernel, operation);
+    if (operation.signal.aborted) throw new BangerError('cancelled', 'cancelled');
     const reserved = this.#reserve(params.name, spec, image);
     operation.about(reserved.name);
     const errand = plan === undefined ? undefined : workspaces.errand(plan, operation.progress);
-    await lifecycle.locked(reserved.id, operation.signal, () =>
+    // The row is new, so its lock is free; from here on a cancellation is undone.
+    await lifecycle.locked(reserved.id, NEVER, () =>
       withUndo(async (undo) => {
         await undo.step(
           'vm',
@@ -113,10 +118,16 @@ export class VmService {
         hint: 'banger vm stop ends it in good order; banger vm exec NAME -- kill … reaches its programs',
       });
     }
-    this.#deps.lifecycle.interruptStart(this.#deps.registry.resolve(ref).id);
-    return await this.#act('kill', ref, operation, (vm) =>
-      this.#deps.lifecycle.end(vm, 'at once', operation),
-    );
+    const { lifecycle, registry } = this.#deps;
+    const target = registry.resolve(ref);
+    if (!lifecycle.interruptStart(target.id)) {
+      return await this.#act('kill', ref, operation, (vm) => lifecycle.end(vm, 'at once', operation));
+    }
+    // The start undoes itself, and a creation with it; unless it was done just before.
+    return await lifecycle.locked(target.id, operation.signal, async () => {
+      const vm = registry.find(target.id) ?? { ...target, state: 'stopped' as const };
+      return registry.view(vm.state === 'running' ? await lifecycle.end(vm, 'at once', operation) : vm);
+    });
   }
 
   /** Removes a VM in any state: process, disks, row. Irreversible. */
@@ -130,20 +141,21 @@ export class VmService {
 
   /** Deletes what does not run. With `dryRun`: only says what that would be. */
   async prune(dryRun: boolean, operation: OperationHandle): Promise<readonly VmView[]> {
-    const idle = this.list().filter((vm) => ['created', 'stopped', 'error'].includes(vm.state));
-    if (!dryRun) await Promise.all(idle.map((vm) => this.removeById(vm.id, operation.signal)));
-    return idle;
+    const idle = this.list().filter(isIdle);
+    if (dryRun) return idle;
+    const removed = await Promise.all(idle.map((vm) => this.#removeIdle(vm, operation.signal)));
+    return removed.flatMap((vm) => vm ?? []);
   }
 
   list(): readonly VmView[] {
     return this.#deps.registry.list();
   }
 
-  async show(ref: string, operation: OperationHandle): Promise<VmDetail> {
+  async show(ref: string): Promise<VmDetail> {
     const { registry } = this.#deps;
     const vm = registry.resolve(ref);
     const { consoleLog, vmmLog } = registry.files(vm.id);
-    const argv = registry.live(vm.id)?.machine.handles.argv ?? (await this.#plannedArgv(vm, operation));
+    const argv = registry.live(vm.id)?.machine.handles.argv ?? (await this.#plannedArgv(vm));
     return { ...registry.view(vm), argv, consoleLogPath: consoleLog, vmmLogPath: vmmLog };
   }
 
@@ -170,6 +182,17 @@ export class VmService {
     const { id } = registry.resolve(ref);
     await registry.sample(id);
     return registry.view(registry.row(id));
+  }
+
+  /** Nothing is removed that was started since the list was made. */
+  async #removeIdle(vm: VmView, signal: AbortSignal): Promise<VmView | undefined> {
+    const { lifecycle, registry } = this.#deps;
+    return await lifecycle.locked(vm.id, signal, async () => {
+      const row = registry.find(vm.id);
+      if (row === undefined || !isIdle(row)) return undefined;
+      await lifecycle.remove(row);
+      return vm;
+    });
   }
 
   /** Removes a VM whatever it is doing. One that is already gone is no error. */
@@ -258,18 +281,32 @@ export class VmService {
     }
   }
 
-  async #plannedArgv(vm: VmRecord, operation: OperationHandle): Promise<readonly string[]> {
+  /** Only from what is here: nothing is built or probed to show a VM, and one in trouble is shown, too. Else empty. */
+  async #plannedArgv(vm: VmRecord): Promise<readonly string[]> {
     const { images, platforms, driver, boot } = this.#deps;
-    const image = await images.ensure(vm.spec.imageName, operation);
-    const platform = await platforms.platform(vm.spec.accel, image.kernel, operation);
-    return await driver.argv(await boot.machineSpec(vm, image, platform));
+    try {
+      const image = await images.find(vm.spec.imageName);
+      const platform = image && (await platforms.known(vm.spec.accel, image.kernel));
+      if (image === undefined || platform === undefined) return [];
+      return await driver.argv(await boot.machineSpec(vm, image, platform));
+    } catch (error) {
+      if (error instanceof BangerError) return [];
+      throw error;
+    }
   }
 
   async #growDisk(vm: VmRecord, sizeBytes: number): Promise<void> {
     const { rootDisk } = this.#deps.registry.files(vm.id);
+    // A VM that was never started gets its disk, of that size, when it is.
+    if (!existsSync(rootDisk)) return;
     const argv = ['qemu-img', 'resize', '-f', 'qcow2', rootDisk, String(sizeBytes)] as const;
     await this.#deps.runner.run([...argv], { timeoutMs: GROW_TIMEOUT_MS });
   }
+}
+
+/** Neither running nor on the way to or from it, nor being created or deleted. */
+function isIdle({ state, runtime }: VmRecord): boolean {
+  return ['created', 'stopped', 'error'].includes(state) && runtime.pending === undefined;
 }
 
 function assertDiskHolds(spec: VmSpec, image: LocalImage): void {
