@@ -71,7 +71,7 @@ export async function fakeCli(argv: readonly string[], options: FakeOptions = {}
     stderr: output('stderr', options.stderrIsTTY ?? false),
     stdinIsTTY: options.stdinIsTTY ?? false,
     env: options.env ?? {},
-    cwd: '/work/project',
+    cwd: '/home/dev/project',
     ports: {
       connect: connect as CliPorts['connect'],
       session: options.session ?? (async () => 0),

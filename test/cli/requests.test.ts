@@ -8,16 +8,16 @@ import { fakeCli } from './fake-cli.ts';
 const REQUESTS: readonly (readonly [line: string, method: Method, params: unknown])[] = [
   ['vm run', 'vm.create', {}],
   ['vm run --rm', 'vm.create', { ephemeral: true }],
-  ['vm run . -- make', 'vm.create', { workspace: { path: '/work/project' } }],
+  ['vm run . -- make', 'vm.create', { workspace: { path: '/home/dev/project' } }],
   [
     'vm run sub/dir --branch b --from v1',
     'vm.create',
     {
-      workspace: { path: '/work/project/sub/dir', branch: 'b', from: 'v1' },
+      workspace: { path: '/home/dev/project/sub/dir', branch: 'b', from: 'v1' },
     },
   ],
   ['vm run /abs --include-untracked', 'vm.create', { workspace: { path: '/abs', includeUntracked: true } }],
-  ['vm run . --dry-run', 'workspace.plan', { path: '/work/project' }],
+  ['vm run . --dry-run', 'workspace.plan', { path: '/home/dev/project' }],
   ['vm run --no-bootstrap -d', 'vm.create', {}],
   [
     'vm create --name dev --image i --vcpu 2 --memory 4G --disk-size 10GiB --nat --init systemd --accel tcg',

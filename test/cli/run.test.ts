@@ -6,7 +6,7 @@ import { type Answers, fakeCli, fakeDetail, fakeVm } from './fake-cli.ts';
 
 const workspace: WorkspaceReport = {
   guestPath: '/root/repo',
-  sourcePath: '/work/project',
+  sourcePath: '/home/dev/project',
   headCommit: 'c'.repeat(40),
   branch: null,
   files: 3,
