@@ -129,7 +129,7 @@ test('--dry-run lists the files and creates nothing', async () => {
   assert.equal(result.stdout, 'a\nb/c\n');
   assert.equal(
     result.stderr,
-    '3 files, 2 KiB, from /work/project at cccccccccccc to /root/repo (mode shallow_overlay); 2 untracked left out\n',
+    '3 files, 2 KiB, from /home/dev/project at cccccccccccc to /root/repo (mode shallow_overlay); 2 untracked left out\n',
   );
   assert.deepEqual(
     result.calls.map(({ method }) => method),
