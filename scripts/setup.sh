@@ -15,7 +15,8 @@ fail() {
 # program:package, in one place. The run-time ones are checked at every start (scripts/launch.sh).
 run_time='qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils mmdebstrap:mmdebstrap mke2fs:e2fsprogs
   debugfs:e2fsprogs git:git xz:xz-utils'
-build_time='make:make musl-gcc:musl-tools cc:gcc'
+# The kernel's headers come with libc6-dev, which gcc only recommends.
+build_time='make:make musl-gcc:musl-tools musl-gcc:libc6-dev cc:gcc cc:libc6-dev'
 test_time='sqlite3:sqlite3 unsquashfs:squashfs-tools clang:clang cpio:cpio python3:python3 strace:strace'
 
 missing_packages() {
