@@ -5,6 +5,7 @@
 
 import type { z } from 'zod';
 import type { ImageManifest, KernelManifest } from '../core/model/image.ts';
+import type { SnapshotEncoding } from '../core/model/snapshot.ts';
 import type { VmRecord } from '../core/model/vm.ts';
 import type { paramsSchemas } from './schemas.ts';
 
@@ -135,6 +136,127 @@ export interface KernelView extends KernelManifest {
   readonly usedBy: readonly string[];
 }
 
+/** Worst last. */
+export const DOCTOR_SEVERITIES = ['ok', 'info', 'warning', 'failure'] as const;
+export type DoctorSeverity = (typeof DOCTOR_SEVERITIES)[number];
+export const DOCTOR_GROUPS = ['host', 'daemon', 'state', 'images', 'vms', 'config', 'security'] as const;
+export type DoctorGroup = (typeof DOCTOR_GROUPS)[number];
+
+/** What one check found. */
+export interface DoctorFinding {
+  /** `group.check`, stable: `host.accelerator`. A check that looks at many things has one finding for each that is wrong. */
+  readonly id: string;
+  readonly group: DoctorGroup;
+  readonly title: string;
+  readonly severity: DoctorSeverity;
+  /** A sentence: what is, with the figures. */
+  readonly found: string;
+  /** What to run or change; null when nothing needs to be done. */
+  readonly fix: string | null;
+  /** Whether `doctor --fix` does that by itself. */
+  readonly fixable: boolean;
+  readonly durationMs: number;
+}
+
+export interface DoctorReport {
+  readonly worst: DoctorSeverity;
+  readonly findings: readonly DoctorFinding[];
+}
+
+/** One thing `doctor --fix` did, would do, or could not do. */
+export interface DoctorFix {
+  /** Of the finding it mends. */
+  readonly id: string;
+  /** `chmod 600 /…/state.db` */
+  readonly what: string;
+  /** Null when it was only asked what would be done. */
+  readonly done: boolean | null;
+  readonly error: string | null;
+}
+
+/** A snapshot in the local collection, or just made, pulled or verified. */
+export interface SnapshotView {
+  /** `sha256:<64 hex>`. */
+  readonly digest: string;
+  /** Names that point to it: `latest`, a date, one the user gave. */
+  readonly refs: readonly string[];
+  /** Path of the payload. */
+  readonly path: string;
+  readonly bytes: number;
+  readonly encodedBytes: number;
+  readonly encoding: SnapshotEncoding;
+  readonly createdAt: string;
+  readonly sourceVersion: string;
+  readonly migrationVersion: number;
+  /** Decimal digits of a u64. */
+  readonly controlVersion: string;
+  readonly tableCounts: Readonly<Record<string, number>>;
+  /** Why it cannot be restored, where looking at it showed that; null otherwise. */
+  readonly problem: string | null;
+}
+
+export interface StateExported extends SnapshotView {
+  /** The same state had been exported before. */
+  readonly existed: boolean;
+}
+
+/** What `state verify` found out about a snapshot, or about the database (then `digest` is what an export would have). */
+export interface StateVerified {
+  readonly subject: string;
+  readonly digest: string;
+  readonly migrationVersion: number;
+  readonly controlVersion: string;
+  readonly tableCounts: Readonly<Record<string, number>>;
+  /** What was checked, in order, in words for people. */
+  readonly checks: readonly string[];
+}
+
+export interface StateRestored {
+  readonly digest: string;
+  readonly migrationVersion: number;
+  readonly tableCounts: Readonly<Record<string, number>>;
+  /** Where the database that was replaced is kept; null when there was none. */
+  readonly previous: string | null;
+  /** Things its rows name that are not on this host: one sentence each, with what to run. */
+  readonly missing: readonly string[];
+}
+
+export interface StatePushed {
+  readonly repository: string;
+  /** Of the OCI manifest: what a pull takes. */
+  readonly digest: string;
+  readonly snapshot: string;
+  readonly tag: string | null;
+  /** Blobs the registry did not have. */
+  readonly uploadedBytes: number;
+}
+
+export interface StateDiffRow {
+  readonly table: string;
+  /** The row's name where it has one, else its key. */
+  readonly row: string;
+  readonly change: 'added' | 'removed' | 'changed';
+  /** Only of `changed`. Long values are cut. */
+  readonly columns: readonly { readonly column: string; readonly from: string; readonly to: string }[];
+}
+
+export interface StateDiff {
+  readonly from: string;
+  readonly to: string;
+  readonly rows: readonly StateDiffRow[];
+  /** More rows differ than are listed. */
+  readonly truncated: boolean;
+}
+
+export interface StateRebuilt {
+  /** Rows found in VM and image directories that the database lacks, and were added (or would be). */
+  readonly added: readonly { readonly kind: 'image' | 'vm'; readonly name: string; readonly id: string }[];
+  /** Directories that could not be used, and why. */
+  readonly skipped: readonly { readonly path: string; readonly why: string }[];
+  /** Null when nothing was to be done, or with dryRun. */
+  readonly restored: StateRestored | null;
+}
+
 export interface Results {
   'daemon.hello': DaemonHello;
   'daemon.status': DaemonStatus;
@@ -162,6 +284,17 @@ export interface Results {
   'image.build': ImageView;
   'kernel.list': readonly KernelView[];
   'kernel.show': KernelView;
+  'doctor.run': DoctorReport;
+  'doctor.fix': readonly DoctorFix[];
+  'state.export': StateExported;
+  'state.verify': StateVerified;
+  'state.bootstrap': StateRestored;
+  'state.list': readonly SnapshotView[];
+  'state.prune': readonly SnapshotView[];
+  'state.push': StatePushed;
+  'state.pull': SnapshotView;
+  'state.diff': StateDiff;
+  'state.rebuild': StateRebuilt;
 }
 
 /** Methods that report progress and are registered as operations: listable, cancellable. */
@@ -173,6 +306,15 @@ export const LONG_METHODS: ReadonlySet<Method> = new Set<Method>([
   'vm.delete',
   'vm.prune',
   'image.build',
+  'doctor.run',
+  'doctor.fix',
+  'state.export',
+  'state.verify',
+  'state.bootstrap',
+  'state.push',
+  'state.pull',
+  'state.diff',
+  'state.rebuild',
 ]);
 
 /** `error.data` of a failed request. */

@@ -4,6 +4,7 @@
  */
 
 import { z } from 'zod';
+import { SNAPSHOT_ENCODINGS } from '../core/model/snapshot.ts';
 import { ACCELERATORS, GUEST_INITS } from '../core/model/vm.ts';
 
 /** Caps that hold for every request, whoever sends it. Policy limits (what this host can give) are the daemon's. */
@@ -37,6 +38,10 @@ const sizing = {
   diskSizeBytes: z.number().optional(),
   nat: z.boolean().optional(),
 };
+
+/** A digest (`sha256:<64 hex>` or the beginning of the hex), a ref (`latest`), or an absolute path of an exported file. */
+const snapshotSource = path;
+const refName = z.string().max(128);
 
 const none = z.strictObject({});
 const oneVm = z.strictObject({ ref });
@@ -99,4 +104,50 @@ export const paramsSchemas = {
   'image.build': z.strictObject({ name, force: z.boolean().default(false) }),
   'kernel.list': none,
   'kernel.show': z.strictObject({ name }),
+
+  'doctor.run': z.strictObject({
+    /** Also digests of images and kernels, and a probe boot. */
+    deep: z.boolean().default(false),
+  }),
+  'doctor.fix': z.strictObject({
+    /** Only says what it would do. */
+    dryRun: z.boolean().default(false),
+  }),
+  'state.export': z.strictObject({
+    /** Absolute path: the snapshot is written there and to `<path>.manifest.json`, too. */
+    output: path.optional(),
+    encoding: z.enum(SNAPSHOT_ENCODINGS).default('identity'),
+    ref: refName.optional(),
+  }),
+  /** Without a source: the state database itself. */
+  'state.verify': z.strictObject({ source: snapshotSource.optional() }),
+  'state.bootstrap': z.strictObject({
+    source: snapshotSource,
+    force: z.boolean().default(false),
+    /** `FROM:TO`, migration or control version as the refusal names them: consent to go back. */
+    allowRollback: z.array(z.string().max(64)).max(2).default([]),
+    /** The digest the restored snapshot must have. */
+    digest: z.string().max(128).optional(),
+  }),
+  'state.list': none,
+  'state.prune': z.strictObject({
+    keep: z.number().int().min(1).max(100_000).default(10),
+    dryRun: z.boolean().default(false),
+  }),
+  /** `repository`: REGISTRY/NAME. */
+  'state.push': z.strictObject({
+    source: snapshotSource,
+    repository: z.string().min(1).max(512),
+    tag: z.string().max(128).optional(),
+  }),
+  /** One of the two: a digest of the artifact, or a tag. */
+  'state.pull': z.strictObject({
+    repository: z.string().min(1).max(512),
+    digest: z.string().max(128).optional(),
+    tag: z.string().max(128).optional(),
+    ref: refName.optional(),
+  }),
+  /** Without `to`: against the state database as it is now. */
+  'state.diff': z.strictObject({ from: snapshotSource, to: snapshotSource.optional() }),
+  'state.rebuild': z.strictObject({ dryRun: z.boolean().default(false) }),
 } as const;

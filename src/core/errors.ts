@@ -26,6 +26,8 @@ export const ERROR_CODES = {
   guest_failed: { exitStatus: 1, rpcCode: 4511, anchor: 'guest-failed' },
   channel_broken: { exitStatus: 1, rpcCode: 4512, anchor: 'channel-broken' },
   build_failed: { exitStatus: 1, rpcCode: 4513, anchor: 'build-failed' },
+  verify_failed: { exitStatus: 1, rpcCode: 4522, anchor: 'verify-failed' },
+  not_fresh: { exitStatus: 1, rpcCode: 4523, anchor: 'not-fresh' },
   io_error: { exitStatus: 1, rpcCode: 4505, anchor: 'io-error' },
   internal: { exitStatus: 1, rpcCode: -32603, anchor: 'internal' },
 } as const;
