@@ -5,6 +5,8 @@ import { LONG_METHODS } from '../api/contract.ts';
 import type { Handlers, RequestContext } from '../rpc/server-types.ts';
 import type { DaemonServices } from './composition.ts';
 import type { OperationHandle } from './operations.ts';
+import { daemonRefusals, refusal } from './state-handlers.ts';
+import { BangerError } from '../core/errors.ts';
 
 /** Requests that only look are not registered as operations: they are done before anyone could list them. */
 function asOperation<T>(
@@ -17,6 +19,8 @@ function asOperation<T>(
   if (!LONG_METHODS.has(method)) return work({ signal, progress, about: () => undefined });
   return services.operations.run({ operationId, method, signal, progress }, work);
 }
+
+const unwired = refusal(() => new BangerError('unavailable', 'not served here'));
 
 export function createHandlers(services: DaemonServices): Handlers {
   const { vms, exec, images, kernels, workspaces, operations } = services;
@@ -65,5 +69,13 @@ export function createHandlers(services: DaemonServices): Handlers {
       long<'image.build'>(context, (operation) => images.build(name, force, operation)),
     'kernel.list': () => kernels.list(),
     'kernel.show': ({ name }) => kernels.show(name),
+    ...daemonRefusals(),
+    'state.export': unwired,
+    'state.verify': unwired,
+    'state.list': unwired,
+    'state.prune': unwired,
+    'state.push': unwired,
+    'state.pull': unwired,
+    'state.diff': unwired,
   };
 }
