@@ -5,6 +5,7 @@ import { dropImagesDocker } from './002-drop-images-docker.ts';
 import { vmsWorkspaceJson } from './003-vms-workspace-json.ts';
 import { repairColumns } from './100-repair-columns.ts';
 import { uniqueNamesAndAddresses } from './101-unique-names-and-addresses.ts';
+import { oneSchemaText } from './102-one-schema-text.ts';
 import type { Migration } from './migration.ts';
 
 export const MIGRATIONS: readonly Migration[] = [
@@ -13,4 +14,5 @@ export const MIGRATIONS: readonly Migration[] = [
   vmsWorkspaceJson,
   repairColumns,
   uniqueNamesAndAddresses,
+  oneSchemaText,
 ];

@@ -10,6 +10,10 @@ export interface Migration {
   readonly apply: (database: DatabaseSync) => void;
 }
 
+/** The table that records which migrations a database has. */
+export const HISTORY_SQL =
+  'CREATE TABLE IF NOT EXISTS schema_migrations (id INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at TEXT NOT NULL)';
+
 /** Names of a table's columns; none when there is no such table. */
 export function columnsOf(database: DatabaseSync, table: string): ReadonlySet<string> {
   const rows = database.prepare('SELECT name FROM pragma_table_info(?)').all(table);

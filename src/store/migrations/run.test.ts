@@ -216,6 +216,7 @@ test('migrations that were released are not edited', () => {
       '3 vms_workspace_json',
       '100 repair_columns',
       '101 unique_names_and_addresses',
+      '102 one_schema_text',
     ],
   );
 });

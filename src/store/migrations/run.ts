@@ -9,7 +9,7 @@ import { BangerError, errorText } from '../../core/errors.ts';
 import { now } from '../../host/clock.ts';
 import { temporaryPath } from '../../host/files.ts';
 import { selectAll, selectOne, transaction } from '../sql.ts';
-import { columnsOf, type Migration } from './migration.ts';
+import { columnsOf, HISTORY_SQL, type Migration } from './migration.ts';
 
 /** What every query of ours reads or writes. */
 const NEEDED_COLUMNS: Readonly<Record<string, string>> = {
@@ -102,9 +102,7 @@ function syncPath(path: string): void {
 function applyOne(database: DatabaseSync, path: string, migration: Migration): void {
   try {
     transaction(database, () => {
-      database.exec(
-        'CREATE TABLE IF NOT EXISTS schema_migrations (id INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at TEXT NOT NULL)',
-      );
+      database.exec(HISTORY_SQL);
       migration.apply(database);
       database
         .prepare('INSERT INTO schema_migrations (id, name, applied_at) VALUES (?, ?, ?)')
