@@ -22,6 +22,8 @@ export interface CallOptions {
 
 /** A connection to the daemon, as far as commands need it. */
 export interface CliClient {
+  /** @throws {BangerError} `version_mismatch`, and what keeps the other side from answering at all */
+  hello(): Promise<unknown>;
   /** Resolves once the connection is gone, whoever ended it. */
   readonly closed: Promise<void>;
   call<M extends Method>(method: M, params: ParamsOf<M>, options?: CallOptions): Promise<ResultOf<M>>;
@@ -38,6 +40,8 @@ export interface CliPorts {
   /** With `start: false` a daemon that does not answer is `null`; else it is started. */
   connect(options: { readonly start: true }): Promise<CliClient>;
   connect(options: { readonly start: boolean }): Promise<CliClient | null>;
+  /** A process of its own for this command, which serves `state.*` and `doctor.*` without a daemon and makes no file. */
+  connectOffline(): Promise<CliClient>;
   /**
    * Runs a program in a VM on this process's stdin, stdout and stderr; resolves with the exit status of the whole
    * command, after telling `onFailure` why when that is not the program's own.

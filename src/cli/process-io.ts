@@ -41,6 +41,14 @@ function processPorts(
 ): CliPorts {
   return {
     connect: connector(daemonArgv) as CliPorts['connect'],
+    async connectOffline() {
+      const { connectOffline } = await import('./connect/connect-offline.ts');
+      return connectOffline({
+        argv: daemonArgv,
+        version: HANDSHAKE_VERSION,
+        showStderr: process.env['BANGER_DEBUG'] === '1',
+      });
+    },
     async session(client, params, onFailure) {
       const wantsStdin = params.stdin !== false && !isNullDevice(STDIN_DESCRIPTOR);
       // Without a terminal to ask (vm exec -t in a script) programs get the size of a VT100.

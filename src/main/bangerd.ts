@@ -4,11 +4,11 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { BUILD, HANDSHAKE_VERSION } from '../core/buildinfo.ts';
 import { BangerError, ERROR_CODES } from '../core/errors.ts';
-import { runDaemon } from '../daemon/daemon.ts';
 import { resolvePaths } from '../host/paths.ts';
 import { EXIT_ALREADY_RUNNING } from '../rpc/daemon-exit.ts';
 
 const USAGE = `usage: bangerd            serve this user's sandboxes until SIGTERM
+       bangerd --offline  serve one client on file descriptor 3, without the daemon's lock, sockets or log
        bangerd --version
 
 banger starts it by itself; to stop it: banger daemon stop
@@ -22,6 +22,7 @@ function installRoot(): string {
 }
 
 async function serve(): Promise<number> {
+  const { runDaemon } = await import('../daemon/daemon.ts');
   const stop = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort());
   process.on('SIGHUP', () => undefined);
@@ -47,8 +48,26 @@ async function serve(): Promise<number> {
   }
 }
 
+/** Loads no more than it needs: a person waits for it. */
+async function serveOffline(): Promise<number> {
+  // What ends it is its client's hanging up, after what it began has been undone.
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => undefined);
+  process.umask(0o077);
+  const { runOffline } = await import('../daemon/offline.ts');
+  const served = await runOffline({
+    paths: () => resolvePaths(process.env, process.getuid?.() ?? 0),
+    version: HANDSHAKE_VERSION,
+    guestBinDir: join(installRoot(), 'build', 'guest'),
+    env: process.env,
+  });
+  if (served) return 0;
+  process.stderr.write('bangerd: --offline needs a client on file descriptor 3\n');
+  return 2;
+}
+
 async function main(args: readonly string[]): Promise<number> {
   if (args.length === 0) return await serve();
+  if (args.length === 1 && args[0] === '--offline') return await serveOffline();
   if (args.length === 1 && args[0] === '--version') {
     process.stdout.write(`bangerd ${BUILD.version}\n`);
     return 0;

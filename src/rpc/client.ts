@@ -19,15 +19,26 @@ import {
 
 const DEFAULT_CANCEL_GRACE_MS = 15_000;
 const DEFAULT_HELLO_TIMEOUT_MS = 10_000;
+const DAEMON: Peer = { name: 'the daemon', hint: 'banger daemon logs' };
 
-export interface ConnectOptions {
-  readonly socketPath: string;
+export interface ClientOptions {
   /** This program's version; the daemon must be of the same. */
   readonly version: string;
-  /** Gives up connecting. */
-  readonly signal?: AbortSignal;
   /** From the first request to the daemon's hello. Default 10000. */
   readonly helloTimeoutMs?: number;
+  /** How errors name the other side, and where they send the reader. Default: the daemon, and its log. */
+  readonly peer?: Peer;
+}
+
+export interface Peer {
+  readonly name: string;
+  readonly hint?: string;
+}
+
+export interface ConnectOptions extends ClientOptions {
+  readonly socketPath: string;
+  /** Gives up connecting. */
+  readonly signal?: AbortSignal;
 }
 
 export interface CallOptions {
@@ -58,6 +69,11 @@ export interface RpcClient {
  */
 export async function connect(options: ConnectOptions): Promise<RpcClient> {
   const socket = await openSocket(options.socketPath, options.signal);
+  return new Client(socket, options);
+}
+
+/** A client on a socket that is connected already: one end of a pair, whose other end a child process serves. */
+export function clientOver(socket: Socket, options: ClientOptions): RpcClient {
   return new Client(socket, options);
 }
 
@@ -117,6 +133,7 @@ class Client implements RpcClient {
   readonly #socket: Socket;
   readonly #version: string;
   readonly #helloTimeoutMs: number;
+  readonly #peer: Peer;
   readonly #parser = new MessageParser(MAX_RESPONSE_BYTES);
   readonly #pending = new Map<number, Pending>();
   #nextId = 1;
@@ -124,10 +141,11 @@ class Client implements RpcClient {
   /** Why the connection is of no use any more. */
   #failure: BangerError | undefined;
 
-  constructor(socket: Socket, options: ConnectOptions) {
+  constructor(socket: Socket, options: ClientOptions) {
     this.#socket = socket;
     this.#version = options.version;
     this.#helloTimeoutMs = options.helloTimeoutMs ?? DEFAULT_HELLO_TIMEOUT_MS;
+    this.#peer = options.peer ?? DAEMON;
     this.closed = new Promise((resolve) => socket.once('close', () => resolve()));
     socket.on('data', (chunk: Buffer) => this.#onData(chunk));
     socket.on('error', () => undefined);
@@ -136,7 +154,7 @@ class Client implements RpcClient {
 
   hello(): Promise<DaemonHello> {
     if (this.#hello === undefined) this.#flush([]);
-    return this.#hello ?? Promise.reject(this.#failure ?? hungUp());
+    return this.#hello ?? Promise.reject(this.#failure ?? this.#hungUp());
   }
 
   async call<M extends Method>(
@@ -212,7 +230,7 @@ class Client implements RpcClient {
       for (const message of this.#parser.push(chunk)) this.#onMessage(message);
     } catch (error) {
       if (!(error instanceof FramingError)) throw error;
-      this.#fail(new BangerError('unavailable', `the daemon sent ${error.message}`, { cause: error }));
+      this.#fail(this.#error('unavailable', `sent ${error.message}`, error));
       this.#socket.destroy();
     }
   }
@@ -246,33 +264,33 @@ class Client implements RpcClient {
   #giveUp(id: number, graceMs: number): void {
     const pending = this.#pending.get(id);
     this.#pending.delete(id);
-    pending?.reject(
-      new BangerError('cancelled', `cancelled, but the daemon has not confirmed it within ${graceMs} ms`, {
-        hint: 'banger daemon logs',
-      }),
-    );
+    const { name, hint } = this.#peer;
+    const message = `cancelled, but ${name} has not confirmed it within ${graceMs} ms`;
+    pending?.reject(new BangerError('cancelled', message, hint === undefined ? {} : { hint }));
   }
 
   #onSilence(): void {
-    this.#fail(
-      new BangerError('timeout', `the daemon has not answered within ${this.#helloTimeoutMs} ms`, {
-        hint: 'banger daemon logs',
-      }),
-    );
+    this.#fail(this.#error('timeout', `has not answered within ${this.#helloTimeoutMs} ms`));
     this.#socket.destroy();
   }
 
   /** Ends every request under way. The first reason counts. */
   #fail(reason: BangerError | undefined): void {
-    this.#failure ??= reason ?? hungUp();
+    this.#failure ??= reason ?? this.#hungUp();
     const pending = [...this.#pending.values()];
     this.#pending.clear();
     for (const { reject } of pending) reject(this.#failure);
   }
-}
 
-function hungUp(): BangerError {
-  return new BangerError('unavailable', 'the daemon hung up before it answered', {
-    hint: 'banger daemon logs',
-  });
+  #hungUp(): BangerError {
+    return this.#error('unavailable', 'hung up before it answered');
+  }
+
+  #error(code: 'unavailable' | 'timeout', what: string, cause?: unknown): BangerError {
+    const { name, hint } = this.#peer;
+    return new BangerError(code, `${name} ${what}`, {
+      ...(hint === undefined ? {} : { hint }),
+      ...(cause === undefined ? {} : { cause }),
+    });
+  }
 }

@@ -35,6 +35,8 @@ export interface ConnectionOptions {
   readonly version: string;
   readonly newOperationId: () => string;
   readonly limits: RpcLimits;
+  /** Whether there is a log that keeps what is logged: only then an operation id leads anywhere. */
+  readonly hasLog: boolean;
 }
 
 type Handshake =
@@ -50,6 +52,7 @@ export class ServerConnection {
   readonly #writer: GateWriter;
   readonly #connection: RequestConnection;
   readonly #rpc: ReturnType<typeof createMessageConnection>;
+  readonly #ended = Promise.withResolvers<void>();
   #handshake: Handshake = { state: 'missing' };
   #stopping: BangerError | undefined;
 
@@ -85,6 +88,11 @@ export class ServerConnection {
       this.#rpc.dispose();
     });
     this.#rpc.listen();
+  }
+
+  /** Resolves once the client has hung up and what ran for it has been undone. */
+  get ended(): Promise<void> {
+    return this.#ended.promise;
   }
 
   /** Tells the client why, and hangs up. */
@@ -131,6 +139,11 @@ export class ServerConnection {
     const reason = new BangerError('cancelled', 'the client hung up');
     this.#closed.abort(reason);
     this.#abortRunning(reason);
+    this.#settle();
+  }
+
+  #settle(): void {
+    if (this.#closed.signal.aborted && this.#running.size === 0) this.#ended.resolve();
   }
 
   #abortRunning(reason: BangerError): void {
@@ -155,11 +168,12 @@ export class ServerConnection {
     } catch (thrown) {
       const error = this.#userError(thrown, method, operationId, abort.signal);
       outcome = error.code;
-      const wire = toWireError(error, operationId);
+      const wire = toWireError(error, this.#options.hasLog ? operationId : undefined);
       throw new ResponseError(wire.code, wire.message, wire.data);
     } finally {
       answered = true;
       this.#running.delete(abort);
+      this.#settle();
       const elapsedMs = Math.round((performance.now() - startedMs) * 10) / 10;
       // Debug, not info: shell completion alone asks several times a second.
       this.#options.log.debug(
@@ -226,8 +240,10 @@ export class ServerConnection {
     if (signal.aborted && isAbortError(thrown) && signal.reason instanceof BangerError) return signal.reason;
     this.#options.log.error({ operationId, method, err: thrown }, `internal error: ${errorText(thrown)}`);
     return new BangerError('internal', `${method} failed unexpectedly: ${errorText(thrown)}`, {
-      hint: 'banger daemon logs',
-      operationId,
+      hint: this.#options.hasLog
+        ? 'banger daemon logs'
+        : 'this is a bug in banger; BANGER_DEBUG=1 shows where it happened',
+      ...(this.#options.hasLog ? { operationId } : {}),
       cause: thrown,
     });
   }

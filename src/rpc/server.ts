@@ -99,6 +99,7 @@ class SocketServer implements RpcServer {
       validate: this.#options.validate ?? validateParams,
       newOperationId: this.#options.newOperationId ?? newOperationId,
       limits: this.#limits,
+      hasLog: true,
     };
     const connection = new ServerConnection(socket, options);
     if (this.#connections.size >= this.#limits.connections) {

@@ -20,6 +20,8 @@ export interface FakeOptions {
   readonly readLine?: CliPorts['readLine'];
   /** False: none answers and none can be started. */
   readonly daemon?: boolean;
+  /** What the daemon's handshake answers with instead of its version. */
+  readonly helloError?: BangerError;
   readonly daemonLogPath?: string;
   /** Given the function that is Ctrl-C. */
   readonly onInterruptible?: (interrupt: () => void) => void;
@@ -31,21 +33,29 @@ export interface FakeResult {
   readonly stderr: string;
   readonly calls: readonly { readonly method: Method; readonly params: unknown }[];
   readonly connects: readonly { readonly start: boolean }[];
+  /** Processes started for this command alone. */
+  readonly offlines: number;
   readonly closes: number;
   /** Interruptions that were not given back. */
   readonly heldInterruptions: number;
 }
 
+/** Where no answer is given, a failure whose status could be taken for one of usage. */
+const DEFAULT_ANSWERS: Answers = { 'state.diff': () => ({ from: '', to: '', rows: [], truncated: false }) };
+
 export async function fakeCli(argv: readonly string[], options: FakeOptions = {}): Promise<FakeResult> {
   const calls: { method: Method; params: unknown }[] = [];
   const connects: { start: boolean }[] = [];
-  const counts = { closes: 0, held: 0 };
+  const counts = { closes: 0, held: 0, offlines: 0 };
   const written = { stdout: '', stderr: '' };
   const client: CliClient = {
+    async hello() {
+      if (options.helloError !== undefined) throw options.helloError;
+    },
     closed: Promise.resolve(),
     async call(method, params, callOptions = {}) {
       calls.push({ method, params });
-      const answer = options.answers?.[method];
+      const answer = options.answers?.[method] ?? DEFAULT_ANSWERS[method];
       if (answer === undefined) throw new BangerError('not_found', `no answer to ${method}`);
       return await answer(params, callOptions);
     },
@@ -74,6 +84,10 @@ export async function fakeCli(argv: readonly string[], options: FakeOptions = {}
     cwd: '/home/dev/project',
     ports: {
       connect: connect as CliPorts['connect'],
+      connectOffline: async () => {
+        counts.offlines += 1;
+        return client;
+      },
       session: options.session ?? (async () => 0),
       copyStream: options.copyStream ?? (async () => undefined),
       writeBytes: async (bytes) => {
@@ -98,7 +112,8 @@ export async function fakeCli(argv: readonly string[], options: FakeOptions = {}
     },
   };
   const status = await runCli(argv, io);
-  return { status, ...written, calls, connects, closes: counts.closes, heldInterruptions: counts.held };
+  const { closes, offlines, held } = counts;
+  return { status, ...written, calls, connects, offlines, closes, heldInterruptions: held };
 }
 
 export function fakeVm(name: string, changes: Partial<VmView> = {}): VmView {

@@ -1,0 +1,66 @@
+/** One client on a descriptor it gave us, without a daemon: what must work when none runs, or none can. */
+
+import { fstatSync } from 'node:fs';
+import { Socket } from 'node:net';
+import { paramsSchemas } from '../api/schemas.ts';
+import { BangerError } from '../core/errors.ts';
+import type { BangerPaths } from '../host/paths.ts';
+import { serveOne } from '../rpc/serve-one.ts';
+import type { Handlers, RpcLog } from '../rpc/server-types.ts';
+import { refusal, type StateHandlers } from './state-handlers.ts';
+
+const CLIENT_DESCRIPTOR = 3;
+
+export interface OfflineOptions {
+  /** Asked at each request, so that what is wrong with them is its answer. */
+  readonly paths: () => BangerPaths;
+  readonly version: string;
+  readonly guestBinDir: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+/** Serves until the client hangs up and what it began has ended; false when there is no client. */
+export async function runOffline(options: OfflineOptions): Promise<boolean> {
+  const socket = clientSocket();
+  if (socket === undefined) return false;
+  await serveOne(socket, {
+    handlers: offlineHandlers(options),
+    version: options.version,
+    log: TO_STDERR,
+  });
+  return true;
+}
+
+/** Undefined when the descriptor is closed or something else, as when somebody runs this by hand. */
+function clientSocket(): Socket | undefined {
+  try {
+    if (!fstatSync(CLIENT_DESCRIPTOR).isSocket()) return undefined;
+    return new Socket({ fd: CLIENT_DESCRIPTOR });
+  } catch {
+    return undefined;
+  }
+}
+
+/** Never the daemon's log, which is the daemon's to write. What a user meets is in the answer already. */
+const TO_STDERR: RpcLog = {
+  debug: () => undefined,
+  warn: () => undefined,
+  error: (fields, message) => {
+    const { err } = fields as { readonly err?: unknown };
+    process.stderr.write(`${message}\n${err instanceof Error ? `${err.stack}\n` : ''}`);
+  },
+};
+
+function offlineHandlers(options: OfflineOptions): Handlers {
+  const handlers: Record<string, unknown> = {};
+  for (const method of Object.keys(paramsSchemas)) {
+    handlers[method] = refusal(
+      () => new BangerError('unavailable', `${method} needs the daemon`, { hint: 'banger daemon start' }),
+    );
+  }
+  return { ...(handlers as unknown as Handlers), ...stateHandlers(options) };
+}
+
+function stateHandlers(_options: OfflineOptions): Partial<StateHandlers> {
+  return {};
+}
