@@ -1,0 +1,199 @@
+/** One HTTP/1.1 exchange with limits on every part of it. Retries, redirects and logins are the business of callers. */
+
+import { type IncomingHttpHeaders, type IncomingMessage, request as plainRequest } from 'node:http';
+import { Agent, request as secureRequest } from 'node:https';
+import type { Socket } from 'node:net';
+import { createSecureContext, getCACertificates, type SecureContext, type TLSSocket } from 'node:tls';
+import { BangerError, errorText } from '../core/errors.ts';
+
+export interface HttpLimits {
+  /** Name lookup, connection and TLS together. */
+  readonly connectMs: number;
+  /** Nothing was sent and nothing came for this long. */
+  readonly idleMs: number;
+}
+
+export interface HttpRequest {
+  readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT';
+  readonly url: URL;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body?: Uint8Array;
+  /** Called with the number of bytes of the body handed to the kernel so far. */
+  readonly onSent?: (bytes: number) => void;
+  /** Its reason is thrown when it is a BangerError, `cancelled` otherwise. */
+  readonly signal: AbortSignal;
+}
+
+export interface HttpResponse {
+  /** What was asked. */
+  readonly url: URL;
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  /** Errors as those of `exchange`. To be read once, or `close`d. */
+  body(): AsyncGenerator<Buffer, void, undefined>;
+  /** Ends the connection. Idempotent; needless after the whole body was read. */
+  close(): void;
+}
+
+/** The connection ended in the middle of things: the same request may well work when it is repeated. */
+export class ConnectionLost extends BangerError {
+  constructor(host: string, cause: unknown) {
+    super('unavailable', `the connection to ${host} was lost`, { cause });
+  }
+}
+
+export interface HttpOptions {
+  readonly limits: HttpLimits;
+  /** Where HTTPS_PROXY and NO_PROXY are looked up. Plain http, which is loopback, uses no proxy. */
+  readonly env: NodeJS.ProcessEnv;
+  /** PEM certificates of authorities to trust besides Node's and the host's. */
+  readonly authorities?: readonly string[];
+}
+
+/** @throws {BangerError} `unavailable` (not reachable, TLS, not HTTP), `timeout`, or what the signal says */
+export type Exchange = (request: HttpRequest) => Promise<HttpResponse>;
+
+/** Every exchange has a connection of its own: a reused one may be closed by the server at any moment. */
+export function createExchange(options: HttpOptions): Exchange {
+  let agent: Agent | undefined;
+  const secureAgent = (): Agent =>
+    (agent ??= new Agent({
+      proxyEnv: options.env,
+      secureContext: secureContextWith(options.authorities ?? []),
+    }));
+  return async (request) => {
+    if (request.signal.aborted) throw abortReason(request.signal);
+    return await new OneExchange(request, options.limits, secureAgent).response;
+  };
+}
+
+let hostContext: SecureContext | undefined;
+
+/** Private registries are often signed by an authority only the host's store knows, so that store counts as well. */
+function secureContextWith(authorities: readonly string[]): SecureContext {
+  const make = (): SecureContext =>
+    createSecureContext({
+      ca: [...new Set([...getCACertificates('default'), ...getCACertificates('system'), ...authorities])],
+    });
+  if (authorities.length > 0) return make();
+  return (hostContext ??= make());
+}
+
+const SENT_BYTES = 64 * 1024;
+
+class OneExchange {
+  readonly response: Promise<HttpResponse>;
+  readonly #request: HttpRequest;
+  readonly #host: string;
+  /** Why we ended it ourselves, which explains every error that follows. */
+  #ended: BangerError | undefined;
+
+  constructor(request: HttpRequest, limits: HttpLimits, agent: () => Agent) {
+    this.#request = request;
+    this.#host = request.url.host;
+    this.response = this.#start(limits, agent);
+  }
+
+  async #start(limits: HttpLimits, agent: () => Agent): Promise<HttpResponse> {
+    const { url, method, headers, body, signal } = this.#request;
+    const options = {
+      method,
+      headers: { ...headers, ...(body === undefined ? {} : { 'content-length': String(body.length) }) },
+      signal,
+    };
+    const secure = url.protocol === 'https:';
+    const outgoing = secure
+      ? secureRequest(url, { ...options, agent: agent() })
+      : plainRequest(url, { ...options, agent: false });
+    const end = (what: string): void => {
+      this.#ended ??= new BangerError('timeout', `${this.#host} ${what}`);
+      outgoing.destroy();
+    };
+    const connectTimer = setTimeout(
+      () => end(`did not accept a connection within ${limits.connectMs / 1000} s`),
+      limits.connectMs,
+    );
+    outgoing.setTimeout(limits.idleMs, () => end(`was silent for ${limits.idleMs / 1000} s`));
+    outgoing.once('socket', (socket: Socket) => {
+      const connected = (): void => clearTimeout(connectTimer);
+      if (!secure && !socket.connecting) connected();
+      else if (secure && (socket as TLSSocket & { secureConnecting?: boolean }).secureConnecting === false)
+        connected();
+      else socket.once(secure ? 'secureConnect' : 'connect', connected);
+    });
+    try {
+      const incoming = await new Promise<IncomingMessage>((resolve, reject) => {
+        outgoing.once('response', resolve);
+        // Stays after the response: an upload may fail later than its answer came.
+        outgoing.on('error', reject);
+        // Without an error: a server that switches to another protocol, for which there is no listener.
+        outgoing.once('close', () => reject(new ConnectionLost(this.#host, undefined)));
+        void this.#sendBody(outgoing);
+      });
+      return this.#responseOf(incoming, () => outgoing.destroy());
+    } catch (error) {
+      throw this.#explained(error);
+    } finally {
+      clearTimeout(connectTimer);
+    }
+  }
+
+  async #sendBody(outgoing: NodeJS.WritableStream): Promise<void> {
+    const { body, onSent } = this.#request;
+    const bytes = body ?? new Uint8Array();
+    for (let at = 0; at < bytes.length; at += SENT_BYTES) {
+      const slice = bytes.subarray(at, at + SENT_BYTES);
+      const sent = await new Promise<boolean>((resolve) => {
+        outgoing.write(slice, (error) => resolve(error === undefined || error === null));
+      });
+      // The error itself arrives as the request's event.
+      if (!sent) return;
+      onSent?.(at + slice.length);
+    }
+    outgoing.end();
+  }
+
+  #responseOf(incoming: IncomingMessage, close: () => void): HttpResponse {
+    const explained = (error: unknown): BangerError => this.#explained(error);
+    // An error before somebody reads the body must not end the process; the reader gets it all the same.
+    incoming.on('error', () => undefined);
+    return {
+      url: this.#request.url,
+      status: incoming.statusCode ?? 0,
+      headers: incoming.headers,
+      close,
+      async *body() {
+        try {
+          for await (const chunk of incoming) yield chunk as Buffer;
+        } catch (error) {
+          throw explained(error);
+        } finally {
+          close();
+        }
+      },
+    };
+  }
+
+  #explained(error: unknown): BangerError {
+    const { signal } = this.#request;
+    if (signal.aborted) return abortReason(signal);
+    if (this.#ended !== undefined) return this.#ended;
+    if (error instanceof BangerError) return error;
+    const code = (error as NodeJS.ErrnoException).code ?? '';
+    if (code === 'ECONNRESET' || code === 'EPIPE') return new ConnectionLost(this.#host, error);
+    const certificate = /CERT|SELF_SIGNED|ERR_TLS|UNABLE_TO/.test(code);
+    // HPE_: the parser's codes. Its messages quote nothing of what came.
+    const what = code.startsWith('HPE_') ? 'does not speak HTTP as it should' : 'cannot be reached';
+    return new BangerError('unavailable', `${this.#host} ${what}: ${code === '' ? errorText(error) : code}`, {
+      cause: error,
+      ...(certificate ? { hint: 'its certificate must be signed by an authority this host trusts' } : {}),
+    });
+  }
+}
+
+/** What to throw for an aborted signal. */
+export function abortReason(signal: AbortSignal): BangerError {
+  return signal.reason instanceof BangerError
+    ? signal.reason
+    : new BangerError('cancelled', 'the transfer was cancelled', { cause: signal.reason });
+}
