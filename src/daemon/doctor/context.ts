@@ -1,0 +1,240 @@
+/** What several checks want to know, found out once, when the first one asks. */
+
+import { join } from 'node:path';
+import type { DaemonHello, Progress, StateVerified } from '../../api/contract.ts';
+import { BangerError } from '../../core/errors.ts';
+import type { VmRecord } from '../../core/model/vm.ts';
+import { type Config, DEFAULT_CONFIG, loadConfig } from '../../host/config.ts';
+import type { BangerPaths } from '../../host/paths.ts';
+import type { CommandRunner } from '../../host/runner.ts';
+import { connect, type RpcClient } from '../../rpc/client.ts';
+import { listImages } from '../../store/images.ts';
+import { openReadOnlyView, type ReadOnlyView } from '../../store/read-only-view.ts';
+import { listVms } from '../../store/vms.ts';
+import { factsOf, type HostFacts } from './host-facts.ts';
+
+export interface DoctorSetting {
+  readonly paths: BangerPaths;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** As programs of banger compare them: HANDSHAKE_VERSION. */
+  readonly version: string;
+  /** Where the installation's own binaries for guest and host lie. */
+  readonly guestBinDir: string;
+  readonly runner: CommandRunner;
+  readonly host: HostFacts;
+}
+
+export type DaemonState =
+  | { readonly kind: 'absent' }
+  /** A socket is there and nobody listens. */
+  | { readonly kind: 'stale' }
+  /** It listens and is of no use: silent, of another version, not for us. */
+  | { readonly kind: 'unusable'; readonly error: BangerError }
+  | { readonly kind: 'answers'; readonly client: RpcClient; readonly hello: DaemonHello };
+
+export type StateAccess =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'unreadable'; readonly error: unknown }
+  | { readonly kind: 'view'; readonly view: ReadOnlyView }
+  /** A daemon of our version has looked: its database is sound, as far as it can tell. */
+  | { readonly kind: 'daemon'; readonly verified: StateVerified };
+
+export interface ImageFacts {
+  readonly id: string;
+  readonly name: string;
+  readonly artifactDir: string;
+  /** Null when a daemon told of the image: it believes the manifest. */
+  readonly rootfsPath: string | null;
+  readonly kernelPath: string | null;
+}
+
+export interface VmFacts extends VmRecord {
+  /** Of its VMM, when a daemon told. */
+  readonly pid: number | null;
+}
+
+export interface Rows {
+  /** A daemon looks after them, so rows may be ahead of what lies on disk for a moment. */
+  readonly live: boolean;
+  readonly vms: readonly VmFacts[];
+  readonly images: readonly ImageFacts[];
+}
+
+const HELLO_TIMEOUT_MS = 2000;
+const CALL_TIMEOUT_MS = 5000;
+
+export class DoctorContext implements DoctorSetting {
+  readonly paths: BangerPaths;
+  /** For looking at its name and asking the view; never for opening. */
+  readonly stateFile: string;
+  readonly env: DoctorSetting['env'];
+  readonly version: string;
+  readonly guestBinDir: string;
+  readonly runner: CommandRunner;
+  readonly host: HostFacts;
+  readonly deep: boolean;
+  /** Of a check that takes long. */
+  readonly progress: (progress: Progress) => void;
+  #config: Promise<Config> | undefined;
+  #daemon: Promise<DaemonState> | undefined;
+  #verified: Promise<StateVerified | BangerError | undefined> | undefined;
+  #view: Promise<StateAccess> | undefined;
+  #rows: Promise<Rows | undefined> | undefined;
+
+  constructor(setting: DoctorSetting, options: { deep: boolean; progress: (progress: Progress) => void }) {
+    this.paths = setting.paths;
+    this.stateFile = setting.paths.stateDb;
+    this.env = setting.env;
+    this.version = setting.version;
+    this.guestBinDir = setting.guestBinDir;
+    this.runner = setting.runner;
+    this.host = setting.host;
+    this.deep = options.deep;
+    this.progress = options.progress;
+  }
+
+  /** @throws {BangerError} as loadConfig: a check says so, once */
+  config(): Promise<Config> {
+    this.#config ??= loadConfig(this.paths.configFile, this.env);
+    return this.#config;
+  }
+
+  /** For checks that are about something else than the file. */
+  async configOrDefault(): Promise<Config> {
+    return await this.config().catch(() => DEFAULT_CONFIG);
+  }
+
+  daemon(): Promise<DaemonState> {
+    this.#daemon ??= lookForDaemon(this);
+    return this.#daemon;
+  }
+
+  /** What a daemon of our version says of its database; why it would not; undefined when there is none to ask. */
+  verifiedByDaemon(): Promise<StateVerified | BangerError | undefined> {
+    this.#verified ??= (async () => {
+      const daemon = await this.daemon();
+      if (daemon.kind !== 'answers') return undefined;
+      const signal = AbortSignal.timeout(CALL_TIMEOUT_MS);
+      try {
+        return await daemon.client.call('state.verify', {}, { signal, cancelGraceMs: 1 });
+      } catch (error) {
+        return asBangerError(error);
+      }
+    })();
+    return this.#verified;
+  }
+
+  /** A copy of the database that can be asked. Never the original. */
+  view(): Promise<StateAccess> {
+    this.#view ??= (async (): Promise<StateAccess> => {
+      try {
+        const view = await openReadOnlyView(this.stateFile);
+        return view === undefined ? { kind: 'none' } : { kind: 'view', view };
+      } catch (error) {
+        return { kind: 'unreadable', error };
+      }
+    })();
+    return this.#view;
+  }
+
+  /** The daemon's word where it can give it, else our own look. */
+  async state(): Promise<StateAccess> {
+    const verified = await this.verifiedByDaemon();
+    if (verified === undefined || verified instanceof BangerError) return await this.view();
+    return { kind: 'daemon', verified };
+  }
+
+  /** Undefined when the database cannot be read, which is another check's matter. No database: no rows. */
+  rows(): Promise<Rows | undefined> {
+    this.#rows ??= this.#findRows();
+    return this.#rows;
+  }
+
+  /** Read anew while a daemon changes them; for what must be newer than a look at the disk. */
+  async rowsNow(): Promise<Rows | undefined> {
+    if ((await this.rows())?.live !== true) return await this.rows();
+    return await this.#findRows();
+  }
+
+  async #findRows(): Promise<Rows | undefined> {
+    const daemon = await this.daemon();
+    if (daemon.kind === 'answers') {
+      try {
+        return await rowsOfDaemon(daemon.client);
+      } catch {
+        // One image without its files fails the whole list: the database knows the others.
+      }
+    }
+    const access = await this.view();
+    if (access.kind === 'none') return { live: false, vms: [], images: [] };
+    if (access.kind !== 'view') return undefined;
+    try {
+      const { database } = access.view;
+      return {
+        live: daemon.kind === 'answers',
+        vms: listVms(database).map((vm) => ({ ...vm, pid: null })),
+        images: listImages(database),
+      };
+    } catch {
+      return undefined;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const daemon = await this.#daemon?.catch(() => undefined);
+    if (daemon?.kind === 'answers') daemon.client.close();
+    const access = await this.#view;
+    if (access?.kind === 'view') access.view[Symbol.dispose]();
+  }
+}
+
+async function lookForDaemon({ paths: { socketPath }, version, host }: DoctorSetting): Promise<DaemonState> {
+  const facts = factsOf(socketPath);
+  if (facts === undefined) return { kind: 'absent' };
+  if (facts.uid !== host.uid && facts.uid !== 0) {
+    const error = new BangerError('permission', `${socketPath} belongs to uid ${facts.uid}`);
+    return { kind: 'unusable', error };
+  }
+  const signal = AbortSignal.timeout(HELLO_TIMEOUT_MS);
+  let client: RpcClient | undefined;
+  try {
+    client = await connect({ socketPath, version, signal, helloTimeoutMs: HELLO_TIMEOUT_MS });
+    return { kind: 'answers', client, hello: await client.hello() };
+  } catch (error) {
+    client?.close();
+    const code = ((error as BangerError).cause as NodeJS.ErrnoException | undefined)?.code;
+    if (code === 'ENOENT') return { kind: 'absent' };
+    if (code === 'ECONNREFUSED') return { kind: 'stale' };
+    return { kind: 'unusable', error: asBangerError(error) };
+  }
+}
+
+async function rowsOfDaemon(client: RpcClient): Promise<Rows> {
+  const options = { signal: AbortSignal.timeout(CALL_TIMEOUT_MS), cancelGraceMs: 1 };
+  const [vms, images] = await Promise.all([
+    client.call('vm.list', {}, options),
+    client.call('image.list', {}, options),
+  ]);
+  return {
+    live: true,
+    vms,
+    images: images.map(({ id, name, artifactDir }) => ({
+      id,
+      name,
+      artifactDir,
+      rootfsPath: null,
+      kernelPath: null,
+    })),
+  };
+}
+
+function asBangerError(error: unknown): BangerError {
+  if (error instanceof BangerError) return error;
+  return new BangerError('internal', error instanceof Error ? error.message : String(error), {
+    cause: error,
+  });
+}
+
+export function agentPath(setting: Pick<DoctorSetting, 'guestBinDir'>): string {
+  return join(setting.guestBinDir, 'banger-agent');
+}

@@ -1,0 +1,96 @@
+/** Where the checks of the host look: a parameter, so that a test can stand on another host. */
+
+import { lstatSync, type Stats } from 'node:fs';
+import { release, userInfo } from 'node:os';
+import { cpuCount, hostMemoryMib } from '../../host/proc.ts';
+
+export interface HostFacts {
+  /** As `process.platform` and `process.arch`. */
+  readonly platform: string;
+  readonly arch: string;
+  readonly kernelRelease: string;
+  readonly nodeVersion: string;
+  readonly sqliteVersion: string;
+  readonly uid: number;
+  readonly userName: string;
+  readonly procDir: string;
+  readonly etcDir: string;
+  readonly kvmPath: string;
+  /** Parent of the private directory of a probe boot; short, because sockets lie in it. */
+  readonly tmpDir: string;
+  /** Where images are put together. */
+  readonly buildDir: string;
+  readonly cpus: number;
+  readonly memoryMib: number;
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
+}
+
+export function thisHost(): HostFacts {
+  const uid = process.geteuid?.() ?? 0;
+  return {
+    platform: process.platform,
+    arch: process.arch,
+    kernelRelease: release(),
+    nodeVersion: process.versions.node,
+    sqliteVersion: process.versions['sqlite'] ?? '',
+    uid,
+    userName: userName(uid),
+    procDir: '/proc',
+    etcDir: '/etc',
+    kvmPath: '/dev/kvm',
+    tmpDir: '/tmp',
+    buildDir: '/var/tmp',
+    cpus: cpuCount(),
+    memoryMib: hostMemoryMib(),
+    now: Date.now,
+  };
+}
+
+/** A uid without an entry in passwd(5) has a number for a name. */
+function userName(uid: number): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return String(uid);
+  }
+}
+
+/** What the checks want to know of a file; never opens it, never follows a link at its end. */
+export interface FileFacts {
+  readonly path: string;
+  readonly kind: 'file' | 'directory' | 'link' | 'socket' | 'other';
+  readonly uid: number;
+  /** Permission bits, with set-id and sticky. */
+  readonly mode: number;
+  readonly sizeBytes: number;
+  readonly dev: number;
+  readonly ino: number;
+  readonly mtimeMs: number;
+}
+
+/** Undefined when there is nothing. @throws the system's error when it cannot be told (EACCES …) */
+export function factsOf(path: string): FileFacts | undefined {
+  let stat: Stats;
+  try {
+    stat = lstatSync(path);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+    throw error;
+  }
+  const { uid, mode, size, dev, ino, mtimeMs } = stat;
+  return { path, kind: kindOf(stat), uid, mode: mode & 0o7777, sizeBytes: size, dev, ino, mtimeMs };
+}
+
+function kindOf(stat: Stats): FileFacts['kind'] {
+  if (stat.isSymbolicLink()) return 'link';
+  if (stat.isDirectory()) return 'directory';
+  if (stat.isFile()) return 'file';
+  return stat.isSocket() ? 'socket' : 'other';
+}
+
+/** `0644` */
+export function octal(mode: number): string {
+  return mode.toString(8).padStart(4, '0');
+}
