@@ -7,10 +7,12 @@ import { acquireInstanceLock } from '../host/instance-lock.ts';
 import { createLogger } from '../host/log.ts';
 import { type BangerPaths, ensurePrivateDir } from '../host/paths.ts';
 import { listen } from '../rpc/server.ts';
+import { settleRestore } from '../state/settle.ts';
 import { openStore } from '../store/store.ts';
 import { startBackground } from './background.ts';
 import { compose, type DaemonServices } from './composition.ts';
 import { createHandlers } from './handlers.ts';
+import { assertStateNotLost } from './lost-state.ts';
 
 export interface DaemonOptions {
   readonly paths: BangerPaths;
@@ -23,7 +25,8 @@ export interface DaemonOptions {
 
 /**
  * Serves until it is stopped.
- * @throws {BangerError} `in_use` (another daemon has this state directory), a bad config, an unusable state directory
+ * @throws {BangerError} `in_use` (another daemon has this state directory), `invalid_state` (its database is lost, or a
+ *   restore of it cannot be settled), a bad config, an unusable state directory
  */
 export async function runDaemon(options: DaemonOptions): Promise<void> {
   const { paths, version } = options;
@@ -31,6 +34,9 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   using _lock = await acquireInstanceLock(paths.lockFile, { pid: process.pid, socketPath: paths.socketPath });
   const config = await loadConfig(paths.configFile, options.env);
   const log = createLogger({ level: config.logLevel, file: paths.logFile });
+  const settled = await settleRestore(paths.stateDb);
+  if (settled !== 'none') log.warn({ settled }, 'settled a restore that did not come to its end');
+  await assertStateNotLost(paths);
   using store = openStore(paths.stateDb);
   const stop = new AbortController();
   const stopped = AbortSignal.any([stop.signal, options.signal]);

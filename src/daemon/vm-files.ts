@@ -1,7 +1,7 @@
 /**
  * Where a VM's files lie, and its handles file.
  *
- *   <state>/vms/<id>/      root.qcow2, transfer.img, handles.json, console.log, vmm.log
+ *   <state>/vms/<id>/      vm.json (vm-record-file.ts), root.qcow2, transfer.img, handles.json, console.log, vmm.log
  *   <runtime>/vm/<id12>/   sockets
  */
 

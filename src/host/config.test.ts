@@ -17,6 +17,7 @@ test('an empty file means the defaults; every key is read', () => {
     qemu_bin = "~/bin/qemu"
     stats_poll_interval = "30s"
     auto_stop_stale_after = "2h"
+    state_snapshot_interval = "12h"
     [vm_defaults]
     vcpu = 4
     memory = "2GiB"
@@ -29,8 +30,10 @@ test('an empty file means the defaults; every key is read', () => {
     qemuBin: '/home/u/bin/qemu',
     statsPollIntervalMs: 30_000,
     autoStopStaleAfterMs: 7_200_000,
+    stateSnapshotIntervalMs: 43_200_000,
     vmDefaults: { vcpus: 4, memoryMib: 2048, diskSizeBytes: 16 * 1024 ** 3 },
   });
+  assert.equal(parse('state_snapshot_interval = 0').stateSnapshotIntervalMs, 0);
   assert.deepEqual(parse('auto_stop_stale_after = 0\nvm_defaults.memory_mib = 512').vmDefaults, {
     memoryMib: 512,
   });
@@ -54,6 +57,7 @@ test('mistakes are told with file, line, column and what is allowed', () => {
     ['vm_defaults = 3', '1:1', /must be a table/],
     ['"log_level" = "loud"', '1:1', /log_level: must be one of/],
     ['stats_poll_interval = "10ms"', '1:1', /at least 1s/],
+    ['state_snapshot_interval = "59s"', '1:1', /at least 1m, or 0/],
     ['stats_poll_interval = 10', '1:1', /must be a text like "10s"/],
     ['qemu_bin = "qemu"', '1:1', /absolute path/],
     ['default_image_name = "../x"', '1:1', /the image name/],

@@ -20,6 +20,8 @@ export interface Config {
   readonly statsPollIntervalMs: number;
   /** VMs that nobody touched for this long are stopped; 0: never. */
   readonly autoStopStaleAfterMs: number;
+  /** A snapshot of the state is taken this often, when the state has changed; 0: never. */
+  readonly stateSnapshotIntervalMs: number;
   /** What the file says; the rest is policy: core/policy/vm-policy.ts. */
   readonly vmDefaults: VmSizing;
 }
@@ -31,11 +33,13 @@ export const DEFAULT_CONFIG: Config = {
   qemuBin: null,
   statsPollIntervalMs: 10_000,
   autoStopStaleAfterMs: 0,
+  stateSnapshotIntervalMs: 24 * 60 * 60 * 1000,
   vmDefaults: {},
 };
 
 const MAX_CONFIG_BYTES = 256 * 1024;
 const MIN_POLL_MS = 1000;
+const MIN_SNAPSHOT_MS = 60_000;
 
 /** A BangerError of a parser of ours becomes an issue of zod's at the same place. */
 function readWith<In, Out>(schema: z.ZodType<In>, read: (value: In) => Out) {
@@ -77,6 +81,11 @@ const schema = z.strictObject({
     .refine((ms) => ms >= MIN_POLL_MS, { error: `must be at least ${MIN_POLL_MS / 1000}s` })
     .optional(),
   auto_stop_stale_after: duration.optional(),
+  state_snapshot_interval: duration
+    .refine((ms) => ms === 0 || ms >= MIN_SNAPSHOT_MS, {
+      error: `must be at least ${MIN_SNAPSHOT_MS / 60_000}m, or 0`,
+    })
+    .optional(),
   vm_defaults: z
     .strictObject(
       {
@@ -142,6 +151,7 @@ export function parseConfig(text: string, file: string, env: Environment): Confi
     qemuBin: top.qemu_bin === undefined ? null : expandHome(top.qemu_bin, env),
     statsPollIntervalMs: top.stats_poll_interval ?? DEFAULT_CONFIG.statsPollIntervalMs,
     autoStopStaleAfterMs: top.auto_stop_stale_after ?? DEFAULT_CONFIG.autoStopStaleAfterMs,
+    stateSnapshotIntervalMs: top.state_snapshot_interval ?? DEFAULT_CONFIG.stateSnapshotIntervalMs,
     vmDefaults: {
       ...(table.vcpu === undefined ? {} : { vcpus: table.vcpu }),
       ...(memoryMib === undefined ? {} : { memoryMib }),

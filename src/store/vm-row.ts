@@ -44,7 +44,8 @@ const specShape = {
   driver: z.enum(DRIVER_NAMES).default('qemu'),
   ephemeral: z.boolean().default(false),
 } satisfies Shape<VmSpec>;
-const specSchema: z.ZodType<VmSpec> = z.object(specShape);
+/** A spec as rows and vm.json files have it. */
+export const specSchema: z.ZodType<VmSpec> = z.object(specShape);
 
 const runtimeShape = {
   pending: z.enum(['create', 'delete']).exactOptional(),
@@ -65,7 +66,8 @@ const statsShape = {
 } satisfies Shape<VmStats>;
 const statsSchema: z.ZodType<VmStats> = z.object(statsShape);
 
-const workspaceSchema: z.ZodType<VmWorkspace> = z.object({
+/** A workspace as rows and vm.json files have it. */
+export const workspaceSchema: z.ZodType<VmWorkspace> = z.object({
   guestPath: pathText,
   sourcePath: pathText,
   headCommit: z.string().regex(/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/),

@@ -13,6 +13,7 @@ import { assertReadable } from '../../store/vm-row.ts';
 import { KeyedLock } from '../keyed-lock.ts';
 import type { OperationHandle } from '../operations.ts';
 import { removeHandles, removeSocketDir } from '../vm-files.ts';
+import { removeVmRecord } from '../vm-record-file.ts';
 import type { ImageService, LocalImage } from './image-service.ts';
 import type { LiveVm } from './live-vm.ts';
 import type { GuestErrand, VmBoot } from './vm-boot.ts';
@@ -72,7 +73,18 @@ export class VmLifecycle {
       else registry.update(vm.id, 'error', { lastError: errorText(error) });
       throw error;
     }
-    return registry.update(vm.id, 'running', { pending: undefined });
+    const started = registry.update(vm.id, 'running', { pending: undefined });
+    await this.keepRecord(vm);
+    return started;
+  }
+
+  /** Best effort: the row is what counts, and the next chance to mend its copy comes. */
+  async keepRecord(vm: VmRecord): Promise<void> {
+    try {
+      await this.#deps.registry.keepRecord(vm.id);
+    } catch (error) {
+      this.#deps.log.warn({ vm: vm.name, err: error }, 'could not bring vm.json up to date');
+    }
   }
 
   /** Boots and watches. The row stays in `starting`: the caller decides when it is done. */
@@ -169,11 +181,15 @@ export class VmLifecycle {
     throw new BangerError('vmm_failed', `VM "${vm.name}" could not be cleaned up: ${reasons}`);
   }
 
-  /** Everything of it. The row goes last, and says before that a deletion has begun. */
+  /**
+   * Everything of it. The row goes last, and says before that a deletion has begun; vm.json goes first, so that from
+   * then on what is left of the VM is swept even if its row is lost.
+   */
   async remove(vm: VmRecord): Promise<void> {
     const { registry, store } = this.#deps;
     // A damaged row cannot be written again; it can be deleted.
     if (isReadable(vm)) registry.update(vm.id, 'stopping', { pending: 'delete' });
+    await removeVmRecord(registry.files(vm.id).dir);
     await this.tearDown(vm);
     await registry.removeFiles(vm.id);
     store.deleteVm(vm.id);

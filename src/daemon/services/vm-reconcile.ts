@@ -1,9 +1,10 @@
 /** Brings rows, processes and files together again after a daemon that ended, however it ended. */
 
+import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errorText } from '../../core/errors.ts';
-import { removeTree } from '../../host/files.ts';
+import { removeTree, sweepTemporaries } from '../../host/files.ts';
 import type { VmRecord, VmState } from '../../core/model/vm.ts';
 import { now } from '../../host/clock.ts';
 import type { Log } from '../../host/log.ts';
@@ -11,13 +12,21 @@ import type { BangerPaths } from '../../host/paths.ts';
 import type { VmmDriver } from '../../vmm/driver.ts';
 import { endStrayVmms } from '../stray-vmm.ts';
 import { readHandles, type VmFiles, vmFiles } from '../vm-files.ts';
+import { hasVmRecord, listVmDirs } from '../vm-record-file.ts';
 import { LiveVm } from './live-vm.ts';
 import type { VmLifecycle } from './vm-lifecycle.ts';
 import type { VmRegistry } from './vm-registry.ts';
 
 /** Others have none by what the row says. */
 const MAY_HAVE_A_VMM: ReadonlySet<VmState> = new Set(['starting', 'running', 'stopping', 'paused', 'error']);
+/**
+ * By what the row says they have none either; one that runs all the same was started after the moment the row is of:
+ * the database was restored from a snapshot, or the row was made from vm.json.
+ */
+const MAY_BE_OLDER_THAN_ITS_VMM: ReadonlySet<VmState> = new Set(['created', 'stopped']);
 const STOP_TIMEOUT_MS = 120_000;
+/** What an adopted guest gets to tell since when it runs. */
+const ADOPTION_TIMEOUT_MS = 2000;
 
 export interface ReconcileDeps {
   readonly paths: BangerPaths;
@@ -39,8 +48,8 @@ export async function reconcile(deps: ReconcileDeps): Promise<void> {
       }
     }),
   );
-  await sweepVmDirs(deps);
-  await sweepSocketDirs(deps);
+  const lost = await sweepVmDirs(deps);
+  await sweepSocketDirs(deps, lost);
 }
 
 /** A damaged row cannot be written; it is listed in state `error` by itself. */
@@ -52,34 +61,74 @@ function noteTrouble({ registry, log }: ReconcileDeps, vm: VmRecord, error: unkn
   }
 }
 
-async function reconcileOne(
-  { registry, lifecycle, driver, log }: ReconcileDeps,
-  vm: VmRecord,
-): Promise<void> {
+async function reconcileOne(deps: ReconcileDeps, vm: VmRecord): Promise<void> {
+  const { registry, lifecycle, driver, log } = deps;
   const files = registry.files(vm.id);
   const handles = await readHandles(files);
   const machine = handles === undefined ? undefined : await driver.adopt(handles);
-  if (machine !== undefined) lifecycle.watch(new LiveVm(vm.id, machine));
+  const live = machine === undefined ? undefined : new LiveVm(vm.id, machine);
+  if (live !== undefined) lifecycle.watch(live);
   else if (MAY_HAVE_A_VMM.has(vm.state)) await endStrays(files, vm.name, log);
-  if (vm.spec.ephemeral || vm.runtime.pending !== undefined) {
+  const createdSince = vm.runtime.pending === 'create' && (await hasVmRecord(files.dir));
+  if (vm.spec.ephemeral || (vm.runtime.pending !== undefined && !createdSince)) {
     log.info({ vm: vm.name, pending: vm.runtime.pending }, 'removing what was left unfinished');
     await lifecycle.remove(vm);
     return;
   }
-  if (machine !== undefined && vm.state === 'running') {
-    log.info({ vm: vm.name, pid: machine.handles.pid }, 'found running');
-    return;
-  }
-  if (machine !== undefined && vm.state === 'stopping') {
-    log.info({ vm: vm.name, pid: machine.handles.pid }, 'found stopping');
+  if (
+    live !== undefined &&
+    (createdSince || vm.state === 'running' || MAY_BE_OLDER_THAN_ITS_VMM.has(vm.state))
+  ) {
+    await adopt(deps, vm, live);
+  } else if (live !== undefined && vm.state === 'stopping') {
+    log.info({ vm: vm.name, pid: live.machine.handles.pid }, 'found stopping');
     finishStop(lifecycle, vm, log);
-    return;
+  } else {
+    await lifecycle.tearDown(vm);
+    settle(deps, vm, createdSince);
   }
-  await lifecycle.tearDown(vm);
-  if (vm.state === 'stopping') registry.update(vm.id, 'stopped', { stoppedAt: now() });
+  await mendRecord(deps, vm, files);
+}
+
+/** A row of a moment after its VMM's end, when there is none. */
+function settle({ registry }: ReconcileDeps, vm: VmRecord, createdSince: boolean): void {
+  const stoppedAt = now();
+  if (createdSince) registry.update(vm.id, 'stopped', { stoppedAt, pending: undefined });
+  else if (vm.state === 'stopping') registry.update(vm.id, 'stopped', { stoppedAt });
   else if (['starting', 'running', 'paused'].includes(vm.state)) {
-    registry.update(vm.id, 'stopped', { stoppedAt: now(), lastError: 'ended while no daemon was watching' });
+    registry.update(vm.id, 'stopped', { stoppedAt, lastError: 'ended while no daemon was watching' });
   }
+}
+
+/** Takes a running VM over as it is, and asks the guest what a row that is older than its boot cannot say. */
+async function adopt({ registry, log }: ReconcileDeps, vm: VmRecord, live: LiveVm): Promise<void> {
+  const { pid } = live.machine.handles;
+  log.info({ vm: vm.name, pid, state: vm.state }, 'found running');
+  if (vm.state === 'running' && vm.runtime.bootId !== undefined) return;
+  // The boot that an older row tells of is not the one that runs now.
+  const boot = vm.state === 'running' ? {} : { bootId: undefined, startedAt: undefined };
+  const ended = { pending: undefined, stoppedAt: undefined, lastError: undefined };
+  registry.update(vm.id, 'running', { ...ended, ...boot, ...(await bootOf(live)) });
+}
+
+/** Nothing when the guest does not answer; that is noticed by whoever wants something of it. */
+async function bootOf(live: LiveVm): Promise<{ readonly bootId?: string; readonly startedAt?: string }> {
+  try {
+    const signal = AbortSignal.timeout(ADOPTION_TIMEOUT_MS);
+    const agent = await live.agent(signal, ADOPTION_TIMEOUT_MS);
+    const { bootId, uptimeMs } = await agent.health(signal);
+    return { bootId, startedAt: new Date(Date.now() - uptimeMs).toISOString() };
+  } catch {
+    return {};
+  }
+}
+
+/** Only where the VM has files: a row restored without them gets none, lest it look as if they were here. */
+async function mendRecord({ lifecycle, log }: ReconcileDeps, vm: VmRecord, files: VmFiles): Promise<void> {
+  if (!existsSync(files.dir)) return;
+  const swept = await sweepTemporaries(files.dir);
+  if (swept.length > 0) log.info({ vm: vm.name, swept }, 'swept unfinished files');
+  await lifecycle.keepRecord(vm);
 }
 
 /** What the guest has not written yet must not be lost. It has the lock before any client, and nobody waits for it. */
@@ -96,24 +145,43 @@ async function endStrays(files: VmFiles, vm: string, log: Log): Promise<void> {
   if (pids.length > 0) log.warn({ vm, pids }, 'ended a VMM that was not written down');
 }
 
-/** A crash fell between the end of a row and the end of its directory, or before the row's process was known. */
-async function sweepVmDirs({ paths, registry, driver, log }: ReconcileDeps): Promise<void> {
+/**
+ * A crash fell between the end of a row and the end of its directory, or before the row's process was known. A
+ * directory that still carries its record is none of these: its row was lost, and it is all that is left of a VM.
+ * @returns the ids of such VMs, whose files and processes are left alone
+ */
+async function sweepVmDirs({ paths, registry, driver, log }: ReconcileDeps): Promise<readonly string[]> {
   const owned = new Set(registry.rows().map((vm) => vm.id));
-  for (const id of await readdir(paths.vmsDir)) {
-    if (!/^[0-9a-f]{32}$/.test(id) || owned.has(id)) continue;
+  const lost: string[] = [];
+  for (const { id, recorded } of await listVmDirs(paths.vmsDir)) {
+    if (owned.has(id)) continue;
     const files = vmFiles(paths, id);
     const handles = await readHandles(files);
     const machine = handles === undefined ? undefined : await driver.adopt(handles);
+    if (recorded) {
+      lost.push(id);
+      log.warn(
+        { vm: id, dir: files.dir, pid: machine?.handles.pid },
+        'a VM without a row is left alone; `banger state rebuild` brings its row back',
+      );
+      machine?.release();
+      continue;
+    }
     log.warn({ vm: id, pid: machine?.handles.pid }, 'sweeping a VM without a row');
     await machine?.kill();
     machine?.release();
     if (machine === undefined) await endStrays(files, id, log);
     await removeTree(files.dir, { below: paths.vmsDir });
   }
+  return lost;
 }
 
-async function sweepSocketDirs({ paths, registry, log }: ReconcileDeps): Promise<void> {
-  const owned = new Set(registry.rows().map((vm) => registry.files(vm.id).socketDir));
+async function sweepSocketDirs(
+  { paths, registry, log }: ReconcileDeps,
+  lost: readonly string[],
+): Promise<void> {
+  const ids = [...registry.rows().map((vm) => vm.id), ...lost];
+  const owned = new Set(ids.map((id) => registry.files(id).socketDir));
   for (const name of await readdir(paths.vmRuntimesDir)) {
     const dir = join(paths.vmRuntimesDir, name);
     if (!/^[0-9a-f]{12}$/.test(name) || owned.has(dir)) continue;

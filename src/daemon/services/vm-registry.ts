@@ -9,8 +9,10 @@ import { now } from '../../host/clock.ts';
 import { removeTree } from '../../host/files.ts';
 import type { BangerPaths } from '../../host/paths.ts';
 import { processUsage } from '../../host/proc.ts';
+import { readImageManifest } from '../../images/manifests.ts';
 import type { Store } from '../../store/store.ts';
 import { diskUsage, type VmFiles, vmFiles } from '../vm-files.ts';
+import { readVmRecord, recordOf, saysTheSame, writeVmRecord } from '../vm-record-file.ts';
 import type { LiveVm } from './live-vm.ts';
 
 /** A change of the runtime facts: undefined removes one. */
@@ -103,15 +105,61 @@ export class VmRegistry {
     this.#store.touchVm(id, now());
   }
 
-  /** Writes a state and a change of the runtime facts, and gives the row back. */
-  update(id: string, state: VmState, change: RuntimeChange = {}): VmRecord {
+  /** The row with a state and a change of the runtime facts, not written yet. */
+  changed(id: string, state: VmState, change: RuntimeChange = {}): VmRecord {
     const vm = this.row(id);
     const runtime = Object.fromEntries(
       Object.entries({ ...vm.runtime, ...change }).filter(([, value]) => value !== undefined),
     );
-    const updated: VmRecord = { ...vm, state, runtime, updatedAt: now() };
+    return { ...vm, state, runtime, updatedAt: now() };
+  }
+
+  /** Writes a state and a change of the runtime facts, of which vm.json knows nothing, and gives the row back. */
+  update(id: string, state: VmState, change: RuntimeChange = {}): VmRecord {
+    const updated = this.changed(id, state, change);
     this.#store.upsertVm(updated);
     return updated;
+  }
+
+  /**
+   * Writes a row whose durable part may have changed, then its vm.json (why in this order: vm-record-file.ts). When
+   * the file cannot be written, the row is put back. Expects the VM's lock to be held.
+   * @throws {BangerError} `no_space`, `permission`, `io_error`
+   */
+  async save(vm: VmRecord): Promise<VmRecord> {
+    const before = this.row(vm.id);
+    this.#store.upsertVm(vm);
+    try {
+      await this.keepRecord(vm.id);
+    } catch (error) {
+      this.#store.upsertVm(before);
+      throw error;
+    }
+    return this.row(vm.id);
+  }
+
+  /** Brings the VM's vm.json up to its row. None for a VM that is ephemeral, being created or being deleted. */
+  async keepRecord(id: string): Promise<void> {
+    const vm = this.find(id);
+    if (vm === undefined || vm.spec.ephemeral || vm.runtime.pending !== undefined) return;
+    const { dir } = this.files(id);
+    const kept = await readVmRecord(dir, id).catch(() => undefined);
+    // The image under a VM's disk is never replaced: what was written down once stays true.
+    const record = recordOf(vm, kept?.image.sha256 ?? (await this.#imageDigest(vm)));
+    if (record === undefined || (kept !== undefined && saysTheSame(kept, record))) return;
+    await writeVmRecord(dir, record);
+  }
+
+  /** Null where it cannot be known. */
+  async #imageDigest(vm: VmRecord): Promise<string | null> {
+    try {
+      const image = this.#store.getImageById(vm.imageId);
+      const manifest = image && (await readImageManifest(image.artifactDir));
+      return manifest?.rootfs.sha256 ?? null;
+    } catch (error) {
+      if (error instanceof BangerError) return null;
+      throw error;
+    }
   }
 
   /** Measures a VM and remembers it. One that was deleted meanwhile is no error. */

@@ -79,7 +79,8 @@ export class VmService {
           async () => {
             if (params.start) await lifecycle.start(reserved, image, errand, operation);
             if (plan !== undefined) store.setVmWorkspace(reserved.id, workspaces.recordOf(plan), now());
-            registry.update(reserved.id, params.start ? 'running' : 'created', { pending: undefined });
+            const state = params.start ? 'running' : 'created';
+            await registry.save(registry.changed(reserved.id, state, { pending: undefined }));
           },
           () => lifecycle.remove(reserved),
         );
@@ -161,7 +162,7 @@ export class VmService {
 
   /** Changes what the next start uses; a disk can only grow. */
   async set(params: CheckedParamsOf<'vm.set'>, operation: OperationHandle): Promise<VmView> {
-    const { store, policy, registry } = this.#deps;
+    const { policy, registry } = this.#deps;
     return await this.#act('set', params.ref, operation, async (vm) => {
       assertReadable(vm);
       const spec = checkVmSpec({ ...vm.spec, ...definedSizing(params) }, policy);
@@ -171,8 +172,7 @@ export class VmService {
         });
       }
       if (spec.diskSizeBytes > vm.spec.diskSizeBytes) await this.#growDisk(vm, spec.diskSizeBytes);
-      store.upsertVm({ ...registry.row(vm.id), spec, updatedAt: now() });
-      return registry.row(vm.id);
+      return await registry.save({ ...registry.row(vm.id), spec, updatedAt: now() });
     });
   }
 

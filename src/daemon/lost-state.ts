@@ -1,0 +1,36 @@
+/** A state directory whose database is gone while its VMs are not. */
+
+import { lstat } from 'node:fs/promises';
+import { BangerError } from '../core/errors.ts';
+import { fileError } from '../host/files.ts';
+import type { BangerPaths } from '../host/paths.ts';
+import { listVmDirs } from './vm-record-file.ts';
+
+/**
+ * To be called before a database is made: with a new, empty one all these VMs would be without rows, and the names and
+ * addresses of new ones would collide with theirs.
+ * @throws {BangerError} `invalid_state`: there is no database, and VMs lie there
+ */
+export async function assertStateNotLost(paths: BangerPaths): Promise<void> {
+  const { stateDb, vmsDir } = paths;
+  if (!(await isMissingOrEmpty(stateDb))) return;
+  const count = (await listVmDirs(vmsDir)).filter(({ recorded }) => recorded).length;
+  if (count === 0) return;
+  const vms = count === 1 ? '1 VM lies' : `${count} VMs lie`;
+  throw new BangerError('invalid_state', `${stateDb} is missing or empty, but ${vms} in ${vmsDir}`, {
+    hint:
+      '`banger state rebuild` makes it anew from what the VMs and images say of themselves; ' +
+      '`banger state bootstrap latest` restores the last snapshot, if there is one',
+  });
+}
+
+/** A size of 0 is what is left when a crash met the making of the file. Looked at, never opened: SQLite's locks. */
+async function isMissingOrEmpty(path: string): Promise<boolean> {
+  try {
+    const stat = await lstat(path);
+    return stat.isFile() && stat.size === 0;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return true;
+    throw fileError(`cannot look at ${path}`, error);
+  }
+}
