@@ -1,0 +1,81 @@
+/** Who has a file open: what locks cannot tell of a program that is idle. */
+
+import assert from 'node:assert/strict';
+import { readdirSync, readlinkSync, statSync } from 'node:fs';
+import { basename } from 'node:path';
+import { BangerError } from '../core/errors.ts';
+import { SIDECARS } from './target-files.ts';
+
+/**
+ * @throws {BangerError} `in_use`: a program has the database at `dbPath` open, or one of its companions
+ */
+export function assertNotOpen(dbPath: string): void {
+  const pids = processesWithOpen(['', ...SIDECARS].map((suffix) => dbPath + suffix));
+  assert(!pids.includes(process.pid), `${dbPath} is open in this process`);
+  if (pids.length > 0) throw openElsewhere(dbPath, undefined, pids);
+}
+
+export function openElsewhere(path: string, cause?: unknown, pids: readonly number[] = []): BangerError {
+  const who = pids.length === 0 ? 'another program' : `process ${pids.join(', ')}`;
+  return new BangerError('in_use', `${who} has ${path} open: it cannot be replaced`, {
+    hint: pids.length === 0 ? `fuser ${path} finds it` : `ps ${pids.join(' ')} shows what that is`,
+    ...(cause === undefined ? {} : { cause }),
+  });
+}
+
+/**
+ * Pids of processes that have one of `paths` open, this one too; sorted. Of other users' processes only root sees any:
+ * proc_pid_fd(5). Found by name first, because looking at every open file could block on a dead network file system.
+ */
+export function processesWithOpen(paths: readonly string[]): readonly number[] {
+  const wanted = new Map<string, Set<string>>();
+  for (const path of paths) {
+    const id = fileId(path);
+    if (id === undefined) continue;
+    const name = basename(path);
+    wanted.set(name, (wanted.get(name) ?? new Set()).add(id));
+  }
+  if (wanted.size === 0) return [];
+  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+  return pids
+    .filter((pid) => hasOpen(pid, wanted))
+    .map(Number)
+    .sort((a, b) => a - b);
+}
+
+function hasOpen(pid: string, wanted: ReadonlyMap<string, ReadonlySet<string>>): boolean {
+  const dir = `/proc/${pid}/fd`;
+  return namesIn(dir).some((descriptor) => {
+    const name = basename(linkOf(`${dir}/${descriptor}`));
+    const ids = wanted.get(name);
+    if (ids === undefined) return false;
+    const id = fileId(`${dir}/${descriptor}`);
+    return id !== undefined && ids.has(id);
+  });
+}
+
+/** Processes end, descriptors are closed and other users' are closed to us, all while this looks. */
+function namesIn(dir: string): readonly string[] {
+  try {
+    return readdirSync(dir);
+  } catch {
+    return [];
+  }
+}
+
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return '';
+  }
+}
+
+function fileId(path: string): string | undefined {
+  try {
+    const stat = statSync(path, { bigint: true });
+    return `${stat.dev}:${stat.ino}`;
+  } catch {
+    return undefined;
+  }
+}
