@@ -15,8 +15,10 @@ export interface ArgumentSpec {
   /** Infinity: any number. */
   readonly maximum: number;
   readonly complete?: Completer;
-  /** Completed by the shell, as a path of the host. */
+  /** Completed by the shell, as a path of the host, where `complete` has nothing to offer. */
   readonly isPath?: true;
+  /** One more, which may be left out. Only behind exactly one. */
+  readonly second?: Pick<ArgumentSpec, 'placeholder' | 'brief' | 'complete'>;
 }
 
 export interface Example {
@@ -161,16 +163,24 @@ function lettersOf(specs: FlagSpecs): Record<string, string> {
 
 function stricliPositional(argument: ArgumentSpec | undefined): object {
   if (argument === undefined) return { kind: 'tuple', parameters: [] };
+  const { second } = argument;
+  if (second !== undefined) {
+    return { kind: 'tuple', parameters: [parameterOf(argument), { ...parameterOf(second), optional: true }] };
+  }
   return {
     kind: 'array',
     minimum: argument.minimum,
     ...(Number.isFinite(argument.maximum) && { maximum: argument.maximum }),
-    parameter: {
-      brief: argument.brief,
-      placeholder: argument.placeholder,
-      parse: refuseFlagLike,
-      ...completions(argument.complete),
-    },
+    parameter: parameterOf(argument),
+  };
+}
+
+function parameterOf(argument: Pick<ArgumentSpec, 'placeholder' | 'brief' | 'complete'>): object {
+  return {
+    brief: argument.brief,
+    placeholder: argument.placeholder,
+    parse: refuseFlagLike,
+    ...completions(argument.complete),
   };
 }
 

@@ -33,13 +33,28 @@ export function completeOperations(context: CliContext): Promise<readonly string
   });
 }
 
+/** Refs and digests. They are files, so without a daemon a process of our own looks for them. */
+export function completeSnapshots(context: CliContext): Promise<readonly string[]> {
+  const connect = async () =>
+    (await context.ports.connect({ start: false })) ?? context.ports.connectOffline();
+  return ask(
+    context,
+    async (client, signal) => {
+      const snapshots = await client.call('state.list', {}, { signal });
+      return snapshots.flatMap(({ refs, digest }) => [...refs, digest]);
+    },
+    connect,
+  );
+}
+
 async function ask(
   context: CliContext,
   question: (client: CliClient, signal: AbortSignal) => Promise<readonly string[]>,
+  connect: () => Promise<CliClient | null> = () => context.ports.connect({ start: false }),
 ): Promise<readonly string[]> {
   let client: CliClient | null = null;
   try {
-    client = await context.ports.connect({ start: false });
+    client = await connect();
     if (client === null) return [];
     return await Promise.race([question(client, AbortSignal.timeout(PATIENCE_MS)), tooLate()]);
   } catch {

@@ -72,6 +72,7 @@ function usageTail(spec: CommandSpec): string {
   if (argument !== undefined) {
     const word = argument.maximum > 1 ? `${argument.placeholder}...` : argument.placeholder;
     tail += argument.minimum === 0 ? ` [${word}]` : ` ${word}`;
+    if (argument.second !== undefined) tail += ` [${argument.second.placeholder}]`;
   }
   if (Object.keys(spec.flags).length > 0) tail += ' [FLAG...]';
   if (spec.commandBrief !== undefined) tail += ' [-- COMMAND...]';
@@ -80,7 +81,9 @@ function usageTail(spec: CommandSpec): string {
 
 function argumentRows(spec: CommandSpec): (readonly [string, string])[] {
   const rows: (readonly [string, string])[] = [];
-  if (spec.argument !== undefined) rows.push([spec.argument.placeholder, spec.argument.brief]);
+  for (const argument of [spec.argument, spec.argument?.second]) {
+    if (argument !== undefined) rows.push([argument.placeholder, argument.brief]);
+  }
   if (spec.commandBrief !== undefined) rows.push(['COMMAND', spec.commandBrief]);
   return rows;
 }

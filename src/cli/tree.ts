@@ -121,6 +121,40 @@ const operation: Group = {
   },
 };
 
+const state: Group = {
+  brief: 'Snapshots of the state: which VMs and images there are',
+  description:
+    'The state is the database that says which VMs and images there are; disks and images lie beside it and are not in a ' +
+    'snapshot. A snapshot is named by its digest: the same state has the same one. SNAPSHOT is a digest (sha256:… or the ' +
+    'beginning of its hex), a ref ("latest", a name given with --ref), or a path. Nothing here needs a daemon or starts one.',
+  examples: [
+    { line: 'banger state export', brief: 'keep a snapshot of the state as it is now' },
+    { line: 'banger state diff latest', brief: 'what has changed since' },
+    { line: 'banger state verify latest', brief: 'could it be restored' },
+    { line: 'banger state bootstrap latest --force', brief: 'put it in the place of the state there is' },
+  ],
+  commands: {
+    export: { brief: 'Take a snapshot of the state', load: () => import('./commands/state/export.ts') },
+    verify: {
+      brief: 'Check a snapshot, or the database itself',
+      load: () => import('./commands/state/verify.ts'),
+    },
+    bootstrap: {
+      brief: 'Restore the state from a snapshot',
+      load: () => import('./commands/state/bootstrap.ts'),
+    },
+    list: { brief: 'List snapshots', load: () => import('./commands/state/list.ts') },
+    prune: { brief: 'Delete old snapshots', load: () => import('./commands/state/prune.ts') },
+    push: { brief: 'Copy a snapshot to an OCI registry', load: () => import('./commands/state/push.ts') },
+    pull: { brief: 'Get a snapshot from an OCI registry', load: () => import('./commands/state/pull.ts') },
+    diff: { brief: 'Show how two states differ', load: () => import('./commands/state/diff.ts') },
+    rebuild: {
+      brief: 'Find lost VMs and images by their directories',
+      load: () => import('./commands/state/rebuild.ts'),
+    },
+  },
+};
+
 export const root: Group = {
   brief: 'One-command development sandboxes on microVMs',
   description:
@@ -143,6 +177,11 @@ export const root: Group = {
     kernel,
     operation,
     daemon,
+    state,
+    doctor: {
+      brief: 'Check the host, the installation and the state',
+      load: () => import('./commands/doctor.ts'),
+    },
     ps: { brief: 'List VMs (short for vm list)', load: () => import('./commands/vm/list.ts') },
     version: { brief: 'Print version, commit and build time', load: () => import('./commands/version.ts') },
     completion: {

@@ -3,14 +3,22 @@
 import type { TextOutput } from '../cli-context.ts';
 
 export interface Style {
-  dim(text: string): string;
-  red(text: string): string;
-  bold(text: string): string;
+  readonly dim: (text: string) => string;
+  readonly red: (text: string) => string;
+  readonly yellow: (text: string) => string;
+  readonly green: (text: string) => string;
+  readonly bold: (text: string) => string;
 }
 
 export function styleFor(output: TextOutput, env: Readonly<Record<string, string | undefined>>): Style {
   const on = output.isTTY && !env['NO_COLOR'] && env['TERM'] !== 'dumb';
   const paint = (open: number, close: number) => (text: string) =>
     on ? `\u001b[${open}m${text}\u001b[${close}m` : text;
-  return { dim: paint(2, 22), red: paint(31, 39), bold: paint(1, 22) };
+  return {
+    dim: paint(2, 22),
+    red: paint(31, 39),
+    yellow: paint(33, 39),
+    green: paint(32, 39),
+    bold: paint(1, 22),
+  };
 }
