@@ -7,8 +7,10 @@ import { BangerError, ERROR_CODES } from '../core/errors.ts';
 import { resolvePaths } from '../host/paths.ts';
 import { EXIT_ALREADY_RUNNING } from '../rpc/daemon-exit.ts';
 
-const USAGE = `usage: bangerd            serve this user's sandboxes until SIGTERM
-       bangerd --offline  serve one client on file descriptor 3, without the daemon's lock, sockets or log
+const USAGE = `usage: bangerd                     serve this user's sandboxes until SIGTERM
+       bangerd --offline           serve one client on file descriptor 3, without the daemon's lock, sockets or log
+       bangerd --check-migrations  whether this program fits the database, which stays untouched;
+                                   exit status 0 as it is, 1 after a migration, 2 it is newer, 3 cannot tell
        bangerd --version
 
 banger starts it by itself; to stop it: banger daemon stop
@@ -65,9 +67,17 @@ async function serveOffline(): Promise<number> {
   return 2;
 }
 
+async function reportMigrations(): Promise<number> {
+  const { checkStateMigrations } = await import('../daemon/check-migrations.ts');
+  const { line, exitStatus } = await checkStateMigrations(process.env, process.getuid?.() ?? 0);
+  process.stdout.write(`${line}\n`);
+  return exitStatus;
+}
+
 async function main(args: readonly string[]): Promise<number> {
   if (args.length === 0) return await serve();
   if (args.length === 1 && args[0] === '--offline') return await serveOffline();
+  if (args.length === 1 && args[0] === '--check-migrations') return await reportMigrations();
   if (args.length === 1 && args[0] === '--version') {
     process.stdout.write(`bangerd ${BUILD.version}\n`);
     return 0;

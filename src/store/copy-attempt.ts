@@ -85,8 +85,8 @@ function statOf(path: string): BigIntStats | undefined {
   try {
     const stat = lstatSync(path, { bigint: true });
     if (stat.isFile()) return stat;
-    const kind = stat.isSymbolicLink() ? 'a symbolic link' : 'not a regular file';
-    throw new BangerError('permission', `refusing to read ${path}: it is ${kind}`);
+    const link = stat.isSymbolicLink() ? ', but a symbolic link' : '';
+    throw new BangerError('permission', `refusing to read ${path}: it is not a regular file${link}`);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw fileError(`cannot read ${path}`, error);
@@ -123,7 +123,7 @@ function hotJournal(path: string): BangerError {
   return new BangerError(
     'invalid_state',
     `${path} was left in the middle of a write: ${path}-journal must be rolled back before it can be read`,
-    { hint: `any SQLite that opens it for writing does that; to look at it: sqlite3 ${path} .schema` },
+    { hint: 'starting the daemon does that: banger daemon start' },
   );
 }
 

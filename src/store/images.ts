@@ -5,7 +5,7 @@ import { BangerError } from '../core/errors.ts';
 import type { ImageRecord } from '../core/model/image.ts';
 import { isForeignKeyViolation, isUniqueViolation } from './errors.ts';
 import { toCheckedImageRecord, toImageRecord } from './image-row.ts';
-import { change, selectAll, selectOne } from './sql.ts';
+import { change, durableTransaction, selectAll, selectOne } from './sql.ts';
 
 /**
  * Inserts an image or replaces the one with its id; created_at stays.
@@ -13,9 +13,20 @@ import { change, selectAll, selectOne } from './sql.ts';
  */
 export function upsertImage(database: DatabaseSync, image: ImageRecord): void {
   try {
-    change(
-      database,
-      `INSERT INTO images (id, name, managed, artifact_dir, rootfs_path, work_seed_path, kernel_path, initrd_path,
+    durableTransaction(database, () => insertOrReplace(database, image));
+  } catch (cause) {
+    if (!isUniqueViolation(cause, 'images.name')) throw cause;
+    throw new BangerError('already_exists', `image name "${image.name}" is taken`, {
+      hint: `banger image show ${image.name}`,
+      cause,
+    });
+  }
+}
+
+function insertOrReplace(database: DatabaseSync, image: ImageRecord): void {
+  change(
+    database,
+    `INSERT INTO images (id, name, managed, artifact_dir, rootfs_path, work_seed_path, kernel_path, initrd_path,
          modules_dir, build_size, seeded_ssh_public_key_fingerprint, created_at, updated_at)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (id) DO UPDATE SET name = excluded.name, managed = excluded.managed,
@@ -24,27 +35,20 @@ export function upsertImage(database: DatabaseSync, image: ImageRecord): void {
          initrd_path = excluded.initrd_path, modules_dir = excluded.modules_dir, build_size = excluded.build_size,
          seeded_ssh_public_key_fingerprint = excluded.seeded_ssh_public_key_fingerprint,
          updated_at = excluded.updated_at`,
-      image.id,
-      image.name,
-      image.managed ? 1 : 0,
-      image.artifactDir,
-      image.rootfsPath,
-      image.workSeedPath,
-      image.kernelPath,
-      image.initrdPath,
-      image.modulesDir,
-      image.buildSize,
-      image.seededSshPublicKeyFingerprint,
-      image.createdAt,
-      image.updatedAt,
-    );
-  } catch (cause) {
-    if (!isUniqueViolation(cause, 'images.name')) throw cause;
-    throw new BangerError('already_exists', `image name "${image.name}" is taken`, {
-      hint: `banger image show ${image.name}`,
-      cause,
-    });
-  }
+    image.id,
+    image.name,
+    image.managed ? 1 : 0,
+    image.artifactDir,
+    image.rootfsPath,
+    image.workSeedPath,
+    image.kernelPath,
+    image.initrdPath,
+    image.modulesDir,
+    image.buildSize,
+    image.seededSshPublicKeyFingerprint,
+    image.createdAt,
+    image.updatedAt,
+  );
 }
 
 /** @throws {BangerError} `io_error`: the row is damaged */
@@ -70,7 +74,7 @@ export function listImages(database: DatabaseSync): readonly ImageRecord[] {
  */
 export function deleteImage(database: DatabaseSync, id: string): boolean {
   try {
-    return change(database, 'DELETE FROM images WHERE id = ?', id) > 0;
+    return durableTransaction(database, () => change(database, 'DELETE FROM images WHERE id = ?', id) > 0);
   } catch (cause) {
     if (!isForeignKeyViolation(cause)) throw cause;
     const names = selectAll(database, 'SELECT name FROM vms WHERE image_id = ? ORDER BY created_at, id', id);

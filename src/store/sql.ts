@@ -59,3 +59,31 @@ export function transaction<T>(database: DatabaseSync, work: () => T): T {
     throw error;
   }
 }
+
+/** `user_version` is a signed 32-bit integer in the header: https://sqlite.org/fileformat2.html, section 1.3. */
+const MAX_CONTROL_VERSION = 2 ** 31 - 1;
+
+/**
+ * A transaction that raises the control version by one when `work` changed a row: every durable write goes through
+ * here, so that of two states of one database the later one is known.
+ */
+export function durableTransaction<T>(database: DatabaseSync, work: () => T): T {
+  return transaction(database, () => {
+    const before = rowsChanged(database);
+    const result = work();
+    if (rowsChanged(database) !== before) raiseControlVersion(database);
+    return result;
+  });
+}
+
+/** To be called inside a transaction. Stays at its largest value once there. */
+export function raiseControlVersion(database: DatabaseSync): void {
+  const current = Number(selectOne(database, 'PRAGMA user_version')?.['user_version']);
+  // Another program may have put anything there.
+  const next = Math.min(Math.max(current, 0) + 1, MAX_CONTROL_VERSION);
+  if (next !== current) database.exec(`PRAGMA user_version = ${next}`);
+}
+
+function rowsChanged(database: DatabaseSync): unknown {
+  return selectOne(database, 'SELECT total_changes() AS count')?.['count'];
+}

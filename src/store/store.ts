@@ -1,17 +1,22 @@
 /** The state database behind one object. Synchronous: a call is one short transaction, tens of microseconds. */
 
 import type { DatabaseSync } from 'node:sqlite';
+import { BangerError, type ErrorCode } from '../core/errors.ts';
 import type { ImageRecord } from '../core/model/image.ts';
 import type { VmRecord, VmStats, VmWorkspace } from '../core/model/vm.ts';
 import { storeError } from './errors.ts';
 import * as images from './images.ts';
 import { MIGRATIONS } from './migrations/list.ts';
-import { migrate } from './migrations/run.ts';
+import { type MigrateOptions, migrate } from './migrations/run.ts';
+import { assertNotNewer, migrationStatus } from './migrations/status.ts';
 import { openDatabase } from './open.ts';
+import { isOpenHere } from './open-here.ts';
+import { openReadOnlyViewSync } from './read-only-view.ts';
+import { readTransaction, type StateSource } from './state-source.ts';
 import * as vms from './vms.ts';
 
 /** What each operation does and throws is said where it is written: images.ts, vms.ts. */
-export interface Store {
+export interface Store extends StateSource {
   upsertImage(image: ImageRecord): void;
   getImageByName(name: string): ImageRecord | undefined;
   getImageById(id: string): ImageRecord | undefined;
@@ -38,18 +43,42 @@ export interface Store {
 /**
  * Opens the state database, makes it when missing, and brings it to this program's schema.
  * The caller holds the instance lock.
- * @throws {BangerError} see openDatabase and migrate
+ * @throws {BangerError} see openDatabase and migrate; `io_error`: a -wal without its database, which SQLite would delete
  */
-export function openStore(path: string): Store {
+export function openStore(path: string, options: MigrateOptions = {}): Store {
+  refuseBeforeTouching(path);
   const database = openDatabase(path);
   try {
-    migrate(database, path, MIGRATIONS);
+    migrate(database, path, MIGRATIONS, options);
   } catch (error) {
     database.close();
     throw storeError(path, error);
   }
   return storeOver(database, path);
 }
+
+/** Opening for writing changes files at once, so what is going to be refused is found in a copy. */
+function refuseBeforeTouching(path: string): void {
+  // Migrated by whoever opened it here; and reading it as a file would drop that one's locks.
+  if (isOpenHere(path)) return;
+  try {
+    using view = openReadOnlyViewSync(path, { timeoutMs: LOOK_TIMEOUT_MS });
+    if (view !== undefined) assertNotNewer(migrationStatus(view.database, MIGRATIONS), path);
+  } catch (error) {
+    const known = storeError(path, error);
+    if (known instanceof BangerError && LOOK_MAY_FAIL.has(known.code)) return;
+    throw known;
+  }
+}
+
+const LOOK_TIMEOUT_MS = 1000;
+/** A journal SQLite will roll back, another writer, no room for a copy: the open database is asked anyway. */
+const LOOK_MAY_FAIL: ReadonlySet<ErrorCode> = new Set([
+  'invalid_state',
+  'unavailable',
+  'no_space',
+  'limit_exceeded',
+]);
 
 function storeOver(database: DatabaseSync, path: string): Store {
   /** Binds an operation to this database and puts SQLite's errors into our words. */
@@ -84,6 +113,8 @@ function storeOver(database: DatabaseSync, path: string): Store {
     setVmWorkspace: bind(vms.setVmWorkspace),
     setVmStats: bind(vms.setVmStats),
     touchVm: bind(vms.touchVm),
+    // Synchronous within: nothing of this process writes while `work` runs.
+    read: async (work) => readTransaction(database, path, work),
     close,
     [Symbol.dispose]: close,
   };

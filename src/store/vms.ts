@@ -5,7 +5,7 @@ import { BangerError } from '../core/errors.ts';
 import type { VmRecord, VmStats, VmWorkspace } from '../core/model/vm.ts';
 import { nextGuestIp } from './addresses.ts';
 import { isForeignKeyViolation, isUniqueViolation } from './errors.ts';
-import { change, type Row, selectAll, selectOne, transaction } from './sql.ts';
+import { change, durableTransaction, type Row, selectAll, selectOne } from './sql.ts';
 import { isReadableSpec, runtimeText, specText, statsText, toVmRecord, workspaceText } from './vm-row.ts';
 
 /** A VM to be: its address is given out by the insert. */
@@ -16,7 +16,7 @@ export type NewVm = Omit<VmRecord, 'guestIp'>;
  * @throws {BangerError} `already_exists` (the name), `not_found` (the image), `limit_exceeded` (no address left)
  */
 export function insertVm(database: DatabaseSync, vm: NewVm, prefix: string): VmRecord {
-  return transaction(database, () => {
+  return durableTransaction(database, () => {
     const rows = selectAll(database, 'SELECT guest_ip FROM vms');
     // The name first: a taken name is the better answer when there is no address left either.
     assertNameFree(database, vm);
@@ -47,7 +47,7 @@ function assertNameFree(database: DatabaseSync, vm: Pick<VmRecord, 'id' | 'name'
  * @throws {BangerError} `already_exists`: another VM has the name or the address; `not_found`: no such image
  */
 export function upsertVm(database: DatabaseSync, vm: VmRecord): void {
-  transaction(database, () => {
+  durableTransaction(database, () => {
     const stored = selectOne(database, 'SELECT spec_json FROM vms WHERE id = ?', vm.id);
     const keep = stored !== undefined && !isReadableSpec(stored['spec_json']);
     write(
@@ -140,7 +140,7 @@ export function vmsUsingImage(database: DatabaseSync, imageId: string): readonly
 
 /** Removes the row; false when there was none. */
 export function deleteVm(database: DatabaseSync, id: string): boolean {
-  return change(database, 'DELETE FROM vms WHERE id = ?', id) > 0;
+  return durableTransaction(database, () => change(database, 'DELETE FROM vms WHERE id = ?', id) > 0);
 }
 
 /** Records what prepare made, or forgets it; false when there is no such VM. */
@@ -151,7 +151,7 @@ export function setVmWorkspace(
   at: string,
 ): boolean {
   const sql = 'UPDATE vms SET workspace_json = ?, updated_at = ? WHERE id = ?';
-  return change(database, sql, workspaceText(workspace), at, id) > 0;
+  return durableTransaction(database, () => change(database, sql, workspaceText(workspace), at, id) > 0);
 }
 
 /** Records a sample; no change of the VM itself, so updated_at stays. False when there is no such VM. */

@@ -4,12 +4,12 @@ import assert from 'node:assert/strict';
 import { closeSync, fsyncSync, openSync, renameSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
-import { VERSION } from '../../core/buildinfo.ts';
 import { BangerError, errorText } from '../../core/errors.ts';
 import { now } from '../../host/clock.ts';
 import { temporaryPath } from '../../host/files.ts';
-import { selectAll, selectOne, transaction } from '../sql.ts';
+import { raiseControlVersion, selectOne, transaction } from '../sql.ts';
 import { columnsOf, HISTORY_SQL, type Migration } from './migration.ts';
+import { assertNotNewer, migrationStatus } from './status.ts';
 
 /** What every query of ours reads or writes. */
 const NEEDED_COLUMNS: Readonly<Record<string, string>> = {
@@ -21,21 +21,38 @@ const NEEDED_COLUMNS: Readonly<Record<string, string>> = {
     'workspace_json',
 };
 
+export interface MigrateOptions {
+  /** Keep what an existing database is before its first pending migration as `<path>.pre-<id>`. Default true. */
+  readonly keepCopy?: boolean;
+  /**
+   * Called once on an existing database with something pending, after that copy is made and before anything is
+   * applied. May read, but not write; what it throws stops the migration.
+   */
+  readonly beforeFirst?: (database: DatabaseSync, firstPendingId: number) => void;
+}
+
 /**
- * Applies what is pending. On an existing database the state before the first pending migration is kept as
- * `<path>.pre-<id>`.
- * @throws {BangerError} `version_mismatch`: the database has migrations this program does not know; `io_error`: it is
- *   not a database of ours, or a migration failed (what that one did is rolled back)
+ * Applies what is pending, each in a transaction of its own that also raises the control version.
+ * @throws {BangerError} `version_mismatch`: the database has migrations this program does not know, and stays as it is;
+ *   `io_error`: it is not a database of ours, or a migration failed. What that one did is rolled back; those before it
+ *   stay, and the message names them
  */
-export function migrate(database: DatabaseSync, path: string, migrations: readonly Migration[]): void {
+export function migrate(
+  database: DatabaseSync,
+  path: string,
+  migrations: readonly Migration[],
+  options: MigrateOptions = {},
+): void {
   assertOrdered(migrations);
-  const applied = appliedIds(database);
-  assertNotNewer(applied, path, migrations);
-  const pending = migrations.filter((migration) => !applied.has(migration.id));
-  const first = pending[0];
+  const status = migrationStatus(database, migrations);
+  assertNotNewer(status, path);
+  const first = status.pending[0];
   if (first !== undefined) {
-    if (hasTables(database)) keepCopy(database, path, `${path}.pre-${first.id}`);
-    for (const migration of pending) applyOne(database, path, migration);
+    const copy = hasTables(database) && options.keepCopy !== false ? `${path}.pre-${first.id}` : undefined;
+    if (copy !== undefined) keepCopy(database, path, copy);
+    if (hasTables(database)) options.beforeFirst?.(database, first.id);
+    const ids = new Set(status.pending.map((migration) => migration.id));
+    applyAll(database, { path, copy, pending: migrations.filter((migration) => ids.has(migration.id)) });
   }
   assertColumns(database, path);
 }
@@ -48,24 +65,6 @@ function assertOrdered(migrations: readonly Migration[]): void {
       `migration ${migration.id} is out of order or twice`,
     );
   }
-}
-
-function appliedIds(database: DatabaseSync): ReadonlySet<number> {
-  if (columnsOf(database, 'schema_migrations').size === 0) return new Set();
-  return new Set(selectAll(database, 'SELECT id FROM schema_migrations').map((row) => Number(row['id'])));
-}
-
-function assertNotNewer(applied: ReadonlySet<number>, path: string, migrations: readonly Migration[]): void {
-  const known = new Set(migrations.map((migration) => migration.id));
-  const unknown = [...applied].filter((id) => !known.has(id)).sort((a, b) => a - b);
-  if (unknown.length === 0) return;
-  const highest = Math.max(...applied);
-  throw new BangerError(
-    'version_mismatch',
-    `${path} has schema version ${highest}, with migrations this program does not know (${unknown.join(', ')}); ` +
-      `banger ${VERSION} knows schema version ${Math.max(...known)}`,
-    { hint: 'use the banger that wrote it, or a newer one' },
-  );
 }
 
 function hasTables(database: DatabaseSync): boolean {
@@ -99,19 +98,35 @@ function syncPath(path: string): void {
   }
 }
 
-function applyOne(database: DatabaseSync, path: string, migration: Migration): void {
-  try {
-    transaction(database, () => {
-      database.exec(HISTORY_SQL);
-      migration.apply(database);
-      database
-        .prepare('INSERT INTO schema_migrations (id, name, applied_at) VALUES (?, ?, ?)')
-        .run(migration.id, migration.name, now());
-    });
-  } catch (cause) {
-    const message = `migration ${migration.id} (${migration.name}) of ${path} failed: ${errorText(cause)}`;
-    throw new BangerError('io_error', message, { cause });
+interface Run {
+  readonly path: string;
+  /** Where the database as it was lies, if that was kept. */
+  readonly copy: string | undefined;
+  readonly pending: readonly Migration[];
+}
+
+function applyAll(database: DatabaseSync, { path, copy, pending }: Run): void {
+  for (const [index, migration] of pending.entries()) {
+    try {
+      transaction(database, () => apply(database, migration));
+    } catch (cause) {
+      const done = pending.slice(0, index).map(({ id }) => id);
+      const before =
+        done.length === 0 ? 'nothing was changed' : `applied before it and kept: ${done.join(', ')}`;
+      const message = `migration ${migration.id} (${migration.name}) of ${path} failed: ${errorText(cause)}; ${before}`;
+      const hint = copy === undefined ? {} : { hint: `the database as it was before: ${copy}` };
+      throw new BangerError('io_error', message, { cause, ...hint });
+    }
   }
+}
+
+function apply(database: DatabaseSync, migration: Migration): void {
+  database.exec(HISTORY_SQL);
+  migration.apply(database);
+  database
+    .prepare('INSERT INTO schema_migrations (id, name, applied_at) VALUES (?, ?, ?)')
+    .run(migration.id, migration.name, now());
+  raiseControlVersion(database);
 }
 
 function assertColumns(database: DatabaseSync, path: string): void {
