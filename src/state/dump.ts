@@ -6,7 +6,7 @@ import { BangerError } from '../core/errors.ts';
 import { literal, type StoredValue } from './literal.ts';
 import { MAX_PAYLOAD_BYTES, sha256 } from './manifest.ts';
 import { assertSchema, ddl, HISTORY_TABLE, type StateSchema, type TableSchema } from './state-schema.ts';
-import { VOLATILE } from './volatile.ts';
+import { type StandIn, VOLATILE } from './volatile.ts';
 
 export const PROLOGUE = 'PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\n';
 export const EPILOGUE = 'COMMIT;\n';
@@ -135,8 +135,10 @@ function writeTable(writer: ChunkWriter, database: DatabaseSync, table: TableSch
   return rows;
 }
 
-function valuesOf(table: TableSchema): readonly string[] {
-  return table.columns.map((column) => VOLATILE[table.name]?.[column] ?? quoted(column));
+function valuesOf(table: TableSchema): readonly StandIn[] {
+  return table.columns.map(
+    (column) => VOLATILE[table.name]?.[column] ?? { sql: quoted(column), plain: false },
+  );
 }
 
 function orderOf(table: TableSchema): string {
@@ -146,10 +148,11 @@ function orderOf(table: TableSchema): string {
 /** SQLite makes the whole line, which is several times as fast as one value after the other; NULL where it has a real. */
 function lineSql(table: TableSchema): string {
   const values = valuesOf(table);
-  const spelled = values.map(
-    (value) => `CASE typeof(${value}) WHEN 'text' THEN concat('''', replace(${value}, '''', ''''''), '''')
-      WHEN 'real' THEN NULL ELSE quote(${value}) END`,
-  );
+  const spelled = values.map(({ sql, plain }) => {
+    if (plain) return `'''' || ${sql} || ''''`;
+    return `CASE typeof(${sql}) WHEN 'text' THEN '''' || replace(${sql}, '''', '''''') || ''''
+      WHEN 'real' THEN NULL ELSE quote(${sql}) END`;
+  });
   const start = rowStart(table.name).replaceAll("'", "''");
   return `SELECT CAST('${start}' || ${spelled.join(" || ',' || ")} || ');' || char(10) AS BLOB)
     FROM ${quoted(table.name)} ORDER BY ${orderOf(table)}`;
@@ -158,8 +161,7 @@ function lineSql(table: TableSchema): string {
 function* slowLines(database: DatabaseSync, table: TableSchema, skip: number): Iterable<Buffer> {
   const values = valuesOf(table);
   const parts = values.map(
-    (value) =>
-      `typeof(${value}), CASE typeof(${value}) WHEN 'text' THEN CAST(${value} AS BLOB) ELSE ${value} END`,
+    ({ sql }) => `typeof(${sql}), CASE typeof(${sql}) WHEN 'text' THEN CAST(${sql} AS BLOB) ELSE ${sql} END`,
   );
   const select = database.prepare(
     `SELECT ${parts.join()} FROM ${quoted(table.name)} ORDER BY ${orderOf(table)} LIMIT -1 OFFSET ?`,

@@ -67,6 +67,8 @@ const TEXT_CAST_END = "' AS TEXT)";
 /** No number of ours is longer: -2.2250738585072014e-308. */
 const MAX_NUMBER_LENGTH = 24;
 
+const NONE: readonly number[] = [];
+
 class RowReader {
   readonly #payload: Buffer;
   readonly #end: number;
@@ -77,7 +79,8 @@ class RowReader {
   #isAscii = true;
   /** In the window. */
   #at = 0;
-  #textAsBytes: number[] = [];
+  /** Never changed: a callee may keep it. */
+  #textAsBytes: readonly number[] = NONE;
 
   constructor(payload: Buffer, start: number, end: number) {
     this.#payload = payload;
@@ -101,7 +104,10 @@ class RowReader {
     this.#isAscii = isAscii(bytes);
   }
 
-  readTable(table: TableSchema, onRow: (values: SQLInputValue[], textAsBytes: number[]) => void): number {
+  readTable(
+    table: TableSchema,
+    onRow: (values: SQLInputValue[], textAsBytes: readonly number[]) => void,
+  ): number {
     const start = rowStart(table.name);
     let rows = 0;
     let previous: readonly KeyValue[] | undefined;
@@ -132,7 +138,7 @@ class RowReader {
 
   #readValues(count: number): SQLInputValue[] {
     const values: SQLInputValue[] = [];
-    if (this.#textAsBytes.length > 0) this.#textAsBytes = [];
+    this.#textAsBytes = NONE;
     for (let index = 0; index < count; index += 1) {
       if (index > 0) {
         if (this.#window.charCodeAt(this.#at) !== COMMA) this.#fail('not a comma and a value');
@@ -200,7 +206,7 @@ class RowReader {
     if (isPlainText(bytes))
       throw refused('grammar', this.#windowStart + start, 'a text that has a plain spelling');
     if (isUtf8(bytes)) return bytes.toString('utf8');
-    this.#textAsBytes.push(index);
+    this.#textAsBytes = [...this.#textAsBytes, index];
     return bytes;
   }
 

@@ -44,6 +44,8 @@ export function schemaAt(migrations: readonly Migration[], level: number): State
   database.exec(HISTORY_SQL);
   for (const migration of history) migration.apply(database);
   const objects = schemaObjects(database);
+  // Its counter would be state that no statement of a dump restores.
+  assert.ok(!objects.some(({ sql }) => /\bAUTOINCREMENT\b/i.test(sql)), 'a table has AUTOINCREMENT');
   const tables = objects.filter(({ type }) => type === 'table').map((table) => tableSchema(database, table));
   const indexes = objects.filter(({ type }) => type === 'index').map(({ name, sql }) => ({ name, sql }));
   assert.equal(tables.length + indexes.length, objects.length, 'a dump has tables and indexes only');
@@ -115,9 +117,10 @@ export function levelOf(database: DatabaseSync, migrations: readonly Migration[]
   );
   if (known.length === 0)
     throw new BangerError('unsupported', `not a state database: it has no ${HISTORY_TABLE}`);
-  const ids = selectAll(database, 'SELECT id FROM schema_migrations ORDER BY id').map((row) =>
-    Number(row['id']),
-  );
+  const ids = selectAll(
+    database,
+    'SELECT CAST(id AS TEXT) AS id FROM schema_migrations ORDER BY schema_migrations.id',
+  ).map((row) => Number(row['id']));
   const level = ids.at(-1) ?? 0;
   const newest = migrations.at(-1)?.id ?? 0;
   if (level > newest) {
