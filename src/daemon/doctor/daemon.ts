@@ -1,11 +1,11 @@
 /** Checks of the daemon: whether it answers, what it holds, what it has written. Not running is fine. */
 
-import { constants, readdirSync, readlinkSync } from 'node:fs';
+import { constants } from 'node:fs';
 import { access, open } from 'node:fs/promises';
-import { join } from 'node:path';
 import { errorText } from '../../core/errors.ts';
 import { formatSize, MIB } from '../../core/units.ts';
 import { readJsonFile } from '../../host/files.ts';
+import { processesWithOpen } from '../../state/open-elsewhere.ts';
 import { type Check, failure, info, ok, type Outcome, orOk, warning } from './check.ts';
 import type { DoctorContext } from './context.ts';
 import { factsOf } from './host-facts.ts';
@@ -64,31 +64,14 @@ interface Holder {
 
 const HOLDER_MAX_BYTES = 64 * 1024;
 
-/** Who holds the instance lock: the process named beside it, when it has the lock file open. */
-async function holderOf({ paths, host }: DoctorContext): Promise<Holder | undefined> {
+/** The process that has the lock file open, other than this one, with what is written beside the lock. */
+async function holderOf({ paths }: DoctorContext): Promise<Holder | undefined> {
+  const pid = processesWithOpen([paths.lockFile]).find((one) => one !== process.pid);
+  if (pid === undefined) return undefined;
   const value = await readJsonFile(`${paths.lockFile}.holder`, HOLDER_MAX_BYTES).catch(() => undefined);
-  if (typeof value !== 'object' || value === null) return undefined;
-  const { pid, socketPath } = value as Record<string, unknown>;
-  if (!Number.isSafeInteger(pid) || !hasOpen(host.procDir, pid as number, paths.lockFile)) return undefined;
-  return { pid: pid as number, socketPath: typeof socketPath === 'string' ? socketPath : undefined };
-}
-
-/** proc(5): /proc/pid/fd, of our own processes. */
-function hasOpen(procDir: string, pid: number, path: string): boolean {
-  const dir = join(procDir, String(pid), 'fd');
-  try {
-    return readdirSync(dir).some((name) => linkTarget(join(dir, name)) === path);
-  } catch {
-    return false;
-  }
-}
-
-function linkTarget(path: string): string {
-  try {
-    return readlinkSync(path);
-  } catch {
-    return '';
-  }
+  const written = typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
+  const socketPath = written['pid'] === pid ? written['socketPath'] : undefined;
+  return { pid, socketPath: typeof socketPath === 'string' ? socketPath : undefined };
 }
 
 const lock: Check<DoctorContext> = {
@@ -107,7 +90,7 @@ const lock: Check<DoctorContext> = {
         fix: 'give each state directory sockets of its own: set BANGER_HOME',
       });
     }
-    if (holder === undefined || holder.pid === process.pid) return ok('free');
+    if (holder === undefined) return ok('free');
     const { pid, socketPath } = holder;
     if (socketPath !== undefined && socketPath !== paths.socketPath) {
       return warning(

@@ -2,8 +2,9 @@
 
 import { isAbsolute, join, resolve } from 'node:path';
 import type { VmState } from '../../core/model/vm.ts';
-import { listDir, readJsonFile } from '../../host/files.ts';
+import { listDir } from '../../host/files.ts';
 import { readHandles, vmFiles } from '../vm-files.ts';
+import { hasVmRecord, readVmRecord } from '../vm-record-file.ts';
 import { type Check, failure, info, type Outcome, orOk, warning } from './check.ts';
 import type { DoctorContext, Rows, VmFacts } from './context.ts';
 import { factsOf } from './host-facts.ts';
@@ -167,10 +168,6 @@ const unfinished = overRows(
   },
 );
 
-/** Written beside the VM's disk, so that a lost row can be made again. */
-const ROW_FILE = 'vm.json';
-const ROW_MAX_BYTES = 1024 * 1024;
-
 const directories: Check<DoctorContext> = {
   id: 'vms.directories',
   group: 'vms',
@@ -198,16 +195,13 @@ async function strangerOutcome(dir: string, name: string): Promise<Outcome> {
   if (!/^[0-9a-f]{32}$/.test(name)) {
     return info(`${dir} is none of banger's`, { fix: 'move it away if it is yours' });
   }
-  const path = join(dir, ROW_FILE);
-  if (factsOf(path) === undefined) {
+  if (!(await hasVmRecord(dir))) {
     return warning(`${dir} belongs to no row of the database`, {
       fix: 'look whether you need its disk; the next start of the daemon removes it',
     });
   }
-  const row = (await readJsonFile(path, ROW_MAX_BYTES).catch(() => undefined)) as
-    | { name?: unknown }
-    | undefined;
-  const who = typeof row?.name === 'string' ? `VM ${JSON.stringify(row.name)}` : 'a VM';
+  const record = await readVmRecord(dir, name).catch(() => undefined);
+  const who = record === undefined ? 'a VM' : `VM ${JSON.stringify(record.name)}`;
   return failure(`${who} in ${dir} has lost its row in the database`, { fix: 'banger state rebuild' });
 }
 
