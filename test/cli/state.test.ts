@@ -131,13 +131,13 @@ test('rebuild: what was lost, what was skipped, what came of it', async () => {
   assert.match(nothing.stdout, /^nothing is lost/);
   const answers: Answers = {
     'state.rebuild': () => ({
-      added: [{ kind: 'vm', name: 'dev', id: 'ab12' }],
+      added: [{ kind: 'vm', name: 'dev', id: 'ab12', note: 'was web' }],
       skipped: [{ path: '/vms/x', why: 'no\u001b vm.json' }],
       restored: RESTORED,
     }),
   };
   const { stdout, stderr } = await fakeCli(['state', 'rebuild'], { answers });
-  assert.match(stdout, /^ADDED +NAME +ID\nvm +dev +ab12\nrestored /);
+  assert.match(stdout, /^ADDED +NAME +ID +NOTE\nvm +dev +ab12 +was web\nrestored /);
   assert.equal(stderr, 'skipped /vms/x: no? vm.json\n');
 });
 

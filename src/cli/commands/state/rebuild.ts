@@ -31,8 +31,8 @@ function print(context: CliContext, { added, skipped, restored }: StateRebuilt, 
   if (added.length === 0) {
     context.stdout.write('nothing is lost: every directory that can be used has its row\n');
   } else {
-    const rows = added.map(({ kind, name, id }) => [kind, name, id]);
-    context.stdout.write(formatTable([dryRun ? 'WOULD ADD' : 'ADDED', 'NAME', 'ID'], rows));
+    const rows = added.map(({ kind, name, id, note }) => [kind, name, id, note ?? '']);
+    context.stdout.write(formatTable([dryRun ? 'WOULD ADD' : 'ADDED', 'NAME', 'ID', 'NOTE'], rows));
   }
   for (const { path, why } of skipped) context.stderr.write(`skipped ${printable(`${path}: ${why}`)}\n`);
   if (restored !== null) context.stdout.write(formatRestored(restored));
