@@ -1,0 +1,300 @@
+/**
+ * The local collection: `sha256/<64 hex>` (a payload as encoded), `sha256/<64 hex>.manifest.json` and `refs/<name>`.
+ * An entry is there when its manifest is; what readers find is whole, or listed with what is wrong with it.
+ */
+
+import { lstat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { BangerError, errorText } from '../core/errors.ts';
+import type { SnapshotManifest } from '../core/model/snapshot.ts';
+import { listDir, removeTree, sweepTemporaries, syncDir, writeFileAtomic } from '../host/files.ts';
+import { ensurePrivateDir } from '../host/paths.ts';
+import type { Migration } from '../store/migrations/migration.ts';
+import { withCollectionLock } from './collection-lock.ts';
+import { decodeManifest, MAX_MANIFEST_BYTES } from './manifest.ts';
+import { readCapped, readSnapshotFiles, type SnapshotBytes } from './snapshot-files.ts';
+import {
+  hexOf,
+  isAutomaticRef,
+  isHex,
+  LATEST,
+  MANIFEST_SUFFIX,
+  parseRefName,
+  parseSnapshotName,
+} from './snapshot-names.ts';
+import { listRefs, readRef, type Ref, writeRef } from './snapshot-refs.ts';
+import { verify } from './verify.ts';
+
+export interface SnapshotEntry {
+  /** `sha256:<64 hex>`; '' for a ref that cannot be read. */
+  readonly digest: string;
+  readonly refs: readonly string[];
+  /** Of the payload; of the ref, when that is all there is. */
+  readonly path: string;
+  /** RFC 3339: of the manifest, else of the file. */
+  readonly createdAt: string;
+  readonly manifest: SnapshotManifest | undefined;
+  /** What is wrong with it, as far as a look at sizes and manifest shows; undefined otherwise. */
+  readonly problem: string | undefined;
+}
+
+export interface SnapshotPlace {
+  /** Undefined for a path: it may hold any snapshot. */
+  readonly digest: string | undefined;
+  readonly path: string;
+}
+
+/** Not verified: that is for who uses it, with `digest` as the one asked for. */
+export interface FoundSnapshot extends SnapshotPlace, SnapshotBytes {}
+
+export interface PutSnapshot {
+  readonly digest: string;
+  readonly path: string;
+  /** A good snapshot of this digest was there and is kept, in whatever encoding. */
+  readonly existed: boolean;
+}
+
+export interface PruneOptions {
+  /** At least 1. */
+  readonly keep: number;
+  /** Only says what it would remove. */
+  readonly dryRun: boolean;
+}
+
+export class SnapshotCollection {
+  readonly #dir: string;
+  readonly #payloads: string;
+  readonly #refs: string;
+  readonly #migrations: readonly Migration[];
+
+  /** Touches nothing. `migrations`: what `verify` knows. */
+  constructor(dir: string, migrations: readonly Migration[]) {
+    this.#dir = dir;
+    this.#payloads = join(dir, 'sha256');
+    this.#refs = join(dir, 'refs');
+    this.#migrations = migrations;
+  }
+
+  /**
+   * Verifies a snapshot and takes it in, then points `refs` to it. Durable when it returns.
+   * @throws {ErrVerify} and nothing was changed
+   * @throws {BangerError} `bad_request` (a ref's name), `in_use`, `no_space`, `permission`, `io_error`
+   */
+  async put(snapshot: SnapshotBytes, refs: readonly string[] = []): Promise<PutSnapshot> {
+    for (const name of refs) parseRefName(name);
+    const { manifest } = verify(snapshot.data, snapshot.manifestBytes, { migrations: this.#migrations });
+    const digest = manifest.checksum;
+    const path = this.#pathOf(digest);
+    return await this.#locked(async () => {
+      const existed = await this.#isGood(digest);
+      if (!existed) {
+        await writeFileAtomic(path, snapshot.data);
+        await writeFileAtomic(path + MANIFEST_SUFFIX, snapshot.manifestBytes);
+      }
+      for (const name of refs) await writeRef(this.#refs, name, digest);
+      return { digest, path, existed };
+    });
+  }
+
+  /**
+   * Reads a snapshot by digest, the unique beginning of one, ref, or absolute path of an exported payload.
+   * @throws {BangerError} as `resolve`, and `verify_failed` (half of it is missing), `limit_exceeded`, `io_error`
+   */
+  async read(source: string): Promise<FoundSnapshot> {
+    const place = await this.resolve(source);
+    const bytes = await readSnapshotFiles(place.path, { followLinks: place.digest === undefined });
+    if (bytes === undefined) throw await this.#notFound(source);
+    return { ...place, ...bytes };
+  }
+
+  /**
+   * Where a snapshot lies, whether it is good or not.
+   * @throws {BangerError} `not_found` with what is there, `bad_request` (no such name is possible, or several begin so),
+   *   `verify_failed` (a damaged ref)
+   */
+  async resolve(source: string): Promise<SnapshotPlace> {
+    const name = parseSnapshotName(source);
+    if (name.kind === 'path') return { digest: undefined, path: name.path };
+    const digest = name.kind === 'digest' ? name.digest : await this.#digestOf(name, source);
+    const path = this.#pathOf(digest);
+    if ((await this.#digests()).includes(digest)) return { digest, path };
+    if (name.kind !== 'ref') throw await this.#notFound(source);
+    throw new BangerError('not_found', `"${source}" points to ${digest}, which is not here`, {
+      hint: 'banger state list shows all',
+    });
+  }
+
+  /** Newest first, damaged ones among them. Never throws for what is in the files. */
+  async list(): Promise<readonly SnapshotEntry[]> {
+    const refs = await listRefs(this.#refs);
+    const pointedTo = refs.flatMap(({ digest }) => (digest === undefined ? [] : [digest]));
+    const digests = new Set([...(await this.#digests()), ...pointedTo]);
+    const entries: SnapshotEntry[] = [];
+    for (const digest of digests) {
+      const names = refs.filter((ref) => ref.digest === digest).map(({ name }) => name);
+      entries.push(await this.#entry(digest, names));
+    }
+    for (const ref of refs.filter(({ digest }) => digest === undefined)) entries.push(await damagedRef(ref));
+    return entries.sort(newestFirst);
+  }
+
+  /**
+   * Removes all but the newest `keep` good snapshots and those that a ref of the user's points to. The snapshot taken
+   * last (`latest`) counts as the newest. Returns what was removed.
+   * @throws {BangerError} `invalid_state`: a damaged ref of the user's, which may point to anything; `in_use`, `io_error`
+   */
+  async prune(options: PruneOptions): Promise<readonly SnapshotEntry[]> {
+    if (options.dryRun) return this.#superfluous(await this.list(), options.keep);
+    return await this.#locked(async () => {
+      const all = await this.list();
+      const removed = this.#superfluous(all, options.keep);
+      for (const name of removed.flatMap(({ refs }) => refs))
+        await removeTree(join(this.#refs, name), { below: this.#refs });
+      await syncDir(this.#refs);
+      // A manifest without its payload is a damaged snapshot; the other way round it is none.
+      const digests = removed.map(({ digest }) => digest).filter((digest) => digest !== '');
+      const below = this.#payloads;
+      for (const digest of digests) await removeTree(this.#pathOf(digest) + MANIFEST_SUFFIX, { below });
+      await syncDir(this.#payloads);
+      const kept = new Set(all.filter((entry) => !removed.includes(entry)).map(({ digest }) => digest));
+      for (const hex of (await listDir(below)).filter(isHex)) {
+        if (!kept.has(`sha256:${hex}`)) await removeTree(join(below, hex), { below });
+      }
+      await syncDir(this.#payloads);
+      return removed;
+    });
+  }
+
+  #superfluous(entries: readonly SnapshotEntry[], keep: number): readonly SnapshotEntry[] {
+    const lost = entries.find(
+      ({ digest, refs }) => digest === '' && refs.some((ref) => !isAutomaticRef(ref)),
+    );
+    if (lost !== undefined) {
+      throw new BangerError('invalid_state', `${lost.problem}: what it keeps cannot be told`, {
+        hint: `remove it, and then prune: rm ${lost.path}`,
+      });
+    }
+    const good = entries.filter(({ problem }) => problem === undefined);
+    const latestFirst = [...good].sort((a, b) => Number(isLatest(b)) - Number(isLatest(a)));
+    const newest = new Set(latestFirst.slice(0, keep));
+    return entries.filter((entry) => !newest.has(entry) && entry.refs.every(isAutomaticRef));
+  }
+
+  async #locked<T>(work: () => Promise<T>): Promise<T> {
+    for (const dir of [this.#dir, this.#payloads, this.#refs]) ensurePrivateDir(dir);
+    return await withCollectionLock(join(this.#dir, 'lock'), async () => {
+      for (const dir of [this.#payloads, this.#refs]) await sweepTemporaries(dir);
+      return await work();
+    });
+  }
+
+  async #isGood(digest: string): Promise<boolean> {
+    try {
+      const found = await readSnapshotFiles(this.#pathOf(digest), { followLinks: false });
+      if (found === undefined) return false;
+      verify(found.data, found.manifestBytes, { migrations: this.#migrations, digest });
+      return true;
+    } catch (error) {
+      // Whatever is wrong with what lies there: good bytes are at hand to replace it.
+      if (error instanceof BangerError && error.code !== 'permission') return false;
+      throw error;
+    }
+  }
+
+  async #digestOf(
+    name: { readonly name?: string; readonly hex: string | undefined },
+    source: string,
+  ): Promise<string> {
+    const ref = name.name === undefined ? undefined : await readRef(this.#refs, name.name);
+    if (ref !== undefined) {
+      if (ref.digest !== undefined) return ref.digest;
+      throw new BangerError('verify_failed', `the ref ${ref.path} is damaged`);
+    }
+    const { hex } = name;
+    const found =
+      hex === undefined ? [] : (await this.#digests()).filter((one) => one.startsWith(`sha256:${hex}`));
+    const [first] = found;
+    if (first === undefined) throw await this.#notFound(source);
+    if (found.length === 1) return first;
+    throw new BangerError('bad_request', `${found.length} snapshots begin with "${source}"`, {
+      hint: `one of: ${found.slice(0, MAX_NAMES).join(', ')}`,
+    });
+  }
+
+  #pathOf(digest: string): string {
+    return join(this.#payloads, hexOf(digest));
+  }
+
+  /** Of all that have a manifest. */
+  async #digests(): Promise<readonly string[]> {
+    const names = (await listDir(this.#payloads)).filter((name) => name.endsWith(MANIFEST_SUFFIX));
+    const stems = names.map((name) => name.slice(0, -MANIFEST_SUFFIX.length));
+    return stems.filter(isHex).map((hex) => `sha256:${hex}`);
+  }
+
+  async #entry(digest: string, refs: readonly string[]): Promise<SnapshotEntry> {
+    const path = this.#pathOf(digest);
+    const payload = await statOf(path);
+    const modified = payload?.modified ?? (await statOf(path + MANIFEST_SUFFIX))?.modified ?? EPOCH;
+    let manifest: SnapshotManifest | undefined;
+    try {
+      const bytes = await readCapped(path + MANIFEST_SUFFIX, MAX_MANIFEST_BYTES, { followLinks: false });
+      if (bytes !== undefined) manifest = decodeManifest(bytes);
+    } catch (error) {
+      return { digest, refs, path, createdAt: modified, manifest, problem: errorText(error) };
+    }
+    const problem = problemOf(digest, manifest, payload?.size);
+    return { digest, refs, path, createdAt: manifest?.created_at ?? modified, manifest, problem };
+  }
+
+  async #notFound(source: string): Promise<BangerError> {
+    const entries = (await this.list().catch(() => [])).filter(({ digest }) => digest !== '');
+    const names = [...entries.flatMap(({ refs }) => refs), ...entries.map(({ digest }) => digest)];
+    const near = names.filter((name) => name !== source && isNear(source, name)).slice(0, MAX_NAMES);
+    const hint = near.length === 0 ? 'banger state list shows all' : `did you mean ${near.join(' or ')}?`;
+    return new BangerError('not_found', `no snapshot ${JSON.stringify(source)}`, { hint });
+  }
+}
+
+const MAX_NAMES = 5;
+const EPOCH = new Date(0).toISOString();
+
+function problemOf(
+  digest: string,
+  manifest: SnapshotManifest | undefined,
+  size: number | undefined,
+): string | undefined {
+  if (manifest === undefined) return size === undefined ? 'its files are missing' : 'its manifest is missing';
+  if (manifest.checksum !== digest) return `its manifest is that of ${manifest.checksum}`;
+  if (size === undefined) return 'its payload is missing';
+  if (size === manifest.encoded_bytes) return undefined;
+  return `its payload has ${size} bytes instead of ${manifest.encoded_bytes}`;
+}
+
+async function damagedRef(ref: Ref): Promise<SnapshotEntry> {
+  const createdAt = (await statOf(ref.path))?.modified ?? EPOCH;
+  const problem = `the ref ${ref.path} is damaged`;
+  return { digest: '', refs: [ref.name], path: ref.path, createdAt, manifest: undefined, problem };
+}
+
+/** Undefined when it is no regular file, or cannot be looked at. */
+async function statOf(path: string): Promise<{ size: number; modified: string } | undefined> {
+  const stat = await lstat(path).catch(() => undefined);
+  return stat?.isFile() === true ? { size: stat.size, modified: stat.mtime.toISOString() } : undefined;
+}
+
+function newestFirst(a: SnapshotEntry, b: SnapshotEntry): number {
+  return Date.parse(b.createdAt) - Date.parse(a.createdAt) || (a.digest < b.digest ? -1 : 1);
+}
+
+function isLatest(entry: SnapshotEntry): boolean {
+  return entry.refs.includes(LATEST);
+}
+
+/** Names one is likely to have meant: they begin alike, or one is inside the other. */
+function isNear(source: string, name: string): boolean {
+  const bare = (text: string): string => text.replace(/^sha256:/, '').toLowerCase();
+  const [a, b] = [bare(source), bare(name)];
+  const shortest = Math.min(a.length, b.length, 4);
+  return shortest >= 3 && (a.slice(0, shortest) === b.slice(0, shortest) || b.includes(a) || a.includes(b));
+}

@@ -1,0 +1,67 @@
+/** Writing a snapshot where the user wants it. */
+
+import { open, unlink } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { BangerError } from '../core/errors.ts';
+import { fileError, syncDir } from '../host/files.ts';
+import { MANIFEST_SUFFIX } from './snapshot-names.ts';
+import { readCapped, type SnapshotBytes } from './snapshot-files.ts';
+
+/**
+ * Writes the payload to `path` and the manifest to `<path>.manifest.json`, 0600. What is there is never changed and no
+ * symbolic link followed; files that are these two already are left as they are.
+ * @returns whether both were there
+ * @throws {BangerError} `already_exists`, `no_space`, `permission`, `io_error`
+ */
+export async function writeSnapshotTo(path: string, snapshot: SnapshotBytes): Promise<{ existed: boolean }> {
+  const manifestPath = path + MANIFEST_SUFFIX;
+  // A manifest beside another payload would make a damaged snapshot of both.
+  const manifestThere = await isThere(manifestPath, snapshot.manifestBytes);
+  const payloadThere = await isThere(path, snapshot.data);
+  if (manifestThere && payloadThere) return { existed: true };
+  // The manifest last: without it the payload is no snapshot.
+  if (!payloadThere) await create(path, snapshot.data);
+  try {
+    if (!manifestThere) await create(manifestPath, snapshot.manifestBytes);
+    await syncDir(dirname(path));
+  } catch (error) {
+    if (!payloadThere) await unlink(path).catch(() => {});
+    throw fileError(`cannot write ${manifestPath}`, error);
+  }
+  return { existed: false };
+}
+
+/** @throws {BangerError} `already_exists`: something else is there */
+async function isThere(path: string, bytes: Buffer): Promise<boolean> {
+  let found: Buffer | undefined;
+  try {
+    found = await readCapped(path, bytes.length, { followLinks: false });
+  } catch (error) {
+    if (!(error instanceof BangerError) || error.code === 'permission') throw error;
+    throw occupied(path, error);
+  }
+  if (found !== undefined && !found.equals(bytes)) throw occupied(path, undefined);
+  return found !== undefined;
+}
+
+async function create(path: string, bytes: Buffer): Promise<void> {
+  let made = false;
+  try {
+    // O_EXCL: neither a file that came meanwhile nor the target of a link is written to.
+    await using file = await open(path, 'wx', 0o600);
+    made = true;
+    await file.writeFile(bytes);
+    await file.sync();
+  } catch (error) {
+    if (made) await unlink(path).catch(() => {});
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw occupied(path, error);
+    throw fileError(`cannot write ${path}`, error);
+  }
+}
+
+function occupied(path: string, cause: unknown): BangerError {
+  return new BangerError('already_exists', `${path} exists and is something else`, {
+    hint: 'name another file, or remove that one',
+    ...(cause === undefined ? {} : { cause }),
+  });
+}
