@@ -250,7 +250,13 @@ export interface StateDiff {
 
 export interface StateRebuilt {
   /** Rows found in VM and image directories that the database lacks, and were added (or would be). */
-  readonly added: readonly { readonly kind: 'image' | 'vm'; readonly name: string; readonly id: string }[];
+  readonly added: readonly {
+    readonly kind: 'image' | 'vm';
+    readonly name: string;
+    readonly id: string;
+    /** What had to be changed so that it fits beside the other rows (a taken name or address); null: nothing. */
+    readonly note: string | null;
+  }[];
   /** Directories that could not be used, and why. */
   readonly skipped: readonly { readonly path: string; readonly why: string }[];
   /** Null when nothing was to be done, or with dryRun. */

@@ -44,7 +44,8 @@ const recordSchema = z.strictObject({
       .nullable(),
   }),
   guestIp: z.string().refine(isIPv4, { message: 'is not an IPv4 address' }),
-  spec: specSchema,
+  // Its VM would be removed by the daemon that finds it.
+  spec: specSchema.refine((spec) => !spec.ephemeral, { path: ['ephemeral'], message: 'must be false' }),
   workspace: workspaceSchema.nullable(),
   createdAt: timeText,
   /** When the content of this file last changed; the row's own also tells changes of state. */

@@ -14,6 +14,7 @@ import { readImageManifest } from '../../images/manifests.ts';
 import type { Store } from '../../store/store.ts';
 import type { OperationHandle } from '../operations.ts';
 import { SingleFlight } from '../single-flight.ts';
+import { imageRecord } from './image-record.ts';
 import type { KernelService, LocalKernel } from './kernel-service.ts';
 
 export interface LocalImage {
@@ -122,21 +123,10 @@ export class ImageService {
   #register(name: string, dir: string, manifest: ImageManifest, kernel: LocalKernel): ImageRecord {
     const known = this.#store.getImageByName(name);
     const at = now();
-    this.#store.upsertImage({
-      id: known?.id ?? newId(),
-      name,
-      managed: true,
-      artifactDir: dir,
-      rootfsPath: join(dir, manifest.rootfs.file),
-      workSeedPath: null,
-      kernelPath: join(kernel.dir, kernel.manifest.vmlinux.file),
-      initrdPath: '',
-      modulesDir: join(kernel.dir, 'modules'),
-      buildSize: String(manifest.rootfs.sizeBytes),
-      seededSshPublicKeyFingerprint: null,
-      createdAt: known?.createdAt ?? at,
-      updatedAt: at,
-    });
+    const id = known?.id ?? newId();
+    this.#store.upsertImage(
+      imageRecord({ id, dir, manifest, kernel, createdAt: known?.createdAt ?? at, updatedAt: at }),
+    );
     const record = this.#store.getImageByName(name);
     if (record === undefined) throw new Error(`image ${name} vanished while it was being registered`);
     return record;

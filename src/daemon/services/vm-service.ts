@@ -17,6 +17,7 @@ import type { NewVm } from '../../store/vms.ts';
 import type { VmmDriver } from '../../vmm/driver.ts';
 import type { OperationHandle } from '../operations.ts';
 import { withUndo } from '../undo.ts';
+import { GUEST_PREFIX } from './guest-network.ts';
 import type { ImageService, LocalImage } from './image-service.ts';
 import type { PlatformService } from './platform-service.ts';
 import type { VmBoot } from './vm-boot.ts';
@@ -24,8 +25,6 @@ import type { VmLifecycle } from './vm-lifecycle.ts';
 import type { VmRegistry } from './vm-registry.ts';
 import type { WorkspaceService } from './workspace-service.ts';
 
-/** The Go program's default bridge network, so that its users find their addresses again. */
-const GUEST_PREFIX = '172.16.0';
 /** For waits that end by themselves. */
 const NEVER = new AbortController().signal;
 const RANDOM_NAME_TRIES = 20;
