@@ -2,6 +2,7 @@
 
 import { join } from 'node:path';
 import type { DaemonStatus } from '../api/contract.ts';
+import { VERSION } from '../core/buildinfo.ts';
 import { vmPolicy } from '../core/policy/vm-policy.ts';
 import { now } from '../host/clock.ts';
 import type { Config } from '../host/config.ts';
@@ -12,6 +13,7 @@ import { cpuCount, hostMemoryMib } from '../host/proc.ts';
 import { createRunner } from '../host/runner.ts';
 import type { RequestContext } from '../rpc/server-types.ts';
 import { TicketBooth } from '../rpc/tickets.ts';
+import { MIGRATIONS } from '../store/migrations/list.ts';
 import type { Store } from '../store/store.ts';
 import { createQemuDriver } from '../vmm/qemu/driver.ts';
 import { Operations } from './operations.ts';
@@ -19,6 +21,7 @@ import { ExecService } from './services/exec-service.ts';
 import { ImageService } from './services/image-service.ts';
 import { KernelService } from './services/kernel-service.ts';
 import { PlatformService } from './services/platform-service.ts';
+import { StateService } from './services/state-service.ts';
 import { VmBoot } from './services/vm-boot.ts';
 import { VmLifecycle } from './services/vm-lifecycle.ts';
 import { reconcile } from './services/vm-reconcile.ts';
@@ -37,6 +40,7 @@ export interface DaemonServices {
   readonly images: ImageService;
   readonly kernels: KernelService;
   readonly workspaces: WorkspaceService;
+  readonly state: StateService;
   readonly operations: Operations;
   readonly tickets: TicketBooth;
   readonly status: () => DaemonStatus;
@@ -102,6 +106,14 @@ export function compose(options: CompositionOptions): DaemonServices {
   });
   const exec = new ExecService({ registry, tickets, paths, log });
 
+  const state = new StateService({
+    ...{ paths, now },
+    source: store,
+    migrations: MIGRATIONS,
+    version: VERSION,
+    env: process.env,
+  });
+
   const status = (): DaemonStatus => ({
     version: options.version,
     pid: process.pid,
@@ -131,6 +143,7 @@ export function compose(options: CompositionOptions): DaemonServices {
     images,
     kernels,
     workspaces,
+    state,
     operations,
     tickets,
     status,

@@ -5,8 +5,7 @@ import { LONG_METHODS } from '../api/contract.ts';
 import type { Handlers, RequestContext } from '../rpc/server-types.ts';
 import type { DaemonServices } from './composition.ts';
 import type { OperationHandle } from './operations.ts';
-import { daemonRefusals, refusal } from './state-handlers.ts';
-import { BangerError } from '../core/errors.ts';
+import { daemonRefusals, stateServiceHandlers } from './state-handlers.ts';
 
 /** Requests that only look are not registered as operations: they are done before anyone could list them. */
 function asOperation<T>(
@@ -19,8 +18,6 @@ function asOperation<T>(
   if (!LONG_METHODS.has(method)) return work({ signal, progress, about: () => undefined });
   return services.operations.run({ operationId, method, signal, progress }, work);
 }
-
-const unwired = refusal(() => new BangerError('unavailable', 'not served here'));
 
 export function createHandlers(services: DaemonServices): Handlers {
   const { vms, exec, images, kernels, workspaces, operations } = services;
@@ -70,12 +67,9 @@ export function createHandlers(services: DaemonServices): Handlers {
     'kernel.list': () => kernels.list(),
     'kernel.show': ({ name }) => kernels.show(name),
     ...daemonRefusals(),
-    'state.export': unwired,
-    'state.verify': unwired,
-    'state.list': unwired,
-    'state.prune': unwired,
-    'state.push': unwired,
-    'state.pull': unwired,
-    'state.diff': unwired,
+    ...stateServiceHandlers(
+      () => services.state,
+      (context, work) => asOperation(services, context, work),
+    ),
   };
 }

@@ -7,7 +7,10 @@ import { BangerError } from '../core/errors.ts';
 import type { BangerPaths } from '../host/paths.ts';
 import { serveOne } from '../rpc/serve-one.ts';
 import type { Handlers, RpcLog } from '../rpc/server-types.ts';
-import { refusal, type StateHandlers } from './state-handlers.ts';
+import type { Doctor } from './doctor/doctor.ts';
+import type { RestoreService } from './services/restore-service.ts';
+import type { StateService } from './services/state-service.ts';
+import { refusal, type RunOperation, type StateHandlers, stateServiceHandlers } from './state-handlers.ts';
 
 const CLIENT_DESCRIPTOR = 3;
 
@@ -61,6 +64,32 @@ function offlineHandlers(options: OfflineOptions): Handlers {
   return { ...(handlers as unknown as Handlers), ...stateHandlers(options) };
 }
 
-function stateHandlers(_options: OfflineOptions): Partial<StateHandlers> {
-  return {};
+function stateHandlers(options: OfflineOptions): StateHandlers {
+  const state = async (): Promise<StateService> => {
+    const { offlineState } = await import('./offline-services.ts');
+    return offlineState(options.paths(), options.env);
+  };
+  const restore = async (): Promise<RestoreService> => {
+    const { offlineRestore } = await import('./offline-services.ts');
+    return await offlineRestore(options.paths());
+  };
+  const doctor = async (): Promise<Doctor> => {
+    const { createDoctor } = await import('./doctor/doctor.ts');
+    const { paths, env, version, guestBinDir } = options;
+    return createDoctor({ paths: paths(), env, version, guestBinDir });
+  };
+  return {
+    ...stateServiceHandlers(state, run),
+    'state.bootstrap': (params, context) =>
+      run(context, async (operation) => (await restore()).bootstrap(params, operation)),
+    'state.rebuild': (params, context) =>
+      run(context, async (operation) => (await restore()).rebuild(params, operation)),
+    'doctor.run': (params, context) =>
+      run(context, async (operation) => (await doctor()).run(params, operation)),
+    'doctor.fix': (params, context) =>
+      run(context, async (operation) => (await doctor()).fix(params, operation)),
+  };
 }
+
+/** There is no other client that could list or cancel it. */
+const run: RunOperation = ({ signal, progress }, work) => work({ signal, progress, about: () => undefined });

@@ -2,7 +2,9 @@
 
 import type { Method } from '../api/contract.ts';
 import { BangerError } from '../core/errors.ts';
-import type { Handlers } from '../rpc/server-types.ts';
+import type { Handlers, RequestContext } from '../rpc/server-types.ts';
+import type { OperationHandle } from './operations.ts';
+import type { StateService } from './services/state-service.ts';
 
 /** Methods of these two groups. */
 export type StateMethod = Extract<Method, `state.${string}` | `doctor.${string}`>;
@@ -30,4 +32,33 @@ export function daemonRefusals(): Pick<
       }),
   );
   return { 'doctor.run': doctor, 'doctor.fix': doctor, 'state.bootstrap': inUse, 'state.rebuild': inUse };
+}
+
+/** Runs a request's work as this process runs operations. */
+export type RunOperation = <T>(
+  context: RequestContext,
+  work: (operation: OperationHandle) => Promise<T>,
+) => Promise<T>;
+
+type ReadingHandlers = Omit<StateHandlers, keyof ReturnType<typeof daemonRefusals>>;
+
+/** What both serve alike. `service` is asked for at each request. */
+export function stateServiceHandlers(
+  service: () => StateService | Promise<StateService>,
+  run: RunOperation,
+): ReadingHandlers {
+  return {
+    'state.export': (params, context) =>
+      run(context, async (operation) => (await service()).export(params, operation)),
+    'state.verify': (params, context) =>
+      run(context, async (operation) => (await service()).verify(params, operation)),
+    'state.list': async () => (await service()).list(),
+    'state.prune': async (params) => (await service()).prune(params),
+    'state.push': (params, context) =>
+      run(context, async (operation) => (await service()).push(params, operation)),
+    'state.pull': (params, context) =>
+      run(context, async (operation) => (await service()).pull(params, operation)),
+    'state.diff': (params, context) =>
+      run(context, async (operation) => (await service()).diff(params, operation)),
+  };
 }

@@ -4,7 +4,7 @@ import { jsonFlag, text } from '../../flags.ts';
 import { longCall } from '../../long-call.ts';
 import { printJson } from '../../output/json.ts';
 import { formatSnapshot } from '../../output/snapshots.ts';
-import { withStateClient } from '../../with-state-client.ts';
+import { withOfflineClient } from '../../with-state-client.ts';
 
 export const command = defineCommand({
   description:
@@ -28,7 +28,7 @@ export const command = defineCommand({
   },
   async run(context, flags, [reference = '']) {
     const { repository, digest } = splitReference(reference, flags.tag);
-    const pulled = await withStateClient(context, (client) =>
+    const pulled = await withOfflineClient(context, (client) =>
       longCall(context, client, 'state.pull', {
         repository,
         ...(digest !== undefined && { digest }),

@@ -6,7 +6,7 @@ import { longCall } from '../../long-call.ts';
 import { printJson } from '../../output/json.ts';
 import { formatPairs } from '../../output/table.ts';
 import { snapshotSource } from '../../snapshot-argument.ts';
-import { withStateClient } from '../../with-state-client.ts';
+import { withOfflineClient } from '../../with-state-client.ts';
 
 const DEFAULT_SNAPSHOT = 'latest';
 
@@ -35,7 +35,7 @@ export const command = defineCommand({
   },
   flags: { tag: text('TAG', 'Also set this tag'), json: jsonFlag },
   async run(context, flags, [repository = '', snapshot = DEFAULT_SNAPSHOT]) {
-    const pushed = await withStateClient(context, (client) =>
+    const pushed = await withOfflineClient(context, (client) =>
       longCall(context, client, 'state.push', {
         source: snapshotSource(context, snapshot),
         repository,
