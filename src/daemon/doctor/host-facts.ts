@@ -1,6 +1,7 @@
 /** Where the checks of the host look: a parameter, so that a test can stand on another host. */
 
 import { lstatSync, type Stats } from 'node:fs';
+import { statfs } from 'node:fs/promises';
 import { release, userInfo } from 'node:os';
 import { cpuCount, hostMemoryMib } from '../../host/proc.ts';
 
@@ -24,6 +25,16 @@ export interface HostFacts {
   readonly memoryMib: number;
   /** Milliseconds since 1970. */
   readonly now: () => number;
+  /** statfs(2). */
+  readonly statfs: (path: string) => Promise<FileSystemFacts>;
+}
+
+/** Numbers of statfs(2); zero `files` means that the file system has no table of inodes. */
+export interface FileSystemFacts {
+  readonly bsize: number;
+  readonly bavail: number;
+  readonly files: number;
+  readonly ffree: number;
 }
 
 export function thisHost(): HostFacts {
@@ -44,6 +55,7 @@ export function thisHost(): HostFacts {
     cpus: cpuCount(),
     memoryMib: hostMemoryMib(),
     now: Date.now,
+    statfs,
   };
 }
 

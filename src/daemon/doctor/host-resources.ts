@@ -1,7 +1,7 @@
 /** Checks of what the host has left: disk, memory, descriptors, time. */
 
 import { existsSync } from 'node:fs';
-import { readFile, statfs } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { GIB, MIB, formatSize } from '../../core/units.ts';
 import { type Check, failure, info, ok, type Outcome, orOk, warning } from './check.ts';
@@ -44,7 +44,7 @@ const diskSpace: Check<DoctorContext> = {
   run: async (context) => {
     const outcomes: Outcome[] = [];
     for (const { name, path, warnBelow, failBelow } of places(context)) {
-      const { bavail, bsize } = await statfs(nearestExisting(path));
+      const { bavail, bsize } = await context.host.statfs(nearestExisting(path));
       const free = bavail * bsize;
       const found = `${formatSize(Math.floor(free))} free for ${name} (${path})`;
       const fix = 'df -h shows what is full; banger vm prune deletes VMs that do not run';
@@ -64,7 +64,7 @@ const inodes: Check<DoctorContext> = {
   run: async (context) => {
     const problems: Outcome[] = [];
     for (const { name, path } of places(context)) {
-      const { files, ffree } = await statfs(nearestExisting(path));
+      const { files, ffree } = await context.host.statfs(nearestExisting(path));
       // Some file systems have no table of them: statfs(2) says 0.
       if (files === 0 || ffree >= MIN_INODES.warn) continue;
       const severity = ffree < MIN_INODES.fail ? failure : warning;

@@ -30,31 +30,34 @@ const files: Check<DoctorContext> = {
 };
 
 async function imageProblems(image: ImageFacts, context: DoctorContext): Promise<readonly Outcome[]> {
-  const name = JSON.stringify(image.name);
   const fix = `banger image build ${image.name} makes it again; VMs that stand on it need these very files`;
-  const broken = (found: string): readonly Outcome[] => [failure(`image ${name}: ${found}`, { fix })];
+  const wrong = await wrongWith(image, context);
+  return wrong.map((what) => failure(`image ${JSON.stringify(image.name)}: ${what}`, { fix }));
+}
+
+async function wrongWith(
+  { artifactDir, rootfsPath, kernelPath }: ImageFacts,
+  { paths }: DoctorContext,
+): Promise<readonly string[]> {
   let manifest: ImageManifest | undefined;
   try {
-    manifest = await readImageManifest(image.artifactDir);
+    manifest = await readImageManifest(artifactDir);
   } catch (error) {
-    return broken(errorText(error));
+    return [errorText(error)];
   }
-  if (manifest === undefined) return broken(`${image.artifactDir} has no manifest`);
-  const wrong = await rootfsProblem(image.artifactDir, manifest);
-  const outcomes = wrong === undefined ? [] : broken(wrong);
-  const kernelDir = join(context.paths.kernelsDir, manifest.kernelName);
-  const moved = [image.rootfsPath, image.kernelPath].filter((path) => path !== null);
-  const lost: string[] = [];
-  for (const path of moved) if ((await sizeOf(path)) === undefined) lost.push(path);
-  if (wrong === undefined && lost.length > 0) {
-    return [...outcomes, ...broken(`its row names files that are not there: ${lost.join(', ')}`)];
-  }
+  if (manifest === undefined) return [`${artifactDir} has no manifest`];
+  const rootfs = await rootfsProblem(artifactDir, manifest);
+  const wrong = rootfs === undefined ? [] : [rootfs];
+  const kernelDir = join(paths.kernelsDir, manifest.kernelName);
+  // A damaged kernel is told by the check of kernels.
   const kernel = await readKernelManifest(kernelDir).catch(() => 'damaged' as const);
-  if (kernel !== undefined) return outcomes;
-  return [
-    ...outcomes,
-    ...broken(`its kernel ${JSON.stringify(manifest.kernelName)} is missing in ${kernelDir}`),
-  ];
+  const hasKernel = kernel !== undefined;
+  if (!hasKernel) wrong.push(`its kernel ${JSON.stringify(manifest.kernelName)} is missing in ${kernelDir}`);
+  for (const path of [rootfs === undefined ? rootfsPath : null, hasKernel ? kernelPath : null]) {
+    if (path !== null && (await sizeOf(path)) === undefined)
+      wrong.push(`its row names ${path}, which is not there`);
+  }
+  return wrong;
 }
 
 /** Undefined: as the manifest says. A raw file has its virtual size, whatever of it is holes. */

@@ -102,10 +102,19 @@ async function outcomesOf<Context>(
     work.catch(() => undefined);
     return readOutcomes(await Promise.race([work, ended.promise]));
   } catch (error) {
-    return [itself(errorText(error), error instanceof BangerError ? error.hint : undefined)];
+    return [itself(reasonOf(error), error instanceof BangerError ? error.hint : undefined)];
   } finally {
     clearTimeout(timer);
     outer.removeEventListener('abort', onCancel);
+  }
+}
+
+/** Anything can be thrown, also what has no text. */
+function reasonOf(error: unknown): string {
+  try {
+    return String(errorText(error));
+  } catch {
+    return 'it threw something that has no text';
   }
 }
 
