@@ -1,9 +1,8 @@
 /** A database as canonical SQL text: one text for one logical state, whatever made it. */
 
-import { isUtf8 } from 'node:buffer';
 import type { DatabaseSync } from 'node:sqlite';
 import { BangerError } from '../core/errors.ts';
-import { literal, type StoredValue } from './literal.ts';
+import { isPlainText, literal, type StoredValue } from './literal.ts';
 import { MAX_PAYLOAD_BYTES, sha256 } from './manifest.ts';
 import { assertSchema, ddl, HISTORY_TABLE, type StateSchema, type TableSchema } from './state-schema.ts';
 import { type StandIn, VOLATILE } from './volatile.ts';
@@ -126,7 +125,7 @@ function writeTable(writer: ChunkWriter, database: DatabaseSync, table: TableSch
   fast.setReturnArrays(true);
   for (const [line] of fast.iterate() as Iterable<readonly unknown[]>) {
     // Rows with what SQLite cannot spell as we do: all from here on go the long way.
-    if (!(line instanceof Uint8Array) || line.includes(0) || !isUtf8(line)) {
+    if (!(line instanceof Uint8Array) || !isPlainText(line)) {
       for (const slow of slowLines(database, table, rows)) write(slow);
       break;
     }

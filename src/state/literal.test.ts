@@ -31,6 +31,10 @@ test('D10: text with NUL, and text that is not UTF-8, is spelled as its bytes', 
   assert.equal(spell({ text: Buffer.from([0xff]) }), "CAST(X'FF' AS TEXT)");
 });
 
+test('text with CR, which the sqlite3 program drops before LF, is spelled as its bytes', () => {
+  assert.equal(spell(text('\r\n')), "CAST(X'0D0A' AS TEXT)");
+});
+
 test('SQLite and the reader read a number as what was spelled', () => {
   using database = new DatabaseSync(':memory:');
   fc.assert(

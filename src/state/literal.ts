@@ -24,9 +24,12 @@ function hex(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex').toUpperCase();
 }
 
-/** Whether a text can stand between quotes: SQL ends at NUL, and a dump is UTF-8. */
+/**
+ * Whether a text can stand between quotes: SQL ends at NUL, a dump is UTF-8, and the sqlite3 program takes the CR from
+ * a line that ends in CR LF, also within quotes.
+ */
 export function isPlainText(text: Uint8Array): boolean {
-  return !text.includes(0) && isUtf8(text);
+  return !text.includes(0) && !text.includes(0x0d) && isUtf8(text);
 }
 
 /**

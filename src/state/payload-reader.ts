@@ -28,8 +28,10 @@ export function readPayload(
   const { head, tail } = frameOf(schema);
   demand(payload, 0, head);
   const end = payload.length - tail.length;
-  const nul = payload.indexOf(0);
-  if (nul >= 0) throw refused('grammar', nul, 'a NUL byte');
+  for (const byte of [0, 0x0d]) {
+    const at = payload.indexOf(byte);
+    if (at >= 0) throw refused('grammar', at, byte === 0 ? 'a NUL' : 'a carriage return');
+  }
   const reader = new RowReader(payload, head.length, Math.max(end, head.length));
   const counts: Record<string, number> = {};
   for (const table of schema.tables) {
