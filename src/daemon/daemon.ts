@@ -1,6 +1,7 @@
 /** A daemon's life: lock, store, reconcile, serve, and leave every VM running when it goes. */
 
 import { mkdirSync } from 'node:fs';
+import { VERSION } from '../core/buildinfo.ts';
 import { now } from '../host/clock.ts';
 import { loadConfig } from '../host/config.ts';
 import { acquireInstanceLock } from '../host/instance-lock.ts';
@@ -8,7 +9,10 @@ import { createLogger } from '../host/log.ts';
 import { type BangerPaths, ensurePrivateDir } from '../host/paths.ts';
 import { listen } from '../rpc/server.ts';
 import { settleRestore } from '../state/settle.ts';
-import { openStore } from '../store/store.ts';
+import { SnapshotCollection } from '../state/snapshot-collection.ts';
+import { MIGRATIONS } from '../store/migrations/list.ts';
+import { openStore, type Store } from '../store/store.ts';
+import { MigrationSnapshot, startPeriodicSnapshots } from './auto-snapshots.ts';
 import { startBackground } from './background.ts';
 import { compose, type DaemonServices } from './composition.ts';
 import { createHandlers } from './handlers.ts';
@@ -37,7 +41,8 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const settled = await settleRestore(paths.stateDb);
   if (settled !== 'none') log.warn({ settled }, 'settled a restore that did not come to its end');
   await assertStateNotLost(paths);
-  using store = openStore(paths.stateDb);
+  const collection = new SnapshotCollection(paths.snapshotsDir, MIGRATIONS);
+  using store = await openMigrated(paths, new MigrationSnapshot({ collection, log, version: VERSION }));
   const stop = new AbortController();
   const stopped = AbortSignal.any([stop.signal, options.signal]);
   const services = compose({
@@ -61,12 +66,29 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     intervalMs: config.statsPollIntervalMs,
     stopStaleAfterMs: config.autoStopStaleAfterMs,
   });
+  const intervalMs = config.stateSnapshotIntervalMs;
+  const stopSnapshots = startPeriodicSnapshots({
+    collection,
+    source: store,
+    log,
+    version: VERSION,
+    intervalMs,
+  });
   log.info({ version, since: now() }, 'serving');
   await aborted(stopped);
   log.info({}, 'stopping');
   stopBackground();
+  await stopSnapshots();
   await leave(services, server);
   log.info({}, 'stopped');
+}
+
+async function openMigrated(paths: BangerPaths, before: MigrationSnapshot): Promise<Store> {
+  try {
+    return openStore(paths.stateDb, { beforeFirst: before.beforeFirst });
+  } finally {
+    await before.keep();
+  }
 }
 
 async function leave(

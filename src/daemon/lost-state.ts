@@ -4,6 +4,9 @@ import { lstat } from 'node:fs/promises';
 import { BangerError } from '../core/errors.ts';
 import { fileError } from '../host/files.ts';
 import type { BangerPaths } from '../host/paths.ts';
+import { SnapshotCollection } from '../state/snapshot-collection.ts';
+import { LATEST } from '../state/snapshot-names.ts';
+import { MIGRATIONS } from '../store/migrations/list.ts';
 import { listVmDirs } from './vm-record-file.ts';
 
 /**
@@ -17,11 +20,20 @@ export async function assertStateNotLost(paths: BangerPaths): Promise<void> {
   const count = (await listVmDirs(vmsDir)).filter(({ recorded }) => recorded).length;
   if (count === 0) return;
   const vms = count === 1 ? '1 VM lies' : `${count} VMs lie`;
+  const rebuild = '`banger state rebuild` makes it anew from what they say of themselves';
+  const restore = `; \`banger state bootstrap ${LATEST}\` restores the last snapshot`;
   throw new BangerError('invalid_state', `${stateDb} is missing or empty, but ${vms} in ${vmsDir}`, {
-    hint:
-      '`banger state rebuild` makes it anew from what the VMs and images say of themselves; ' +
-      '`banger state bootstrap latest` restores the last snapshot, if there is one',
+    hint: rebuild + ((await hasSnapshot(paths)) ? restore : ''),
   });
+}
+
+async function hasSnapshot({ snapshotsDir }: BangerPaths): Promise<boolean> {
+  try {
+    const entries = await new SnapshotCollection(snapshotsDir, MIGRATIONS).list();
+    return entries.some(({ refs, problem }) => refs.includes(LATEST) && problem === undefined);
+  } catch {
+    return false;
+  }
 }
 
 /** A size of 0 is what is left when a crash met the making of the file. Looked at, never opened: SQLite's locks. */

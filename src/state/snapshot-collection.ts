@@ -59,6 +59,8 @@ export interface PruneOptions {
   readonly keep: number;
   /** Only says what it would remove. */
   readonly dryRun: boolean;
+  /** Only these are counted and removed. Default: all. */
+  readonly among?: (entry: SnapshotEntry) => boolean;
 }
 
 export class SnapshotCollection {
@@ -144,10 +146,10 @@ export class SnapshotCollection {
    * @throws {BangerError} `invalid_state`: a damaged ref of the user's, which may point to anything; `in_use`, `io_error`
    */
   async prune(options: PruneOptions): Promise<readonly SnapshotEntry[]> {
-    if (options.dryRun) return this.#superfluous(await this.list(), options.keep);
+    if (options.dryRun) return this.#superfluous(await this.list(), options);
     return await this.#locked(async () => {
       const all = await this.list();
-      const removed = this.#superfluous(all, options.keep);
+      const removed = this.#superfluous(all, options);
       for (const name of removed.flatMap(({ refs }) => refs))
         await removeTree(join(this.#refs, name), { below: this.#refs });
       await syncDir(this.#refs);
@@ -165,7 +167,10 @@ export class SnapshotCollection {
     });
   }
 
-  #superfluous(entries: readonly SnapshotEntry[], keep: number): readonly SnapshotEntry[] {
+  #superfluous(
+    entries: readonly SnapshotEntry[],
+    { keep, among = () => true }: PruneOptions,
+  ): readonly SnapshotEntry[] {
     const lost = entries.find(
       ({ digest, refs }) => digest === '' && refs.some((ref) => !isAutomaticRef(ref)),
     );
@@ -174,10 +179,11 @@ export class SnapshotCollection {
         hint: `remove it, and then prune: rm ${lost.path}`,
       });
     }
-    const good = entries.filter(({ problem }) => problem === undefined);
+    const candidates = entries.filter(among);
+    const good = candidates.filter(({ problem }) => problem === undefined);
     const latestFirst = [...good].sort((a, b) => Number(isLatest(b)) - Number(isLatest(a)));
     const newest = new Set(latestFirst.slice(0, keep));
-    return entries.filter((entry) => !newest.has(entry) && entry.refs.every(isAutomaticRef));
+    return candidates.filter((entry) => !newest.has(entry) && entry.refs.every(isAutomaticRef));
   }
 
   async #locked<T>(work: () => Promise<T>): Promise<T> {

@@ -143,7 +143,8 @@ test('rows that are there win, and the database that had them is kept', async ()
   assert.ok(existsSync(previous));
   assert.ok((await controlVersion()) > version);
   const byName = rows().vms.map(({ name, state, imageId }) => [name, state, imageId]);
-  assert.deepEqual(byName.sort(), [
+  const sorted = byName.toSorted(([a = ''], [b = '']) => (a < b ? -1 : 1));
+  assert.deepEqual(sorted, [
     ['renamed', 'running', 'mine'],
     ['two', 'stopped', 'mine'],
     ['without-a-directory', 'created', 'mine'],
