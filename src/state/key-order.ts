@@ -27,7 +27,8 @@ function compare(a: KeyValue, b: KeyValue): number {
   if (ranks !== 0 || a === null || b === null) return ranks;
   if (rank(a) > 1) return Buffer.compare(bytesOf(a), bytesOf(b));
   // JavaScript compares a bigint with a number by their mathematical values, as SQLite does.
-  return a === b || !(a < b || a > b) ? 0 : a < b ? -1 : 1;
+  if (a < b) return -1;
+  return a > b ? 1 : 0;
 }
 
 /** NULL, numbers, text, bytes. */

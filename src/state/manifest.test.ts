@@ -61,7 +61,7 @@ const WRONG: readonly (readonly [keyof SnapshotManifest, CanonicalValue])[] = [
   ['requires_external', { images: 1, vm_directories: 1, more: 1 }],
 ];
 for (const [field, value] of WRONG) {
-  test(`refused: ${field} is ${String(canonicalJson(value)).slice(0, 40)}`, () => {
+  test(`refused: ${field} is ${canonicalJson(value).slice(0, 40)}`, () => {
     const bytes = resealed((fields) => (fields[field] = value));
     assert.throws(
       () => decodeManifest(bytes),

@@ -65,8 +65,8 @@ export function encodeManifest(fields: Omit<SnapshotManifest, 'manifest_checksum
   readonly manifest: SnapshotManifest;
   readonly bytes: Buffer;
 } {
-  const manifest = { ...fields, manifest_checksum: sha256(canonicalJson(fields as CanonicalFields)) };
-  return { manifest, bytes: Buffer.from(canonicalJson(manifest as CanonicalFields)) };
+  const manifest = { ...fields, manifest_checksum: sha256(canonicalJson(fields)) };
+  return { manifest, bytes: Buffer.from(canonicalJson(manifest)) };
 }
 
 type CanonicalFields = Readonly<Record<string, CanonicalValue>>;

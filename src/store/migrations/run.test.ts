@@ -220,3 +220,76 @@ test('migrations that were released are not edited', () => {
     ],
   );
 });
+
+const schemaOf = (file: string): string =>
+  query(
+    file,
+    'SELECT group_concat(sql, char(10)) FROM (SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name)',
+  );
+
+test('whatever the history, the schema is the same text, and the tables of others stay', () => {
+  const fresh = join(dir, 'fresh.db');
+  openStore(fresh).close();
+  existing(
+    IMAGES.replace('created_at TEXT', 'docker INTEGER NOT NULL, packages_path TEXT, created_at TEXT'),
+    VMS,
+    'CREATE TABLE guest_sessions (id TEXT PRIMARY KEY, vm_id TEXT NOT NULL)',
+    'CREATE INDEX of_the_user ON vms(state)',
+    'CREATE TABLE notes (y)',
+  );
+  openStore(path).close();
+  query(path, 'DROP TABLE notes');
+  assert.equal(schemaOf(path), schemaOf(fresh));
+});
+
+test('rows of the Go program come through, with what stands for a NULL', () => {
+  existing(
+    IMAGES,
+    VMS,
+    "INSERT INTO images (id, name) VALUES ('i', 'debian')",
+    "INSERT INTO vms VALUES ('b', 'web', 'i', '172.16.0.2', 'stopped', 'c', 'u', 't', '{\"x\":1}', '{}', '{}')",
+    "INSERT INTO vms (id, name, image_id) VALUES ('a', 'dev', 'i')",
+  );
+  openStore(path).close();
+  assert.equal(query(path, 'SELECT * FROM images'), 'i|debian|0||||||||||');
+  assert.equal(
+    query(path, 'SELECT * FROM vms ORDER BY id'),
+    'a|dev|i||||||{}|{}|{}|{}\nb|web|i|172.16.0.2|stopped|c|u|t|{"x":1}|{}|{}|{}',
+  );
+  assert.equal(query(path, 'SELECT work_seed_path IS NULL FROM images'), '1');
+  assert.equal(query(path, 'PRAGMA foreign_key_check; PRAGMA integrity_check'), 'ok');
+  assert.throws(() => {
+    using database = openDatabase(path);
+    database.exec("UPDATE vms SET image_id = 'other'");
+  }, /FOREIGN KEY/);
+});
+
+test('a VM whose image is not there stops the migration by its name, and the copy stays', () => {
+  existing(
+    IMAGES,
+    VMS,
+    'PRAGMA foreign_keys = OFF',
+    "INSERT INTO vms (id, name, image_id, guest_ip) VALUES ('a', 'dev', 'gone', '')",
+  );
+  assert.throws(
+    () => openStore(path),
+    /migration 102 \(one_schema_text\) .* failed: the image of VM dev is not in the database/,
+  );
+  assert.equal(query(path, 'SELECT max(id) FROM schema_migrations'), '101');
+  assert.equal(query(path, 'SELECT name FROM vms'), 'dev');
+  assert.equal(query(`${path}.pre-1`, 'SELECT name FROM vms'), 'dev');
+});
+
+test('the history keeps when each migration ran', () => {
+  existing(
+    IMAGES,
+    VMS,
+    HISTORY,
+    "INSERT INTO schema_migrations VALUES (1, 'baseline', 'long ago'), (2, 'other', 'then')",
+  );
+  openStore(path).close();
+  assert.equal(
+    query(path, 'SELECT id, name, applied_at FROM schema_migrations WHERE id < 3'),
+    '1|baseline|long ago\n2|other|then',
+  );
+});
