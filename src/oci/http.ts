@@ -59,6 +59,8 @@ export function createExchange(options: HttpOptions): Exchange {
   const secureAgent = (): Agent =>
     (agent ??= new Agent({
       proxyEnv: options.env,
+      // The only bound on waiting for a proxy's answer to CONNECT: a request has no socket to destroy until then.
+      timeout: options.limits.connectMs,
       secureContext: secureContextWith(options.authorities ?? []),
     }));
   return async (request) => {
@@ -105,36 +107,43 @@ class OneExchange {
     const outgoing = secure
       ? secureRequest(url, { ...options, agent: agent() })
       : plainRequest(url, { ...options, agent: false });
-    const end = (what: string): void => {
+    let isConnected = false;
+    const answered = Promise.withResolvers<IncomingMessage>();
+    const end = (): void => {
+      const what = isConnected
+        ? `was silent for ${limits.idleMs / 1000} s`
+        : `did not accept a connection within ${limits.connectMs / 1000} s`;
       this.#ended ??= new BangerError('timeout', `${this.#host} ${what}`);
       outgoing.destroy();
+      // A request that waits for its socket says nothing when it is destroyed.
+      answered.reject(this.#ended);
     };
-    const connectTimer = setTimeout(
-      () => end(`did not accept a connection within ${limits.connectMs / 1000} s`),
-      limits.connectMs,
-    );
-    outgoing.setTimeout(limits.idleMs, () => end(`was silent for ${limits.idleMs / 1000} s`));
+    const onAbort = (): void => answered.reject(abortReason(signal));
+    const connectTimer = setTimeout(end, limits.connectMs);
     outgoing.once('socket', (socket: Socket) => {
-      const connected = (): void => clearTimeout(connectTimer);
-      if (!secure && !socket.connecting) connected();
-      else if (secure && (socket as TLSSocket & { secureConnecting?: boolean }).secureConnecting === false)
-        connected();
+      const connected = (): void => {
+        clearTimeout(connectTimer);
+        isConnected = true;
+      };
+      const { secureConnecting } = socket as TLSSocket & { secureConnecting?: boolean };
+      if (secure ? secureConnecting === false : !socket.connecting) connected();
       else socket.once(secure ? 'secureConnect' : 'connect', connected);
     });
+    outgoing.setTimeout(limits.idleMs, end);
+    outgoing.once('response', answered.resolve);
+    // Stays after the response: an upload may fail later than its answer came.
+    outgoing.on('error', answered.reject);
+    // Without an error: a server that switches to another protocol, for which there is no listener.
+    outgoing.once('close', () => answered.reject(new ConnectionLost(this.#host, undefined)));
+    signal.addEventListener('abort', onAbort, { once: true });
     try {
-      const incoming = await new Promise<IncomingMessage>((resolve, reject) => {
-        outgoing.once('response', resolve);
-        // Stays after the response: an upload may fail later than its answer came.
-        outgoing.on('error', reject);
-        // Without an error: a server that switches to another protocol, for which there is no listener.
-        outgoing.once('close', () => reject(new ConnectionLost(this.#host, undefined)));
-        void this.#sendBody(outgoing);
-      });
-      return this.#responseOf(incoming, () => outgoing.destroy());
+      void this.#sendBody(outgoing);
+      return this.#responseOf(await answered.promise, () => outgoing.destroy());
     } catch (error) {
       throw this.#explained(error);
     } finally {
       clearTimeout(connectTimer);
+      signal.removeEventListener('abort', onAbort);
     }
   }
 
