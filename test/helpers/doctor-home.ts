@@ -5,17 +5,29 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { DoctorFinding, DoctorFix, DoctorReport, Progress } from '../../src/api/contract.ts';
+import type { TestContext } from 'node:test';
+import type {
+  DaemonStatus,
+  DoctorFinding,
+  DoctorFix,
+  DoctorReport,
+  Progress,
+} from '../../src/api/contract.ts';
 import type { ImageManifest, ImageRecord, KernelManifest } from '../../src/core/model/image.ts';
 import type { VmRecord } from '../../src/core/model/vm.ts';
 import { CHECKS, createDoctor, type DoctorDeps } from '../../src/daemon/doctor/doctor.ts';
 import { vmFiles } from '../../src/daemon/vm-files.ts';
 import { type BangerPaths, resolvePaths } from '../../src/host/paths.ts';
+import { NO_LOG } from '../../src/host/log.ts';
 import { createRunner } from '../../src/host/runner.ts';
 import { createOverlay } from '../../src/images/disk.ts';
 import { formatManifest } from '../../src/images/manifests.ts';
 import { sparseDigest } from '../../src/images/sparse-digest.ts';
+import { listen } from '../../src/rpc/server.ts';
+import type { Handlers } from '../../src/rpc/server-types.ts';
+import { TicketBooth } from '../../src/rpc/tickets.ts';
 import { openStore, type Store } from '../../src/store/store.ts';
+import { handlersWith } from '../rpc/fixture.ts';
 import { someImage, someVm } from './store-records.ts';
 
 const ROOTFS_BYTES = 1024 * 1024;
@@ -183,4 +195,22 @@ export class DoctorHome implements Disposable {
   [Symbol.dispose](): void {
     rmSync(this.dir, { recursive: true, force: true });
   }
+}
+
+/** A daemon of the test's own on the home's sockets, until the test ends. Methods that are not given refuse. */
+export async function daemonOf(
+  home: DoctorHome,
+  context: TestContext,
+  options: { readonly version?: string; readonly handlers?: Partial<Handlers> } = {},
+): Promise<void> {
+  const status = async () => ({ stateDir: home.paths.stateDir }) as DaemonStatus;
+  const server = await listen({
+    socketPath: home.paths.socketPath,
+    streamSocketPath: home.paths.streamSocketPath,
+    handlers: handlersWith({ 'daemon.status': status, ...options.handlers }),
+    tickets: new TicketBooth(),
+    version: options.version ?? VERSION,
+    log: NO_LOG,
+  });
+  context.after(() => server.close({ graceMs: 0 }));
 }

@@ -1,6 +1,7 @@
 /** What several checks want to know, found out once, when the first one asks. */
 
 import { join } from 'node:path';
+import type { DatabaseSync } from 'node:sqlite';
 import type { DaemonHello, Progress, StateVerified } from '../../api/contract.ts';
 import { BangerError } from '../../core/errors.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
@@ -10,6 +11,7 @@ import type { CommandRunner } from '../../host/runner.ts';
 import { connect, type RpcClient } from '../../rpc/client.ts';
 import { listImages } from '../../store/images.ts';
 import { openReadOnlyView, type ReadOnlyView } from '../../store/read-only-view.ts';
+import { selectOne } from '../../store/sql.ts';
 import { listVms } from '../../store/vms.ts';
 import { factsOf, type HostFacts } from './host-facts.ts';
 
@@ -129,7 +131,10 @@ export class DoctorContext implements DoctorSetting {
     this.#view ??= (async (): Promise<StateAccess> => {
       try {
         const view = await openReadOnlyView(this.stateFile);
-        return view === undefined ? { kind: 'none' } : { kind: 'view', view };
+        if (view === undefined) return { kind: 'none' };
+        if (!isEmpty(view.database)) return { kind: 'view', view };
+        view[Symbol.dispose]();
+        return { kind: 'none' };
       } catch (error) {
         return { kind: 'unreadable', error };
       }
@@ -186,6 +191,11 @@ export class DoctorContext implements DoctorSetting {
     const access = await this.#view;
     if (access?.kind === 'view') access.view[Symbol.dispose]();
   }
+}
+
+/** A file of no bytes, or a database without a table: nothing was ever kept in it. */
+function isEmpty(database: DatabaseSync): boolean {
+  return selectOne(database, 'SELECT 1 FROM sqlite_schema LIMIT 1') === undefined;
 }
 
 async function lookForDaemon({ paths: { socketPath }, version, host }: DoctorSetting): Promise<DaemonState> {

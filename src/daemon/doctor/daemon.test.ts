@@ -4,35 +4,12 @@ import { once } from 'node:events';
 import { chmodSync, chownSync, existsSync, mkdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { test, type TestContext } from 'node:test';
-import { DoctorHome, VERSION } from '../../../test/helpers/doctor-home.ts';
-import { handlersWith } from '../../../test/rpc/fixture.ts';
+import { daemonOf, DoctorHome, VERSION } from '../../../test/helpers/doctor-home.ts';
 import type { DaemonStatus } from '../../api/contract.ts';
 import { acquireInstanceLock } from '../../host/instance-lock.ts';
-import { NO_LOG } from '../../host/log.ts';
-import { listen } from '../../rpc/server.ts';
-import type { Handlers } from '../../rpc/server-types.ts';
-import { TicketBooth } from '../../rpc/tickets.ts';
 
 function directories(): DoctorHome {
   return new DoctorHome().makeDirectories();
-}
-
-/** A daemon of the test's own on the home's sockets. */
-async function daemonOf(
-  home: DoctorHome,
-  context: TestContext,
-  options: { version?: string; handlers?: Partial<Handlers> } = {},
-): Promise<void> {
-  const status = async () => ({ stateDir: home.paths.stateDir }) as DaemonStatus;
-  const server = await listen({
-    socketPath: home.paths.socketPath,
-    streamSocketPath: home.paths.streamSocketPath,
-    handlers: handlersWith({ 'daemon.status': status, ...options.handlers }),
-    tickets: new TicketBooth(),
-    version: options.version ?? VERSION,
-    log: NO_LOG,
-  });
-  context.after(() => server.close({ graceMs: 0 }));
 }
 
 /** A socket that a killed process left: bound, and nobody listens any more. */

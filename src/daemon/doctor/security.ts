@@ -33,7 +33,7 @@ function modes(
       const { uid } = context.host;
       const problems = all.flatMap(([path, expected]) => modeProblem(path, expected, uid) ?? []);
       const there = all.filter(([path]) => factsOf(path) !== undefined).length;
-      return orOk(problems, there === 0 ? 'none yet' : `${there}, closed to other users`);
+      return orOk(problems, there === 0 ? 'none yet' : `${there}, as they should be`);
     },
   };
 }

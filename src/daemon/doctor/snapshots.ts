@@ -1,66 +1,25 @@
 /** Checks of the local collection of state snapshots. */
 
-import { readFile } from 'node:fs/promises';
-import { basename, join } from 'node:path';
-import { errorText } from '../../core/errors.ts';
-import type { SnapshotManifest } from '../../core/model/snapshot.ts';
+import { BangerError, errorText } from '../../core/errors.ts';
 import { formatDuration } from '../../core/units.ts';
-import { listDir } from '../../host/files.ts';
-import { decodeManifest, MAX_MANIFEST_BYTES, MAX_PAYLOAD_BYTES } from '../../state/manifest.ts';
+import { SnapshotCollection, type SnapshotEntry } from '../../state/snapshot-collection.ts';
 import { verify } from '../../state/verify.ts';
 import { MIGRATIONS } from '../../store/migrations/list.ts';
 import { type Check, failure, info, ok, type Outcome, orOk } from './check.ts';
 import type { DoctorContext } from './context.ts';
 import { factsOf } from './host-facts.ts';
 
-const MANIFEST_NAME = /^([0-9a-f]{64})\.manifest\.json$/;
-const PAYLOAD_NAME = /^[0-9a-f]{64}$/;
-const REF_MAX_BYTES = 256;
-
-interface Found {
-  readonly payloadPath: string;
-  readonly manifestPath: string;
-  readonly hex: string;
-}
-
-/** Pairs of payload and manifest, one of which may be missing. */
-async function collection({ paths }: DoctorContext): Promise<readonly Found[]> {
-  const dir = join(paths.snapshotsDir, 'sha256');
-  const hexes = (await listDir(dir)).map((name) => MANIFEST_NAME.exec(name)?.[1] ?? name);
-  return [...new Set(hexes.filter((hex) => PAYLOAD_NAME.test(hex)))].map((hex) => ({
-    hex,
-    payloadPath: join(dir, hex),
-    manifestPath: join(dir, `${hex}.manifest.json`),
-  }));
-}
-
-/** A regular file of at most that size, whole. */
-async function readBounded(path: string, maxBytes: number): Promise<Buffer> {
-  const facts = factsOf(path);
-  if (facts === undefined) throw new Error(`${path} is missing`);
-  if (facts.kind !== 'file') throw new Error(`${path} is not a regular file`);
-  if (facts.sizeBytes > maxBytes) throw new Error(`${path} is larger than ${maxBytes} bytes`);
-  return await readFile(path);
-}
-
-const FIX =
-  'banger state prune removes what is old; remove both files of it by hand, and export anew: banger state export';
-
-/** All that can be told without reading payloads. */
-async function manifestOf(found: Found): Promise<SnapshotManifest> {
-  const manifest = decodeManifest(await readBounded(found.manifestPath, MAX_MANIFEST_BYTES));
-  if (manifest.checksum !== `sha256:${found.hex}`) {
-    throw new Error(`its manifest is of another snapshot: ${manifest.checksum}`);
-  }
-  const size = factsOf(found.payloadPath)?.sizeBytes;
-  if (size === undefined) throw new Error(`${found.payloadPath} is missing`);
-  if (size !== manifest.encoded_bytes) {
-    throw new Error(`${found.payloadPath} has ${size} bytes, not ${manifest.encoded_bytes}`);
-  }
-  return manifest;
-}
-
 const OLD_MS = 30 * 24 * 60 * 60_000;
+const FIX = 'remove it (a later banger state prune does, too), then: banger state export';
+
+function collection({ paths }: DoctorContext): SnapshotCollection {
+  return new SnapshotCollection(paths.snapshotsDir, MIGRATIONS);
+}
+
+/** What a person would call it. */
+function nameOf({ digest, refs }: SnapshotEntry): string {
+  return digest === '' ? `ref ${refs.join(', ')}` : `snapshot ${digest.slice(0, 'sha256:'.length + 12)}`;
+}
 
 const snapshots: Check<DoctorContext> = {
   id: 'state.snapshots',
@@ -68,52 +27,28 @@ const snapshots: Check<DoctorContext> = {
   title: 'snapshots',
   timeoutMs: 15_000,
   run: async (context) => {
-    const all = await collection(context);
-    const problems: Outcome[] = [];
-    const times: number[] = [];
-    for (const found of all) {
-      try {
-        times.push(Date.parse((await manifestOf(found)).created_at));
-      } catch (error) {
-        problems.push(
-          failure(`snapshot sha256:${found.hex.slice(0, 12)}: ${errorText(error)}`, { fix: FIX }),
-        );
-      }
-    }
-    problems.push(...(await lostRefs(context, all)));
-    return [ageOutcome(times, context), ...problems];
+    const entries = await collection(context).list();
+    const problems = entries.flatMap((entry) =>
+      entry.problem === undefined ? [] : [failure(`${nameOf(entry)}: ${entry.problem}`, { fix: FIX })],
+    );
+    const good = entries.filter(({ problem }) => problem === undefined);
+    return [ageOutcome(good, context), ...problems];
   },
 };
 
-function ageOutcome(times: readonly number[], { stateFile, host }: DoctorContext): Outcome {
-  if (times.length === 0) {
+/** `entries`: newest first. */
+function ageOutcome(entries: readonly SnapshotEntry[], { stateFile, host }: DoctorContext): Outcome {
+  const [newest] = entries;
+  if (newest === undefined) {
     if (factsOf(stateFile) === undefined) return ok('none, and no database yet');
     return info('there is none: what is lost with the database is lost', { fix: 'banger state export' });
   }
-  const age = Math.max(0, host.now() - Math.max(...times));
-  const found = `${times.length}, the newest ${formatDuration(age)} old`;
-  return age <= OLD_MS ? ok(found) : info(found, { fix: 'banger state export' });
+  const ageMs = Math.max(0, host.now() - Date.parse(newest.createdAt));
+  const found = `${entries.length}, the newest ${formatDuration(ageMs)} old`;
+  return ageMs <= OLD_MS ? ok(found) : info(found, { fix: 'banger state export' });
 }
 
-/** A ref is a file with a digest in it: `snapshots/refs/latest`. */
-async function lostRefs({ paths }: DoctorContext, all: readonly Found[]): Promise<readonly Outcome[]> {
-  const dir = join(paths.snapshotsDir, 'refs');
-  const outcomes: Outcome[] = [];
-  for (const name of (await listDir(dir)).filter((one) => !one.startsWith('.'))) {
-    const path = join(dir, name);
-    const text = await readBounded(path, REF_MAX_BYTES).then(
-      (bytes) => bytes.toString('utf8').trim(),
-      () => '',
-    );
-    const hex = /^(?:sha256:)?([0-9a-f]{64})$/.exec(text)?.[1];
-    if (all.some((found) => found.hex === hex)) continue;
-    outcomes.push(
-      info(`${basename(path)} in ${dir} leads to no snapshot that is here`, { fix: `rm ${path}` }),
-    );
-  }
-  return outcomes;
-}
-
+/** Everything but restoring them. */
 const digests: Check<DoctorContext> = {
   id: 'state.snapshot-digests',
   group: 'state',
@@ -122,23 +57,24 @@ const digests: Check<DoctorContext> = {
   deep: true,
   alone: true,
   run: async (context, signal) => {
-    const all = await collection(context);
+    const all = collection(context);
+    const good = (await all.list()).filter(({ problem }) => problem === undefined);
     const problems: Outcome[] = [];
-    for (const [done, found] of all.entries()) {
+    for (const [done, entry] of good.entries()) {
       signal.throwIfAborted();
-      const text = `reading ${found.payloadPath}`;
-      context.progress({ step: 'state.snapshot-digests', text, done, total: all.length, unit: 'items' });
+      const text = `reading ${entry.path}`;
+      context.progress({ step: 'state.snapshot-digests', text, done, total: good.length, unit: 'items' });
+      const { digest } = entry;
       try {
-        const payload = await readBounded(found.payloadPath, MAX_PAYLOAD_BYTES);
-        const manifest = await readBounded(found.manifestPath, MAX_MANIFEST_BYTES);
-        verify(payload, manifest, { migrations: MIGRATIONS, digest: `sha256:${found.hex}` });
+        const { data, manifestBytes } = await all.read(digest);
+        verify(data, manifestBytes, { migrations: MIGRATIONS, digest });
       } catch (error) {
-        problems.push(
-          failure(`snapshot sha256:${found.hex.slice(0, 12)}: ${errorText(error)}`, { fix: FIX }),
-        );
+        // Pruned a moment ago.
+        if (error instanceof BangerError && error.code === 'not_found') continue;
+        problems.push(failure(`${nameOf(entry)}: ${errorText(error)}`, { fix: FIX }));
       }
     }
-    return orOk(problems, all.length === 0 ? 'nothing to read' : `${all.length} are as they were made`);
+    return orOk(problems, good.length === 0 ? 'nothing to read' : `${good.length} are as they were made`);
   },
 };
 

@@ -9,6 +9,7 @@ import { storeError } from '../../store/errors.ts';
 import { getImageById, listImages } from '../../store/images.ts';
 import { MIGRATIONS } from '../../store/migrations/list.ts';
 import { columnsOf } from '../../store/migrations/migration.ts';
+import { migrationStatus, newerText } from '../../store/migrations/status.ts';
 import { selectAll, selectOne } from '../../store/sql.ts';
 import { type Check, failure, info, ok, type Outcome, orOk } from './check.ts';
 import type { DoctorContext } from './context.ts';
@@ -16,6 +17,8 @@ import type { DoctorContext } from './context.ts';
 /** A copy of the largest database that is read at all takes this long to be checked. */
 const TIMEOUT_MS = 120_000;
 const MAX_LINES = 20;
+const RECOVER =
+  'banger state list shows what can be restored; banger state rebuild makes rows again from VM directories';
 const NEWEST = MIGRATIONS.at(-1)?.id ?? 0;
 
 interface Looks {
@@ -53,39 +56,36 @@ function look<T>(inCopy: () => T, path: string): T | Outcome {
   } catch (error) {
     const known = storeError(path, error);
     if (!(known instanceof BangerError)) throw error;
-    return failure(known.message, known.hint === undefined ? {} : { fix: known.hint });
+    return failure(known.message, { fix: RECOVER });
   }
 }
 
-/** Ids of migrations it has. A database older than the history has none. */
-function historyOf(database: DatabaseSync): ReadonlySet<number> {
-  if (columnsOf(database, 'schema_migrations').size === 0) return new Set();
-  return new Set(selectAll(database, 'SELECT id FROM schema_migrations').map((row) => Number(row['id'])));
-}
-
 function isCurrent(database: DatabaseSync): boolean {
-  const have = historyOf(database);
-  return MIGRATIONS.every(({ id }) => have.has(id)) && have.size === MIGRATIONS.length;
+  return migrationStatus(database, MIGRATIONS).status === 'compatible';
 }
 
 const version = overDatabase('state.version', 'schema version', {
   byDaemon: ({ migrationVersion }) => ok(`${migrationVersion}`),
   inCopy: (database) => {
-    const have = historyOf(database);
-    const known = new Set(MIGRATIONS.map(({ id }) => id));
-    const unknown = [...have].filter((id) => !known.has(id)).sort((a, b) => a - b);
-    if (unknown.length > 0) {
-      const found =
-        `the database has schema version ${Math.max(...have)}, with migrations this program does not know ` +
-        `(${unknown.join(', ')}); it knows schema version ${NEWEST}`;
-      return failure(found, { fix: 'use the banger that wrote it, or a newer one' });
+    const status = migrationStatus(database, MIGRATIONS);
+    switch (status.status) {
+      case 'compatible':
+        return ok(`${status.level}`);
+      case 'pending':
+        if (columnsOf(database, 'images').size === 0 && columnsOf(database, 'vms').size === 0) {
+          return failure('it is a database of another program: it has neither images nor VMs', {
+            fix: 'move it away, or set BANGER_HOME to another directory',
+          });
+        }
+        return info(
+          `${status.level}; to come: ${status.pending.map(({ id, name }) => `${id} ${name}`).join(', ')}`,
+          {
+            fix: 'the next start of the daemon migrates it, and keeps a copy of what it was',
+          },
+        );
+      case 'newer':
+        return failure(newerText(status), { fix: 'use the banger that wrote it, or a newer one' });
     }
-    const pending = MIGRATIONS.filter(({ id }) => !have.has(id)).map(({ id }) => id);
-    if (pending.length === 0) return ok(`${NEWEST}`);
-    const current = have.size === 0 ? 'older than the history' : `${Math.max(...have)}`;
-    return info(`${current}; migrations ${pending.join(', ')} are to come`, {
-      fix: 'the next start of the daemon migrates it, and keeps a copy of what it was',
-    });
   },
 });
 
@@ -115,7 +115,7 @@ const integrity = overDatabase('state.integrity', 'integrity', {
     const lines = rows.map((row) => String(row['integrity_check']));
     if (lines.join() === 'ok') return ok('integrity_check: ok');
     return failure(`integrity_check: ${lines.join('; ')}`, {
-      fix: 'banger state list shows what can be restored; banger state rebuild makes rows again from VM directories',
+      fix: RECOVER,
     });
   },
 });
@@ -184,7 +184,7 @@ function damagedImages(database: DatabaseSync): readonly Outcome[] {
       getImageById(database, id);
       return [];
     } catch (error) {
-      return [failure(errorText(error), { fix: 'banger state list shows what can be restored' })];
+      return [failure(errorText(error), { fix: RECOVER })];
     }
   });
 }
