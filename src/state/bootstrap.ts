@@ -1,5 +1,6 @@
 /** Restoring a snapshot into the place of the state database. */
 
+import assert from 'node:assert/strict';
 import { basename, dirname, join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 import { setImmediate } from 'node:timers/promises';
@@ -7,14 +8,14 @@ import { BangerError } from '../core/errors.ts';
 import type { SnapshotManifest } from '../core/model/snapshot.ts';
 import { now } from '../host/clock.ts';
 import { makeTemporaryDir, removeTree, sweepTemporaries } from '../host/files.ts';
-import { acquireInstanceLock, type LockHolder } from '../host/instance-lock.ts';
+import { acquireInstanceLock, type InstanceLock, type LockHolder } from '../host/instance-lock.ts';
 import { ensurePrivateDir } from '../host/paths.ts';
 import type { Migration } from '../store/migrations/migration.ts';
+import { isOpenHere } from '../store/open-here.ts';
 import { type BootstrapStep, type EnterStep, isCancellable } from './bootstrap-steps.ts';
 import { assertConsent } from './consent.ts';
 import { inspectPrevious, type Previous } from './inspect-previous.ts';
 import { checkNewDatabase, type NewFacts, openTemporary, sealNewDatabase } from './new-database.ts';
-import { assertNotOpen } from './open-elsewhere.ts';
 import { replaceDatabase } from './replace.ts';
 import { freeKeptName } from './keep-previous.ts';
 import type { RestorePlan } from './restore-plan.ts';
@@ -81,13 +82,13 @@ export async function bootstrap(
     await enter('lock');
     const dir = dirname(dbPath);
     ensurePrivateDir(dir);
-    using _lock = await acquireInstanceLock(options.lockPath, options.holder);
+    using _lock = await takeLock(options);
     await enter('settle');
     await settleRestore(dbPath);
     await enter('sweep');
     await sweepTemporaries(dir);
     await enter('check_target');
-    assertNotOpen(dbPath);
+    assert(!isOpenHere(dbPath), `${dbPath} is open in this process`);
     const temporary = await makeTemporaryDir(dbPath);
     try {
       const { manifest } = snapshot;
@@ -121,6 +122,14 @@ function announcer(options: BootstrapOptions): EnterStep {
     }
     options.onStep?.(step);
   };
+}
+
+async function takeLock({ lockPath, holder }: BootstrapOptions): Promise<InstanceLock> {
+  try {
+    return await acquireInstanceLock(lockPath, holder);
+  } catch (error) {
+    throw restoreError(lockPath, error);
+  }
 }
 
 async function migrateNew(

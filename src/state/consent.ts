@@ -52,7 +52,7 @@ function rollbacksTo(manifest: SnapshotManifest, facts: DatabaseFacts): readonly
 }
 
 function describe(previous: Exclude<Previous, { kind: 'none' }>): string {
-  if (previous.kind === 'damaged') return `is there, but cannot be read (${previous.problem})`;
+  if (previous.kind === 'damaged') return `cannot be read (${previous.problem})`;
   const { vms, images, migrationVersion, controlVersion } = previous.facts;
   const rows = `${vms} ${vms === 1 ? 'VM' : 'VMs'} and ${images} ${images === 1 ? 'image' : 'images'}`;
   return `holds ${rows} (migration version ${migrationVersion}, control version ${controlVersion})`;

@@ -3,12 +3,11 @@
 import { rm } from 'node:fs/promises';
 import { DatabaseSync } from 'node:sqlite';
 import { BangerError } from '../core/errors.ts';
-import { storeError } from '../store/errors.ts';
 import { fileError } from '../host/files.ts';
 import { openElsewhere } from './open-elsewhere.ts';
+import { restoreError, sqliteCode } from './restore-error.ts';
 import { type FileIdentity, identityOf, lookAtTarget } from './target-files.ts';
 
-/** Primary result codes: https://www.sqlite.org/rescode.html */
 const BUSY_CODES: ReadonlySet<number> = new Set([5 /* BUSY */, 6 /* LOCKED */, 15 /* PROTOCOL */]);
 /** ERROR: what SQLite says of a file format it does not know, and of a database without the tables it should have. */
 const DAMAGE_CODES: ReadonlySet<number> = new Set([
@@ -16,14 +15,9 @@ const DAMAGE_CODES: ReadonlySet<number> = new Set([
 ]);
 const BUSY_TIMEOUT_MS = 1000;
 
-function resultCode(error: unknown): number | undefined {
-  const code = (error as { errcode?: unknown } | null)?.errcode;
-  return typeof code === 'number' ? code & 0xff : undefined;
-}
-
 /** Whether SQLite says that a file is no database, or a broken one; also of an error that was put into our words. */
 export function isDamage(error: unknown): boolean {
-  const code = resultCode(error) ?? resultCode((error as { cause?: unknown } | null)?.cause);
+  const code = sqliteCode(error) ?? sqliteCode((error as { cause?: unknown } | null)?.cause);
   return code !== undefined && DAMAGE_CODES.has(code);
 }
 
@@ -33,23 +27,37 @@ export function isDamage(error: unknown): boolean {
  * @throws {BangerError} `in_use`: another program has it open; not one byte was changed then; `io_error`, `no_space`
  */
 export function foldDatabase(path: string): void {
+  // Exclusive before the first access: SQLite then asks for the lock that no other connection may share, so that a
+  // checkpoint is not even begun under a reader.
+  withDatabase(path, 'PRAGMA locking_mode = EXCLUSIVE', (database) => {
+    const [row] = runToEnd(database, 'PRAGMA wal_checkpoint(TRUNCATE)');
+    if (Number(row?.['busy'] ?? 0) !== 0) throw openElsewhere(path);
+  });
+  // Not exclusive: such a connection would end its rollback journal by blanking it, and a kill would leave that behind.
+  withDatabase(path, 'PRAGMA locking_mode = NORMAL', (database) => {
+    const [row] = runToEnd(database, 'PRAGMA journal_mode = DELETE');
+    if (row?.['journal_mode'] !== 'delete') throw openElsewhere(path);
+  });
+}
+
+function withDatabase(path: string, setting: string, work: (database: DatabaseSync) => void): void {
   let database: DatabaseSync | undefined;
   try {
     database = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS, enableForeignKeyConstraints: false });
     database.enableDefensive(true);
-    // Before the first access: this makes SQLite ask for the lock that no other connection may share, so that a
-    // checkpoint is not even begun under a reader.
-    database.exec('PRAGMA trusted_schema = OFF; PRAGMA locking_mode = EXCLUSIVE;');
-    const busy = Number(database.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get()?.['busy'] ?? 0);
-    if (busy !== 0) throw openElsewhere(path);
-    const mode = database.prepare('PRAGMA journal_mode = DELETE').get()?.['journal_mode'];
-    if (mode !== 'delete') throw openElsewhere(path);
+    database.exec(`PRAGMA trusted_schema = OFF; ${setting};`);
+    work(database);
   } catch (error) {
-    const code = resultCode(error);
-    throw code !== undefined && BUSY_CODES.has(code) ? openElsewhere(path, error) : storeError(path, error);
+    const code = sqliteCode(error);
+    throw code !== undefined && BUSY_CODES.has(code) ? openElsewhere(path, error) : restoreError(path, error);
   } finally {
     database?.close();
   }
+}
+
+/** get() would stop at the first row, before the statement's commit and its failure. */
+function runToEnd(database: DatabaseSync, sql: string): readonly Readonly<Record<string, unknown>>[] {
+  return database.prepare(sql).all();
 }
 
 /**
@@ -60,6 +68,10 @@ export function foldDatabase(path: string): void {
 export async function foldInPlace(path: string): Promise<FileIdentity> {
   foldDatabase(path);
   await removeEmptySidecars(path, true);
+  const [left] = lookAtTarget(path).sidecars.keys();
+  if (left !== undefined) {
+    throw new BangerError('io_error', `${path} could not be made one file: ${path}${left} is still there`);
+  }
   const folded = identityOf(path);
   if (folded === undefined) throw new BangerError('in_use', `${path} vanished while it was being replaced`);
   return folded;

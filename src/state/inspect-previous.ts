@@ -38,13 +38,18 @@ export async function inspectPrevious(dbPath: string, scratch: string): Promise<
     const there = [...files.sidecars.keys()].map((suffix) => basename(dbPath) + suffix);
     return { kind: 'damaged', files, problem: `${there.join(' and ')} without a ${basename(dbPath)}` };
   }
-  const dir = join(scratch, 'previous');
+  const first = await inspectCopy(dbPath, files, join(scratch, 'previous'));
+  // What SQLite makes of a read that failed can look like damage: it has to find the same twice.
+  return first.kind === 'damaged' ? await inspectCopy(dbPath, files, join(scratch, 'previous-again')) : first;
+}
+
+async function inspectCopy(dbPath: string, files: TargetFiles, dir: string): Promise<Previous> {
   const copy = join(dir, 'state.db');
   try {
     await mkdir(dir, { mode: 0o700 });
     for (const suffix of ['', '-wal', '-journal']) {
-      if (suffix === '' || files.sidecars.has(suffix))
-        await copyFile(dbPath + suffix, copy + suffix, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+      if (suffix !== '' && !files.sidecars.has(suffix)) continue;
+      await copyFile(dbPath + suffix, copy + suffix, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
     }
   } catch (error) {
     throw fileError(`cannot read ${dbPath}`, error);

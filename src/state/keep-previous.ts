@@ -7,7 +7,7 @@ import { BangerError } from '../core/errors.ts';
 import { now } from '../host/clock.ts';
 import { fileError, syncDir } from '../host/files.ts';
 import { keptFiles, type RestorePlan } from './restore-plan.ts';
-import { identityOf, SIDECARS } from './target-files.ts';
+import { databaseFiles, identityOf } from './target-files.ts';
 
 /** A name beside the database that nothing has yet, alone or with a suffix. */
 export function freeKeptName(dbPath: string): string {
@@ -15,7 +15,7 @@ export function freeKeptName(dbPath: string): string {
   for (let attempt = 1; attempt < 1000; attempt += 1) {
     const name = attempt === 1 ? base : `${base}-${attempt}`;
     const path = join(dirname(dbPath), name);
-    if (['', ...SIDECARS].every((suffix) => identityOf(path + suffix) === undefined)) return name;
+    if (databaseFiles(path).every((file) => identityOf(file) === undefined)) return name;
   }
   throw new BangerError('already_exists', `${base}, and 999 names like it, are taken`);
 }

@@ -1,31 +1,31 @@
 /** Who has a file open: what locks cannot tell of a program that is idle. */
 
-import assert from 'node:assert/strict';
 import { readdirSync, readlinkSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
 import { BangerError } from '../core/errors.ts';
-import { SIDECARS } from './target-files.ts';
+import { databaseFiles } from './target-files.ts';
 
 /**
+ * Looks at every open file of every process: milliseconds, tens of them on a busy host.
  * @throws {BangerError} `in_use`: a program has the database at `dbPath` open, or one of its companions
  */
 export function assertNotOpen(dbPath: string): void {
-  const pids = processesWithOpen(['', ...SIDECARS].map((suffix) => dbPath + suffix));
-  assert(!pids.includes(process.pid), `${dbPath} is open in this process`);
-  if (pids.length > 0) throw openElsewhere(dbPath, undefined, pids);
+  if (processesWithOpen(databaseFiles(dbPath)).length > 0) throw openElsewhere(dbPath);
 }
 
-export function openElsewhere(path: string, cause?: unknown, pids: readonly number[] = []): BangerError {
+/** Names the programs where they can be seen. */
+export function openElsewhere(dbPath: string, cause?: unknown): BangerError {
+  const pids = processesWithOpen(databaseFiles(dbPath));
   const who = pids.length === 0 ? 'another program' : `process ${pids.join(', ')}`;
-  return new BangerError('in_use', `${who} has ${path} open: it cannot be replaced`, {
-    hint: pids.length === 0 ? `fuser ${path} finds it` : `ps ${pids.join(' ')} shows what that is`,
+  return new BangerError('in_use', `${who} has ${dbPath} open: it cannot be replaced`, {
+    hint: pids.length === 0 ? `find it: fuser ${dbPath}` : `look at what that is: ps ${pids.join(' ')}`,
     ...(cause === undefined ? {} : { cause }),
   });
 }
 
 /**
  * Pids of processes that have one of `paths` open, this one too; sorted. Of other users' processes only root sees any:
- * proc_pid_fd(5). Found by name first, because looking at every open file could block on a dead network file system.
+ * proc_pid_fd(5). Found by name first: to look at the file itself could block, on a dead network file system.
  */
 export function processesWithOpen(paths: readonly string[]): readonly number[] {
   const wanted = new Map<string, Set<string>>();

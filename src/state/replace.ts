@@ -70,6 +70,8 @@ async function fold(
     case 'copy':
       return await foldInPlace(dbPath);
     case 'aside':
+      // A fold would meet the locks of a program that works with the database; a rename meets nothing.
+      assertNotOpen(dbPath);
       return undefined;
   }
 }

@@ -12,7 +12,9 @@ import {
   removeRestorePlan,
   restorePlanPath,
 } from './restore-plan.ts';
-import { identityOf } from './target-files.ts';
+import { removeEmptySidecars } from './fold.ts';
+import { processesWithOpen } from './open-elsewhere.ts';
+import { databaseFiles, identityOf } from './target-files.ts';
 
 /** `finished`: the new database is in place. `undone`: the old one is, as it was. */
 export type SettledRestore = 'none' | 'undone' | 'finished';
@@ -51,6 +53,8 @@ async function undoRestore(dbPath: string, plan: RestorePlan, inode: bigint | nu
   if (!isOld) throw unknownDatabase(dbPath, plan);
   if (plan.mode === 'copy') await removeCopies(dbPath, plan);
   if (plan.mode === 'aside') await moveBack(dbPath, plan);
+  // A fold that was killed may have begun a journal and not written to it.
+  if (processesWithOpen(databaseFiles(dbPath)).length === 0) await removeEmptySidecars(dbPath, false);
   await syncDir(dir);
   await removeTree(join(dir, plan.temporary), { below: dir });
   await removeRestorePlan(dbPath);

@@ -7,6 +7,11 @@ import { fileError } from '../host/files.ts';
 /** What SQLite adds to the name of a database for the files it keeps beside it: https://sqlite.org/tempfiles.html */
 export const SIDECARS = ['-wal', '-shm', '-journal'] as const;
 
+/** Paths of the database and of its possible companions. */
+export function databaseFiles(dbPath: string): readonly string[] {
+  return ['', ...SIDECARS].map((suffix) => dbPath + suffix);
+}
+
 /** Tells a file that was replaced or written from the one that was looked at. */
 export interface FileIdentity {
   readonly inode: bigint;
