@@ -44,7 +44,11 @@ export async function acquireInstanceLock(path: string, holder: LockHolder): Pro
   }
   const release = (): void => {
     if (!database.isOpen) return;
-    rmSync(holderFile, { force: true });
+    try {
+      rmSync(holderFile, { force: true });
+    } catch {
+      // It decides nothing; a lock that outlives its holder would.
+    }
     database.close();
   };
   return { release, [Symbol.dispose]: release };
