@@ -1,0 +1,121 @@
+/**
+ * Restores with the n-th file call failing, for every n (or every `stride`-th), and looks at what is there afterwards.
+ * Runs with the shim preloaded; answers a line of JSON.
+ */
+
+import assert from 'node:assert/strict';
+import { readdirSync, renameSync } from 'node:fs';
+import { join } from 'node:path';
+import { BangerError } from '../../src/core/errors.ts';
+import type { Restored } from '../../src/state/bootstrap.ts';
+import { arm, disarm, type Fault, type Injected } from '../helpers/fault-injection/faults.ts';
+import {
+  expectedListing,
+  FRESH_STATES,
+  listingOf,
+  type OldState,
+  resetTo,
+  restoreInto,
+  startAndLook,
+  type States,
+} from './restore-states.ts';
+
+export interface FaultCase {
+  readonly old: OldState;
+  readonly force: boolean;
+  readonly fault: Fault;
+  /** All calls after the n-th fail, too: what a process that is killed there, or a dead disk, leaves. */
+  readonly persistent: boolean;
+  readonly stride: number;
+}
+
+export interface FaultSummary {
+  readonly points: number;
+  /** What the restore ended with: `old no_space`, `new (ok)`. */
+  readonly outcomes: Readonly<Record<string, number>>;
+}
+
+const CODES: readonly string[] = ['no_space', 'io_error'];
+
+async function attempt(dir: string, states: States, force: boolean): Promise<Restored | BangerError> {
+  try {
+    return await restoreInto(dir, states.snapshot, force);
+  } catch (error) {
+    assert.ok(error instanceof BangerError, `not an error of ours: ${(error as Error).stack}`);
+    return error;
+  }
+}
+
+/** The sweep spares what a live process made; this one has to die for it. */
+function forgetProcess(dir: string): void {
+  for (const name of readdirSync(dir)) {
+    const dead = name.replace(`.tmp-${process.pid}-`, '.tmp-4194305-');
+    if (dead !== name) renameSync(join(dir, name), join(dir, dead));
+  }
+}
+
+/** Undefined: the restore ended before it made its n-th call. */
+async function onePoint(
+  dir: string,
+  states: States,
+  one: FaultCase,
+  n: number,
+): Promise<{ injected: Injected; outcome: string } | undefined> {
+  const { old, force, fault, persistent } = one;
+  resetTo(join(states.dir, old), dir);
+  arm(n, fault, persistent);
+  const result = await attempt(dir, states, force);
+  const injected = disarm();
+  const refusal = !force && !FRESH_STATES.includes(old);
+  const code = result instanceof BangerError ? result.code : 'ok';
+  if (injected.fired === 0) {
+    assert.equal(code, refusal ? 'not_fresh' : 'ok', String(result));
+    return undefined;
+  }
+  if (code !== 'ok' && !(refusal && code === 'not_fresh')) assert.ok(CODES.includes(code), String(result));
+  forgetProcess(dir);
+  const found = await startAndLook(dir, old, states);
+  if (code === 'ok') assert.equal(found.state, 'new');
+  if (refusal) assert.equal(found.state, 'old');
+  assert.deepEqual(found.listing, expectedListing(old, found.state, states));
+  await assertConverges(dir, states, one, found.state);
+  return { injected, outcome: `${found.state} ${code}` };
+}
+
+async function assertConverges(
+  dir: string,
+  states: States,
+  { old, force }: FaultCase,
+  state: 'old' | 'new',
+): Promise<void> {
+  const again = await attempt(dir, states, force);
+  if (force || (state === 'old' && FRESH_STATES.includes(old))) {
+    assert.ok(!(again instanceof BangerError), String(again));
+    const found = await startAndLook(dir, old, states);
+    assert.equal(found.state, 'new');
+    // When the first attempt had come to its end, the second replaced the new database by itself.
+    const names = new Set(listingOf(dir));
+    if (state === 'new' && names.has('state.db.pre-restore')) names.delete('state.db.pre-restore');
+    const wanted = new Set(expectedListing(old, 'new', states));
+    wanted.delete(state === 'new' ? 'state.db.pre-restore' : '');
+    assert.deepEqual([...names], [...wanted]);
+  } else {
+    assert.ok(again instanceof BangerError && again.code === 'not_fresh', String(again));
+  }
+}
+
+export async function runCase(dir: string, states: States, one: FaultCase): Promise<FaultSummary> {
+  const outcomes: Record<string, number> = {};
+  let points = 0;
+  for (let n = 1; ; n += one.stride) {
+    try {
+      const point = await onePoint(dir, states, one, n);
+      if (point === undefined) return { points, outcomes };
+      outcomes[point.outcome] = (outcomes[point.outcome] ?? 0) + 1;
+      points += 1;
+    } catch (error) {
+      const where = `${JSON.stringify(one)} at call ${n} (${disarm().name}): ${listingOf(dir).join(' ')}`;
+      throw new Error(where, { cause: error });
+    }
+  }
+}
