@@ -16,8 +16,7 @@ import { listVmDirs } from './vm-record-file.ts';
  */
 export async function assertStateNotLost(paths: BangerPaths): Promise<void> {
   const { stateDb, vmsDir } = paths;
-  if (!(await isMissingOrEmpty(stateDb))) return;
-  const count = (await listVmDirs(vmsDir)).filter(({ recorded }) => recorded).length;
+  const count = await countLostVms(paths);
   if (count === 0) return;
   const vms = count === 1 ? '1 VM lies' : `${count} VMs lie`;
   const rebuild = '`banger state rebuild` makes it anew from what they say of themselves';
@@ -25,6 +24,12 @@ export async function assertStateNotLost(paths: BangerPaths): Promise<void> {
   throw new BangerError('invalid_state', `${stateDb} is missing or empty, but ${vms} in ${vmsDir}`, {
     hint: rebuild + ((await hasSnapshot(paths)) ? restore : ''),
   });
+}
+
+/** VMs that lie there without a database; 0 when there is one. */
+export async function countLostVms({ stateDb, vmsDir }: BangerPaths): Promise<number> {
+  if (!(await isMissingOrEmpty(stateDb))) return 0;
+  return (await listVmDirs(vmsDir)).filter(({ recorded }) => recorded).length;
 }
 
 async function hasSnapshot({ snapshotsDir }: BangerPaths): Promise<boolean> {

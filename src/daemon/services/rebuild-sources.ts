@@ -93,12 +93,13 @@ async function readImage(paths: BangerPaths, name: string): Promise<FoundImage> 
       `its manifest is of image ${JSON.stringify(manifest.name.slice(0, 80))}`,
     );
   }
-  const rootfs = join(dir, manifest.rootfs.file);
-  if (!(await isFileOf(rootfs, manifest.rootfs.sizeBytes))) {
-    throw new BangerError(
-      'io_error',
-      `${rootfs} is not the file of ${manifest.rootfs.sizeBytes} bytes it should be`,
-    );
+  const { file, format, virtualSizeBytes } = manifest.rootfs;
+  const rootfs = join(dir, file);
+  // Sparse: the size that a manifest gives first is of the blocks it occupied where it was made.
+  const size = format === 'raw' ? virtualSizeBytes : undefined;
+  if (!(await isFileOf(rootfs, size))) {
+    const bytes = size === undefined ? '' : ` of ${size} bytes`;
+    throw new BangerError('io_error', `${rootfs} is not there, or not the file${bytes} it should be`);
   }
   return { dir, manifest, kernel: await readKernel(paths, manifest.kernelName) };
 }

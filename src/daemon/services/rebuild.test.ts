@@ -18,6 +18,7 @@ import type { StateRebuilt } from '../../api/contract.ts';
 import { acquireInstanceLock } from '../../host/instance-lock.ts';
 import type { BangerPaths } from '../../host/paths.ts';
 import { openStore } from '../../store/store.ts';
+import { assertStateNotLost } from '../lost-state.ts';
 import type { OperationHandle } from '../operations.ts';
 import { rebuildState } from './rebuild.ts';
 
@@ -98,6 +99,22 @@ test('a lost database is made anew, and says the same of every VM as before', as
     ],
   );
   assert.deepEqual(await rebuild(), { added: [], skipped: [], restored: null }, 'nothing is lost any more');
+});
+
+test('when no VM can be brought back, the daemon can start all the same, and leaves them alone', async () => {
+  await dir.addVm({ id: id('1'), name: 'one' });
+  const { added, skipped, restored } = await rebuild();
+  assert.deepEqual([added, skipped.length], [[], 1]);
+  assert.ok(restored);
+  await assertStateNotLost(paths);
+  assert.equal((await rebuild()).restored, null);
+  dir.addImage();
+  assert.equal((await rebuild()).added.length, 2, 'with its image it can');
+});
+
+test('without VMs nothing is made: the daemon makes its database itself', async () => {
+  assert.deepEqual(await rebuild(), { added: [], skipped: [], restored: null });
+  assert.ok(!existsSync(paths.stateDb));
 });
 
 test('the same directories give the same state, byte for byte', async () => {
@@ -195,7 +212,7 @@ test('what cannot be used is left out with the reason, and does not stop the res
     ['debian-bookworm', 'good'],
   );
   const expected: readonly (readonly [string, RegExp])[] = [
-    [join(paths.imagesDir, 'cut'), /is not the file of 18 bytes/],
+    [join(paths.imagesDir, 'cut'), /is not there, or not the file of 18 bytes it should be/],
     [join(paths.imagesDir, 'empty'), /no manifest/],
     [join(paths.imagesDir, 'other-name'), /its manifest is of image "debian-bookworm"/],
     [join(paths.imagesDir, 'without-kernel'), /the kernel it boots with, "gone", is not in/],

@@ -27,6 +27,7 @@ import { openDatabase } from '../../store/open.ts';
 import { copyPlaces, makeCopyDir, removeCopyDir } from '../../store/private-copy.ts';
 import { openReadOnlyView, type ReadOnlyView } from '../../store/read-only-view.ts';
 import { listVms, setVmWorkspace, upsertVm } from '../../store/vms.ts';
+import { countLostVms } from '../lost-state.ts';
 import type { OperationHandle } from '../operations.ts';
 import { GUEST_PREFIX } from './guest-network.ts';
 import { planRebuild, type RebuildPlan } from './rebuild-plan.ts';
@@ -45,7 +46,7 @@ export interface RebuildDeps {
 
 /**
  * Adds the rows that the database lacks; its own stay as they are. A database that cannot be read is replaced, and
- * kept. With `dryRun` not one byte is changed, and a daemon may run.
+ * kept; one that is missing is made, however few of its VMs come back. With `dryRun` not one byte is changed, and a daemon may run.
  * @throws {BangerError} `in_use` (a daemon runs, or something changed the database meanwhile), `invalid_state` (a dry run
  *   beside an unfinished restore), `version_mismatch` (of a newer program), `limit_exceeded`, `cancelled`; and what a
  *   restore throws
@@ -64,8 +65,9 @@ export async function rebuildState(
   const { added } = plan;
   const lostRows = damage === undefined ? [] : [{ path: paths.stateDb, why: damage.why }];
   const skipped = [...lostRows, ...plan.skipped];
-  const nothingToDo = added.length === 0 && damage === undefined;
-  if (params.dryRun || nothingToDo) return { added, skipped, restored: null };
+  // Even with no row the daemon starts then, which images are built with, and leaves these VMs alone.
+  const isLost = damage !== undefined || (await countLostVms(paths)) > 0;
+  if (params.dryRun || (added.length === 0 && !isLost)) return { added, skipped, restored: null };
   operation.progress({ step: 'install', text: `writing ${paths.stateDb}` });
   const { data, manifestBytes } = snapshot;
   const { digest, migrationVersion, tableCounts, previous } = await bootstrap(
