@@ -68,8 +68,8 @@ function accepted(check: (text: string) => void): (text: string) => boolean {
 }
 
 /**
- * What the file of this VM has to say; undefined when the row is too damaged to say it: then a file that is there
- * already is the better one. `imageSha256`: null when it is not known.
+ * What the file of this VM has to say; undefined when it is ephemeral, and when the row is too damaged to say it: then a
+ * file that is there already is the better one. `imageSha256`: null when it is not known.
  */
 export function recordOf(vm: VmRecord, imageSha256: string | null): VmRecordFile | undefined {
   const record = {

@@ -244,6 +244,14 @@ test('a database that cannot be read is replaced, and kept', async () => {
   );
 });
 
+test('one that cannot be read is replaced even where nothing can be brought back', async () => {
+  writeFileSync(paths.stateDb, 'this was a database once'.repeat(200), { mode: 0o600 });
+  const { added, restored } = await rebuild();
+  assert.deepEqual(added, []);
+  assert.ok(existsSync(restored?.previous ?? ''));
+  assert.deepEqual(rows(), { images: [], vms: [] });
+});
+
 test('a database with a broken page is replaced without a question, and is older than the new one', async () => {
   const image = dir.addImage();
   {

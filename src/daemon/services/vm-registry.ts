@@ -141,7 +141,7 @@ export class VmRegistry {
   /** Brings the VM's vm.json up to its row. None for a VM that is ephemeral, being created or being deleted. */
   async keepRecord(id: string): Promise<void> {
     const vm = this.find(id);
-    if (vm === undefined || vm.spec.ephemeral || vm.runtime.pending !== undefined) return;
+    if (vm === undefined || vm.runtime.pending !== undefined) return;
     const { dir } = this.files(id);
     const kept = await readVmRecord(dir, id).catch(() => undefined);
     // The image under a VM's disk is never replaced: what was written down once stays true.
