@@ -3,13 +3,13 @@
 import { join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 import type { StateVerified } from '../../api/contract.ts';
-import { BangerError } from '../../core/errors.ts';
+import { BangerError, errorText } from '../../core/errors.ts';
 import { exportState, type ExportOptions } from '../../state/export.ts';
 import { checkNewDatabase, openTemporary } from '../../state/new-database.ts';
 import { restoreToTempDb } from '../../state/restore.ts';
 import { levelOf } from '../../state/state-schema.ts';
 import type { VerifiedSnapshot } from '../../state/verify.ts';
-import { listImages } from '../../store/images.ts';
+import { getImageById, listImages } from '../../store/images.ts';
 import type { Migration } from '../../store/migrations/migration.ts';
 import { migrate } from '../../store/migrations/run.ts';
 import { copyPlaces, makeCopyDir, removeCopyDir } from '../../store/private-copy.ts';
@@ -76,10 +76,7 @@ export function verifyDatabase(
   const newest = options.migrations.at(-1)?.id ?? 0;
   // Queries are for the newest schema only.
   const isNewest = level === newest;
-  if (isNewest) {
-    listImages(database);
-    listVms(database);
-  }
+  if (isNewest) assertReadableRows(database);
   return {
     subject,
     digest: manifest.checksum,
@@ -113,6 +110,25 @@ function assertSound(subject: string, database: DatabaseSync): void {
       hint: 'the last snapshot replaces it: banger state bootstrap latest --force; or: banger state rebuild',
     },
   );
+}
+
+/** Reading rows is total: a damaged one is listed, and says what is wrong with it when it is used. */
+function assertReadableRows(database: DatabaseSync): void {
+  const problems = listVms(database).flatMap(({ runtime: { lastError } }) =>
+    lastError?.startsWith('the row of VM ') === true ? [lastError] : [],
+  );
+  for (const { id } of listImages(database)) {
+    try {
+      getImageById(database, id);
+    } catch (error) {
+      problems.push(errorText(error));
+    }
+  }
+  if (problems.length === 0) return;
+  const more = problems.length > MAX_PROBLEMS ? `; and ${problems.length - MAX_PROBLEMS} more` : '';
+  throw new BangerError('verify_failed', `${problems.slice(0, MAX_PROBLEMS).join('; ')}${more}`, {
+    hint: 'banger doctor says of each what to do',
+  });
 }
 
 /**
