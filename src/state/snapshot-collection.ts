@@ -3,16 +3,21 @@
  * An entry is there when its manifest is; what readers find is whole, or listed with what is wrong with it.
  */
 
-import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { BangerError, errorText } from '../core/errors.ts';
-import type { SnapshotManifest } from '../core/model/snapshot.ts';
+import { BangerError } from '../core/errors.ts';
 import { listDir, removeTree, sweepTemporaries, syncDir, writeFileAtomic } from '../host/files.ts';
 import { ensurePrivateDir } from '../host/paths.ts';
 import type { Migration } from '../store/migrations/migration.ts';
 import { withCollectionLock } from './collection-lock.ts';
-import { decodeManifest, MAX_MANIFEST_BYTES } from './manifest.ts';
-import { readCapped, readSnapshotFiles, type SnapshotBytes } from './snapshot-files.ts';
+import { ErrVerify } from './errors.ts';
+import {
+  describeDamagedRef,
+  describeSnapshot,
+  hasManifestFile,
+  newestFirst,
+  type SnapshotEntry,
+} from './snapshot-entry.ts';
+import { readSnapshotFiles, type SnapshotBytes } from './snapshot-files.ts';
 import {
   hexOf,
   isAutomaticRef,
@@ -22,21 +27,10 @@ import {
   parseRefName,
   parseSnapshotName,
 } from './snapshot-names.ts';
-import { listRefs, readRef, type Ref, writeRef } from './snapshot-refs.ts';
+import { listRefs, readRef, writeRef } from './snapshot-refs.ts';
 import { verify } from './verify.ts';
 
-export interface SnapshotEntry {
-  /** `sha256:<64 hex>`; '' for a ref that cannot be read. */
-  readonly digest: string;
-  readonly refs: readonly string[];
-  /** Of the payload; of the ref, when that is all there is. */
-  readonly path: string;
-  /** RFC 3339: of the manifest, else of the file. */
-  readonly createdAt: string;
-  readonly manifest: SnapshotManifest | undefined;
-  /** What is wrong with it, as far as a look at sizes and manifest shows; undefined otherwise. */
-  readonly problem: string | undefined;
-}
+export type { SnapshotEntry } from './snapshot-entry.ts';
 
 export interface SnapshotPlace {
   /** Undefined for a path: it may hold any snapshot. */
@@ -134,9 +128,11 @@ export class SnapshotCollection {
     const entries: SnapshotEntry[] = [];
     for (const digest of digests) {
       const names = refs.filter((ref) => ref.digest === digest).map(({ name }) => name);
-      entries.push(await this.#entry(digest, names));
+      const entry = await describeSnapshot(digest, names, this.#pathOf(digest));
+      if (hasManifestFile(entry) || (await this.#isNamed(digest, names))) entries.push(entry);
     }
-    for (const ref of refs.filter(({ digest }) => digest === undefined)) entries.push(await damagedRef(ref));
+    for (const ref of refs.filter(({ digest }) => digest === undefined))
+      entries.push(await describeDamagedRef(ref));
     return entries.sort(newestFirst);
   }
 
@@ -201,8 +197,10 @@ export class SnapshotCollection {
       verify(found.data, found.manifestBytes, { migrations: this.#migrations, digest });
       return true;
     } catch (error) {
-      // Whatever is wrong with what lies there: good bytes are at hand to replace it.
-      if (error instanceof BangerError && error.code !== 'permission') return false;
+      // What was read and is wrong is replaced by the good bytes at hand. What could not be read may be good.
+      const isRead =
+        error instanceof ErrVerify || (error instanceof BangerError && error.cause === undefined);
+      if (isRead) return false;
       throw error;
     }
   }
@@ -238,19 +236,10 @@ export class SnapshotCollection {
     return stems.filter(isHex).map((hex) => `sha256:${hex}`);
   }
 
-  async #entry(digest: string, refs: readonly string[]): Promise<SnapshotEntry> {
-    const path = this.#pathOf(digest);
-    const payload = await statOf(path);
-    const modified = payload?.modified ?? (await statOf(path + MANIFEST_SUFFIX))?.modified ?? EPOCH;
-    let manifest: SnapshotManifest | undefined;
-    try {
-      const bytes = await readCapped(path + MANIFEST_SUFFIX, MAX_MANIFEST_BYTES, { followLinks: false });
-      if (bytes !== undefined) manifest = decodeManifest(bytes);
-    } catch (error) {
-      return { digest, refs, path, createdAt: modified, manifest, problem: errorText(error) };
-    }
-    const problem = problemOf(digest, manifest, payload?.size);
-    return { digest, refs, path, createdAt: manifest?.created_at ?? modified, manifest, problem };
+  /** Whether a ref still points there: one that was pruned meanwhile is nothing to report. */
+  async #isNamed(digest: string, names: readonly string[]): Promise<boolean> {
+    for (const name of names) if ((await readRef(this.#refs, name))?.digest === digest) return true;
+    return false;
   }
 
   async #notFound(source: string): Promise<BangerError> {
@@ -263,36 +252,6 @@ export class SnapshotCollection {
 }
 
 const MAX_NAMES = 5;
-const EPOCH = new Date(0).toISOString();
-
-function problemOf(
-  digest: string,
-  manifest: SnapshotManifest | undefined,
-  size: number | undefined,
-): string | undefined {
-  if (manifest === undefined) return size === undefined ? 'its files are missing' : 'its manifest is missing';
-  if (manifest.checksum !== digest) return `its manifest is that of ${manifest.checksum}`;
-  if (size === undefined) return 'its payload is missing';
-  if (size === manifest.encoded_bytes) return undefined;
-  return `its payload has ${size} bytes instead of ${manifest.encoded_bytes}`;
-}
-
-async function damagedRef(ref: Ref): Promise<SnapshotEntry> {
-  const createdAt = (await statOf(ref.path))?.modified ?? EPOCH;
-  const problem = `the ref ${ref.path} is damaged`;
-  return { digest: '', refs: [ref.name], path: ref.path, createdAt, manifest: undefined, problem };
-}
-
-/** Undefined when it is no regular file, or cannot be looked at. */
-async function statOf(path: string): Promise<{ size: number; modified: string } | undefined> {
-  const stat = await lstat(path).catch(() => undefined);
-  return stat?.isFile() === true ? { size: stat.size, modified: stat.mtime.toISOString() } : undefined;
-}
-
-function newestFirst(a: SnapshotEntry, b: SnapshotEntry): number {
-  return Date.parse(b.createdAt) - Date.parse(a.createdAt) || (a.digest < b.digest ? -1 : 1);
-}
-
 function isLatest(entry: SnapshotEntry): boolean {
   return entry.refs.includes(LATEST);
 }

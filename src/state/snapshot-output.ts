@@ -37,8 +37,9 @@ async function isThere(path: string, bytes: Buffer): Promise<boolean> {
   try {
     found = await readCapped(path, bytes.length, { followLinks: false });
   } catch (error) {
-    if (!(error instanceof BangerError) || error.code === 'permission') throw error;
-    throw occupied(path, error);
+    // Without a cause: it was looked at, and is no regular file of that size.
+    if (error instanceof BangerError && error.cause === undefined) throw occupied(path, error);
+    throw error;
   }
   if (found !== undefined && !found.equals(bytes)) throw occupied(path, undefined);
   return found !== undefined;

@@ -1,0 +1,79 @@
+/** What a look at the files of a snapshot shows, without reading its payload. */
+
+import { lstat } from 'node:fs/promises';
+import { errorText } from '../core/errors.ts';
+import type { SnapshotManifest } from '../core/model/snapshot.ts';
+import { decodeManifest, MAX_MANIFEST_BYTES } from './manifest.ts';
+import { readCapped } from './snapshot-files.ts';
+import { MANIFEST_SUFFIX } from './snapshot-names.ts';
+import type { Ref } from './snapshot-refs.ts';
+
+export interface SnapshotEntry {
+  /** `sha256:<64 hex>`; '' for a ref that cannot be read. */
+  readonly digest: string;
+  readonly refs: readonly string[];
+  /** Of the payload; of the ref, when that is all there is. */
+  readonly path: string;
+  /** RFC 3339: of the manifest, else of the file. */
+  readonly createdAt: string;
+  readonly manifest: SnapshotManifest | undefined;
+  /** What is wrong with it, as far as a look at sizes and manifest shows; undefined otherwise. */
+  readonly problem: string | undefined;
+}
+
+const MISSING_MANIFEST = 'its manifest is missing';
+const MISSING_FILES = 'its files are missing';
+const EPOCH = new Date(0).toISOString();
+
+/** Never throws for what is in the files. `path`: of the payload. */
+export async function describeSnapshot(
+  digest: string,
+  refs: readonly string[],
+  path: string,
+): Promise<SnapshotEntry> {
+  // The payload first: prune removes the manifest first, and what it removes is not to look damaged.
+  const payload = await statOf(path);
+  const modified = payload?.modified ?? (await statOf(path + MANIFEST_SUFFIX))?.modified ?? EPOCH;
+  let manifest: SnapshotManifest | undefined;
+  try {
+    const bytes = await readCapped(path + MANIFEST_SUFFIX, MAX_MANIFEST_BYTES, { followLinks: false });
+    if (bytes !== undefined) manifest = decodeManifest(bytes);
+  } catch (error) {
+    return { digest, refs, path, createdAt: modified, manifest, problem: errorText(error) };
+  }
+  const problem = problemOf(digest, manifest, payload?.size);
+  return { digest, refs, path, createdAt: manifest?.created_at ?? modified, manifest, problem };
+}
+
+export async function describeDamagedRef(ref: Ref): Promise<SnapshotEntry> {
+  const createdAt = (await statOf(ref.path))?.modified ?? EPOCH;
+  const problem = `the ref ${ref.path} is damaged`;
+  return { digest: '', refs: [ref.name], path: ref.path, createdAt, manifest: undefined, problem };
+}
+
+/** Whether there was one, good or not. */
+export function hasManifestFile({ problem }: SnapshotEntry): boolean {
+  return problem !== MISSING_MANIFEST && problem !== MISSING_FILES;
+}
+
+export function newestFirst(a: SnapshotEntry, b: SnapshotEntry): number {
+  return Date.parse(b.createdAt) - Date.parse(a.createdAt) || (a.digest < b.digest ? -1 : 1);
+}
+
+function problemOf(
+  digest: string,
+  manifest: SnapshotManifest | undefined,
+  size: number | undefined,
+): string | undefined {
+  if (manifest === undefined) return size === undefined ? MISSING_FILES : MISSING_MANIFEST;
+  if (manifest.checksum !== digest) return `its manifest is that of ${manifest.checksum}`;
+  if (size === undefined) return 'its payload is missing';
+  if (size === manifest.encoded_bytes) return undefined;
+  return `its payload has ${size} bytes instead of ${manifest.encoded_bytes}`;
+}
+
+/** Undefined when it is no regular file, or cannot be looked at. */
+async function statOf(path: string): Promise<{ size: number; modified: string } | undefined> {
+  const stat = await lstat(path).catch(() => undefined);
+  return stat?.isFile() === true ? { size: stat.size, modified: stat.mtime.toISOString() } : undefined;
+}
