@@ -1,6 +1,7 @@
 /** Making one plain file of a database and its write-ahead log. */
 
-import { rm } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { open, rm } from 'node:fs/promises';
 import { DatabaseSync } from 'node:sqlite';
 import { BangerError } from '../core/errors.ts';
 import { fileError } from '../host/files.ts';
@@ -67,7 +68,7 @@ function runToEnd(database: DatabaseSync, sql: string): readonly Readonly<Record
  */
 export async function foldInPlace(path: string): Promise<FileIdentity> {
   foldDatabase(path);
-  await removeEmptySidecars(path, true);
+  await removeDeadSidecars(path, true);
   const [left] = lookAtTarget(path).sidecars.keys();
   if (left !== undefined) {
     throw new BangerError('io_error', `${path} could not be made one file: ${path}${left} is still there`);
@@ -77,14 +78,27 @@ export async function foldInPlace(path: string): Promise<FileIdentity> {
   return folded;
 }
 
-/** A companion without a byte belongs to nothing, and nor does, after a fold, the index of a log that is gone. */
-export async function removeEmptySidecars(path: string, shmToo: boolean): Promise<void> {
+/**
+ * Removes companions that SQLite takes for none: without a byte; a journal that was not begun, or is ended, whose first
+ * byte is zero (https://sqlite.org/fileformat2.html, section 3); after a fold, the index of a log that is gone. Nobody may
+ * have the database open.
+ */
+export async function removeDeadSidecars(path: string, shmToo: boolean): Promise<void> {
   for (const [suffix, { size }] of lookAtTarget(path).sidecars) {
-    if (size !== 0n && !(shmToo && suffix === '-shm')) continue;
     try {
-      await rm(path + suffix);
+      const dead =
+        size === 0n ||
+        (shmToo && suffix === '-shm') ||
+        (suffix === '-journal' && (await firstByte(path + suffix)) === 0);
+      if (dead) await rm(path + suffix);
     } catch (error) {
       throw fileError(`cannot remove ${path}${suffix}`, error);
     }
   }
+}
+
+async function firstByte(path: string): Promise<number | undefined> {
+  await using file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+  const { bytesRead, buffer } = await file.read(Buffer.alloc(1), 0, 1, 0);
+  return bytesRead === 0 ? undefined : buffer[0];
 }

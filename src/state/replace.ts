@@ -6,7 +6,7 @@ import { BangerError, errorText } from '../core/errors.ts';
 import { fileError, syncDir } from '../host/files.ts';
 import type { EnterStep } from './bootstrap-steps.ts';
 import { ErrNotFresh } from './errors.ts';
-import { foldInPlace, removeEmptySidecars } from './fold.ts';
+import { foldInPlace, removeDeadSidecars } from './fold.ts';
 import type { Previous } from './inspect-previous.ts';
 import { keepPrevious } from './keep-previous.ts';
 import { assertNotOpen } from './open-elsewhere.ts';
@@ -65,7 +65,8 @@ async function fold(
   assertUnchanged(dbPath, previous, lookAtTarget(dbPath));
   switch (plan.mode) {
     case 'nothing':
-      await removeEmptySidecars(dbPath, false);
+      if (previous.files.sidecars.size > 0) assertNotOpen(dbPath);
+      await removeDeadSidecars(dbPath, false);
       return previous.files.main;
     case 'copy':
       return await foldInPlace(dbPath);

@@ -12,7 +12,7 @@ import {
   removeRestorePlan,
   restorePlanPath,
 } from './restore-plan.ts';
-import { removeEmptySidecars } from './fold.ts';
+import { removeDeadSidecars } from './fold.ts';
 import { processesWithOpen } from './open-elsewhere.ts';
 import { databaseFiles, identityOf } from './target-files.ts';
 
@@ -53,8 +53,8 @@ async function undoRestore(dbPath: string, plan: RestorePlan, inode: bigint | nu
   if (!isOld) throw unknownDatabase(dbPath, plan);
   if (plan.mode === 'copy') await removeCopies(dbPath, plan);
   if (plan.mode === 'aside') await moveBack(dbPath, plan);
-  // A fold that was killed may have begun a journal and not written to it.
-  if (processesWithOpen(databaseFiles(dbPath)).length === 0) await removeEmptySidecars(dbPath, false);
+  // A fold that was killed may have begun a journal that says nothing yet.
+  if (processesWithOpen(databaseFiles(dbPath)).length === 0) await removeDeadSidecars(dbPath, false);
   await syncDir(dir);
   await removeTree(join(dir, plan.temporary), { below: dir });
   await removeRestorePlan(dbPath);

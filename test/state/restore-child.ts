@@ -2,10 +2,10 @@
 
 import { basename } from 'node:path';
 import { BangerError } from '../../src/core/errors.ts';
-import { readSnapshot, restoreInto } from './restore-states.ts';
+import { readStates, restoreInto } from './restore-states.ts';
 
 const [dir = '', states = '', force = '', killAt = ''] = process.argv.slice(2);
-const snapshot = readSnapshot(states);
+const { snapshot } = readStates(states);
 try {
   const { previous } = await restoreInto(dir, snapshot, force === 'force', {
     onStep: (step) => {

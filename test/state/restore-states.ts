@@ -45,6 +45,7 @@ export interface States {
 }
 
 const SNAPSHOT_FILE = 'snapshot';
+const DIGESTS_FILE = 'digests.json';
 
 /** Makes a directory of each state in `dir`, and the snapshot. */
 export function makeStates(dir: string): States {
@@ -69,15 +70,17 @@ export function makeStates(dir: string): States {
   };
   const oldDigests = { clean: digestOf('clean'), crashed: digestOf('crashed') };
   assert.notEqual(oldDigests.clean, oldDigests.crashed);
+  writeFileSync(join(dir, DIGESTS_FILE), JSON.stringify(oldDigests));
   return { dir, snapshot, oldDigests };
 }
 
 /** Those another process made. */
-export function readSnapshot(dir: string): Snapshot {
+export function readStates(dir: string): States {
   const data = readFileSync(join(dir, SNAPSHOT_FILE));
   const manifestBytes = readFileSync(join(dir, `${SNAPSHOT_FILE}.manifest`));
   const { checksum } = JSON.parse(manifestBytes.toString()) as { checksum: string };
-  return { data, manifestBytes, digest: checksum };
+  const oldDigests = JSON.parse(readFileSync(join(dir, DIGESTS_FILE), 'utf8')) as States['oldDigests'];
+  return { dir, snapshot: { data, manifestBytes, digest: checksum }, oldDigests };
 }
 
 /** A closed store with some rows and the control version. */
@@ -173,6 +176,8 @@ export interface Found {
   readonly state: 'old' | 'new';
   /** Names of files, where a time is in a name, without it; without the lock. */
   readonly listing: readonly string[];
+  /** Not one byte differs from the old state. */
+  readonly untouched: boolean;
 }
 
 /** Starts as the daemon does (lock, settle, open) and says what is there then. Throws when it is neither. */
@@ -181,15 +186,15 @@ export async function startAndLook(dir: string, old: OldState, states: States): 
   const lock = await acquireInstanceLock(join(dir, 'bangerd.lock'), { pid: process.pid });
   try {
     await settleRestore(path);
-    const listing = listingOf(dir);
     const untouched = JSON.stringify(fingerprint(dir)) === JSON.stringify(fingerprint(join(states.dir, old)));
-    const oldDigest = states.oldDigests[old];
-    if (untouched && oldDigest === undefined) return { state: 'old', listing };
-    assert.ok(existsSync(path), `nothing that can be opened: ${listing.join(' ')}`);
+    // The very files whose digest is known, where they have one.
+    if (untouched) return { state: 'old', listing: expectedListing(old, 'old', states), untouched };
+    assert.ok(existsSync(path), `nothing that can be opened: ${listingOf(dir).join(' ')}`);
     const digest = dumpDigest(path);
-    if (digest === states.snapshot.digest) return { state: 'new', listing };
-    assert.equal(digest, oldDigest, 'neither the old state nor the new one');
-    return { state: 'old', listing: listingOf(dir) };
+    const listing = listingOf(dir);
+    if (digest === states.snapshot.digest) return { state: 'new', listing, untouched };
+    assert.equal(digest, states.oldDigests[old], 'neither the old state nor the new one');
+    return { state: 'old', listing, untouched };
   } finally {
     lock.release();
   }
