@@ -16,7 +16,7 @@ test('what references mean', () => {
     registry: string,
     origin: string,
     name: string,
-    tag?: string,
+    tag?: string | undefined,
     digest?: string,
   ][] = [
     ['registry.example.com/a', 'registry.example.com', 'https://registry.example.com', 'a'],
