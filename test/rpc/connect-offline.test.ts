@@ -53,6 +53,12 @@ class Place implements Disposable {
   }
 }
 
+/** proc_pid_stat(5), field 5. */
+function groupOf(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[2]);
+}
+
 function failure(promise: Promise<unknown>): Promise<BangerError> {
   return promise.then(
     () => assert.fail('it did not fail'),
@@ -143,6 +149,8 @@ test('bangerd --offline: signals do not end it, its client does', async () => {
   using place = new Place();
   const client = place.real();
   const { pid } = await client.hello();
+  // Nor does Ctrl-C reach it, which a terminal sends to a whole group: it could not refuse one while it starts.
+  assert.equal(groupOf(pid), pid);
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.kill(pid, signal);
   assert.deepEqual(await client.call('state.list', {}), []);
   client.close();
