@@ -14,7 +14,8 @@ const BUSY_CODES: ReadonlySet<number> = new Set([5 /* BUSY */, 6 /* LOCKED */, 1
 const DAMAGE_CODES: ReadonlySet<number> = new Set([
   1 /* ERROR */, 11 /* CORRUPT */, 24 /* FORMAT */, 26 /* NOTADB */,
 ]);
-const BUSY_TIMEOUT_MS = 1000;
+/** For a reader that is about to be done. */
+const BUSY_TIMEOUT_MS = 250;
 
 /** Whether SQLite says that a file is no database, or a broken one; also of an error that was put into our words. */
 export function isDamage(error: unknown): boolean {
@@ -24,29 +25,30 @@ export function isDamage(error: unknown): boolean {
 
 /**
  * Brings every commit into the database file itself and leaves it without companions, in rollback mode. It is the same
- * state afterwards; opened as a store, it is in WAL mode again.
+ * state afterwards; opened as a store, it is in WAL mode again. Not `durably`: for a copy that nobody will miss.
  * @throws {BangerError} `in_use`: another program has it open; not one byte was changed then; `io_error`, `no_space`
  */
-export function foldDatabase(path: string): void {
-  // Exclusive before the first access: SQLite then asks for the lock that no other connection may share, so that a
+export function foldDatabase(path: string, durably: boolean): void {
+  const synchronous = `PRAGMA synchronous = ${durably ? 'FULL' : 'OFF'}`;
+  // Exclusive before anything that reads: SQLite then asks for the lock that no other connection may share, so that a
   // checkpoint is not even begun under a reader.
-  withDatabase(path, 'PRAGMA locking_mode = EXCLUSIVE', (database) => {
+  withDatabase(path, `PRAGMA locking_mode = EXCLUSIVE; ${synchronous}`, (database) => {
     const [row] = runToEnd(database, 'PRAGMA wal_checkpoint(TRUNCATE)');
     if (Number(row?.['busy'] ?? 0) !== 0) throw openElsewhere(path);
   });
   // Not exclusive: such a connection would end its rollback journal by blanking it, and a kill would leave that behind.
-  withDatabase(path, 'PRAGMA locking_mode = NORMAL', (database) => {
+  withDatabase(path, synchronous, (database) => {
     const [row] = runToEnd(database, 'PRAGMA journal_mode = DELETE');
     if (row?.['journal_mode'] !== 'delete') throw openElsewhere(path);
   });
 }
 
-function withDatabase(path: string, setting: string, work: (database: DatabaseSync) => void): void {
+function withDatabase(path: string, settings: string, work: (database: DatabaseSync) => void): void {
   let database: DatabaseSync | undefined;
   try {
     database = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS, enableForeignKeyConstraints: false });
     database.enableDefensive(true);
-    database.exec(`PRAGMA trusted_schema = OFF; ${setting};`);
+    database.exec(`PRAGMA trusted_schema = OFF; ${settings};`);
     work(database);
   } catch (error) {
     const code = sqliteCode(error);
@@ -67,7 +69,7 @@ function runToEnd(database: DatabaseSync, sql: string): readonly Readonly<Record
  * @returns the folded file as it lies there now
  */
 export async function foldInPlace(path: string): Promise<FileIdentity> {
-  foldDatabase(path);
+  foldDatabase(path, true);
   await removeDeadSidecars(path, true);
   const [left] = lookAtTarget(path).sidecars.keys();
   if (left !== undefined) {

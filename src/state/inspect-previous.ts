@@ -55,7 +55,7 @@ async function inspectCopy(dbPath: string, files: TargetFiles, dir: string): Pro
     throw fileError(`cannot read ${dbPath}`, error);
   }
   try {
-    foldDatabase(copy);
+    foldDatabase(copy, false);
     return { kind: 'readable', files, facts: factsOf(copy) };
   } catch (error) {
     if (!isDamage(error)) throw error;

@@ -15,7 +15,7 @@ export function assertNotOpen(dbPath: string): void {
 
 /** Names the programs where they can be seen. */
 export function openElsewhere(dbPath: string, cause?: unknown): BangerError {
-  const pids = processesWithOpen(databaseFiles(dbPath));
+  const pids = processesWithOpen(databaseFiles(dbPath)).filter((pid) => pid !== process.pid);
   const who = pids.length === 0 ? 'another program' : `process ${pids.join(', ')}`;
   return new BangerError('in_use', `${who} has ${dbPath} open: it cannot be replaced`, {
     hint: pids.length === 0 ? `find it: fuser ${dbPath}` : `look at what that is: ps ${pids.join(' ')}`,

@@ -48,8 +48,12 @@ export async function finishRestore(dbPath: string, plan: RestorePlan): Promise<
 
 async function undoRestore(dbPath: string, plan: RestorePlan, inode: bigint | null): Promise<void> {
   const dir = dirname(dbPath);
-  // Renamed aside or still in its place, both are the old one; then moveBack looks closer.
-  const isOld = inode === plan.oldInode || (plan.mode === 'aside' && inode === null);
+  const isOld =
+    inode === plan.oldInode ||
+    // Nothing was changed: whatever is there now is not ours to judge.
+    plan.mode === 'nothing' ||
+    // Renamed aside; moveBack looks closer.
+    (plan.mode === 'aside' && inode === null);
   if (!isOld) throw unknownDatabase(dbPath, plan);
   if (plan.mode === 'copy') await removeCopies(dbPath, plan);
   if (plan.mode === 'aside') await moveBack(dbPath, plan);

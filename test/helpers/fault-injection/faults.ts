@@ -12,14 +12,21 @@ const CLASSES = { ENOSPC: 1, EIO: 1 + 2 } as const;
 
 export type Fault = keyof typeof CLASSES;
 
-/** Compiles the shim into `dir`. Returns what a process needs in its environment for files below `below`. */
-export function faultEnvironment(dir: string, below: string): Readonly<Record<string, string>> {
+/**
+ * Compiles the shim into `dir`. Returns what a process needs in its environment for files below `below`; with `log`, to
+ * append to that file what it makes durable, renames and removes there.
+ */
+export function faultEnvironment(
+  dir: string,
+  below: string,
+  log?: string,
+): Readonly<Record<string, string>> {
   const library = join(dir, 'shim.so');
   const source = join(import.meta.dirname, 'shim.c');
   const flags = ['-shared', '-fPIC', '-O1', '-Wall', '-Wextra', '-Werror', '-Wno-nonnull'];
   const cc = spawnSync('cc', [...flags, '-o', library, source, '-ldl'], { encoding: 'utf8' });
   assert.equal(cc.status, 0, cc.stderr);
-  return { LD_PRELOAD: library, FAULT_DIR: below };
+  return { LD_PRELOAD: library, FAULT_DIR: below, ...(log === undefined ? {} : { FAULT_LOG: log }) };
 }
 
 /** From now on, the `n`-th call that can meet this fault does; with `persistent` all after it, too. */
@@ -40,15 +47,4 @@ export interface Injected {
 export function disarm(): Injected {
   const [calls, fired, name = ''] = readlinkSync(`${DOOR}/disarm`).split(' ');
   return { calls: Number(calls), fired: Number(fired), name };
-}
-
-/** How often each call was counted since the last arming. */
-export function countedCalls(): Readonly<Record<string, number>> {
-  const pairs = readlinkSync(`${DOOR}/trace`).trim().split(' ');
-  return Object.fromEntries(
-    pairs.map((pair) => {
-      const [name = '', count = ''] = pair.split('=');
-      return [name, Number(count)];
-    }),
-  );
 }

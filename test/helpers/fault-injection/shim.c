@@ -5,7 +5,9 @@
  *   /fault-injection/arm/N/ERRNO/PERSISTENT/CLASSES   the N-th call of the classes (1: those that need space, 2: the
  *                                                     others) fails with ERRNO; with PERSISTENT 1 all after it, too
  *   /fault-injection/disarm                           answers "CALLS FIRED NAME...": counted, failed, and which failed
- *   /fault-injection/trace                            answers the counts of calls by name since the last arming
+ *
+ * With $FAULT_LOG, calls that decide what survives a power cut are appended to that file, when they succeed:
+ *   "fsync PATH", "rename FROM TO", "unlink PATH"
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -23,38 +25,24 @@
 #include <unistd.h>
 
 enum { NEEDS_SPACE = 1, OTHER = 2 };
-enum { MAX_FD = 65536, MAX_NAMES = 64 };
+enum { MAX_FD = 65536 };
 
 static atomic_int armed, fail_errno, persistent, classes;
 static atomic_long wanted, calls, fired;
 static const char *_Atomic first_failed;
 static atomic_uchar tracked[MAX_FD];
 static char prefix[4096];
-
-static struct {
-  const char *_Atomic name;
-  atomic_long count;
-} names[MAX_NAMES];
+static int log_fd = -1;
 
 __attribute__((constructor)) static void init(void) {
   const char *dir = getenv("FAULT_DIR");
   if (dir != NULL) snprintf(prefix, sizeof prefix, "%s/", dir);
-}
-
-/* Every name is a literal: compared by address. */
-static void count_name(const char *name) {
-  for (int i = 0; i < MAX_NAMES; i++) {
-    const char *expected = NULL;
-    if (atomic_compare_exchange_strong(&names[i].name, &expected, name) || expected == name) {
-      atomic_fetch_add(&names[i].count, 1);
-      return;
-    }
-  }
+  const char *log = getenv("FAULT_LOG");
+  if (log != NULL) log_fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 }
 
 static int fails(int class, const char *name) {
   if (!atomic_load(&armed) || !(atomic_load(&classes) & class)) return 0;
-  count_name(name);
   long call = atomic_fetch_add(&calls, 1) + 1;
   long target = atomic_load(&wanted);
   if (call < target || (call > target && !atomic_load(&persistent))) return 0;
@@ -81,12 +69,23 @@ static int track(int fd) {
   static type (*real)(__VA_ARGS__);                                             \
   if (real == NULL) real = (type(*)(__VA_ARGS__))dlsym(RTLD_NEXT, name)
 
+static int logged(int result, const char *call, const char *path, const char *to) {
+  if (result == 0 && log_fd >= 0) dprintf(log_fd, "%s %s%s%s\n", call, path, to == NULL ? "" : " ", to == NULL ? "" : to);
+  return result;
+}
+
+static int logged_fd(int result, const char *call, int fd) {
+  char link[64], path[4096] = "";
+  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  if (log_fd >= 0 && readlink(link, path, sizeof path - 1) > 0) logged(result, call, path, NULL);
+  return result;
+}
+
 static ssize_t control(const char *command, char *buffer, size_t size) {
   char text[4096] = "ok";
   long n;
   int error, again, which;
   if (sscanf(command, "arm/%ld/%d/%d/%d", &n, &error, &again, &which) == 4) {
-    for (int i = 0; i < MAX_NAMES; i++) atomic_store(&names[i].count, 0);
     atomic_store(&wanted, n), atomic_store(&fail_errno, error);
     atomic_store(&persistent, again), atomic_store(&classes, which);
     atomic_store(&calls, 0), atomic_store(&fired, 0), atomic_store(&first_failed, NULL);
@@ -95,11 +94,6 @@ static ssize_t control(const char *command, char *buffer, size_t size) {
     atomic_store(&armed, 0);
     const char *name = atomic_load(&first_failed);
     snprintf(text, sizeof text, "%ld %ld %s", atomic_load(&calls), atomic_load(&fired), name ? name : "-");
-  } else if (strcmp(command, "trace") == 0) {
-    size_t used = 0;
-    for (int i = 0; i < MAX_NAMES && atomic_load(&names[i].name) != NULL && used < sizeof text; i++)
-      used += (size_t)snprintf(text + used, sizeof text - used, "%s=%ld ", atomic_load(&names[i].name),
-                               atomic_load(&names[i].count));
   } else {
     errno = EINVAL;
     return -1;
@@ -177,8 +171,6 @@ ON_FD(ssize_t, writev, NEEDS_SPACE, (int fd, const struct iovec *parts, int coun
 ON_FD(ssize_t, pwrite, NEEDS_SPACE, (int fd, const void *data, size_t size, off_t at), (fd, data, size, at))
 ON_FD(ssize_t, pwrite64, NEEDS_SPACE, (int fd, const void *data, size_t size, off64_t at), (fd, data, size, at))
 ON_FD(ssize_t, pwritev, NEEDS_SPACE, (int fd, const struct iovec *parts, int count, off_t at), (fd, parts, count, at))
-ON_FD(int, fsync, NEEDS_SPACE, (int fd), (fd))
-ON_FD(int, fdatasync, NEEDS_SPACE, (int fd), (fd))
 ON_FD(int, ftruncate, NEEDS_SPACE, (int fd, off_t size), (fd, size))
 ON_FD(int, ftruncate64, NEEDS_SPACE, (int fd, off64_t size), (fd, size))
 ON_FD(int, fallocate, NEEDS_SPACE, (int fd, int mode, off_t at, off_t size), (fd, mode, at, size))
@@ -198,8 +190,27 @@ ON_FD(int, fstat64, OTHER, (int fd, struct stat64 *stat), (fd, stat))
     return real arguments;                                                      \
   }
 
-ON_PATH(int, rename, NEEDS_SPACE, (const char *path, const char *to), (path, to), -1)
-ON_PATH(int, unlink, OTHER, (const char *path), (path), -1)
+#define SYNC(function)                                                          \
+  int function(int fd) {                                                        \
+    REAL(int, #function, int);                                                  \
+    if (!is_tracked(fd)) return real(fd);                                       \
+    return fails(NEEDS_SPACE, #function) ? -1 : logged_fd(real(fd), "fsync", fd); \
+  }
+SYNC(fsync)
+SYNC(fdatasync)
+
+int rename(const char *path, const char *to) {
+  REAL(int, "rename", const char *, const char *);
+  if (!below(path)) return real(path, to);
+  return fails(NEEDS_SPACE, "rename") ? -1 : logged(real(path, to), "rename", path, to);
+}
+
+int unlink(const char *path) {
+  REAL(int, "unlink", const char *);
+  if (!below(path)) return real(path);
+  return fails(OTHER, "unlink") ? -1 : logged(real(path), "unlink", path, NULL);
+}
+
 ON_PATH(int, unlinkat, OTHER, (int dir, const char *path, int flags), (dir, path, flags), -1)
 ON_PATH(int, rmdir, OTHER, (const char *path), (path), -1)
 ON_PATH(int, remove, OTHER, (const char *path), (path), -1)
