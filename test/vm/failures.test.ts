@@ -29,9 +29,11 @@ async function refused(
 
 describe('wrong requests', () => {
   let home: TestHome;
+  let vmDir: string;
   before(async () => {
     home = new TestHome();
     await home.ok(['vm', 'create', '--no-start', '--name', 'taken']);
+    ({ vmDir } = await home.show('taken'));
   });
   after(async () => {
     await home[Symbol.asyncDispose]();
@@ -95,7 +97,7 @@ describe('wrong requests', () => {
         (await home.vms()).map((vm) => vm.name),
         ['taken'],
       );
-      assert.deepEqual(home.leftovers(), []);
+      assert.deepEqual(home.leftovers(), [vmDir]);
     });
   }
 
