@@ -16,7 +16,7 @@ const MAX_WAIT_MS = 60_000;
  */
 export async function withCollectionLock<T>(path: string, work: () => Promise<T>): Promise<T> {
   preparePrivateFile(path);
-  const database = new DatabaseSync(path, { timeout: 0 });
+  const database = openLock(path);
   try {
     const attempts = MAX_WAIT_MS / RETRY_MS;
     for (let attempt = 1; !isLocked(database, path); attempt += 1) {
@@ -33,12 +33,24 @@ export async function withCollectionLock<T>(path: string, work: () => Promise<T>
   }
 }
 
+function openLock(path: string): DatabaseSync {
+  try {
+    return new DatabaseSync(path, { timeout: 0 });
+  } catch (error) {
+    throw lockError(path, error);
+  }
+}
+
 function isLocked(database: DatabaseSync, path: string): boolean {
   try {
     database.exec('BEGIN EXCLUSIVE');
     return true;
   } catch (error) {
     if ((error as { errcode?: number }).errcode === SQLITE_BUSY) return false;
-    throw new BangerError('io_error', `cannot lock ${path}: ${errorText(error)}`, { cause: error });
+    throw lockError(path, error);
   }
+}
+
+function lockError(path: string, cause: unknown): BangerError {
+  return new BangerError('io_error', `cannot lock ${path}: ${errorText(cause)}`, { cause });
 }

@@ -5,11 +5,10 @@
 
 import { join } from 'node:path';
 import { BangerError } from '../core/errors.ts';
-import { listDir, removeTree, sweepTemporaries, syncDir, writeFileAtomic } from '../host/files.ts';
+import { fileError, listDir, removeTree, sweepTemporaries, syncDir, writeFileAtomic } from '../host/files.ts';
 import { ensurePrivateDir } from '../host/paths.ts';
 import type { Migration } from '../store/migrations/migration.ts';
 import { withCollectionLock } from './collection-lock.ts';
-import { ErrVerify } from './errors.ts';
 import {
   describeDamagedRef,
   describeSnapshot,
@@ -17,7 +16,7 @@ import {
   newestFirst,
   type SnapshotEntry,
 } from './snapshot-entry.ts';
-import { readSnapshotFiles, type SnapshotBytes } from './snapshot-files.ts';
+import { isUnread, readSnapshotFiles, type SnapshotBytes } from './snapshot-files.ts';
 import {
   hexOf,
   isAutomaticRef,
@@ -139,7 +138,8 @@ export class SnapshotCollection {
   /**
    * Removes all but the newest `keep` good snapshots and those that a ref of the user's points to. The snapshot taken
    * last (`latest`) counts as the newest. Returns what was removed.
-   * @throws {BangerError} `invalid_state`: a damaged ref of the user's, which may point to anything; `in_use`, `io_error`
+   * @throws {BangerError} `invalid_state`: a damaged ref of the user's, which may point to anything; `in_use`;
+   *   `io_error`: also when something could not be read, and may be good
    */
   async prune(options: PruneOptions): Promise<readonly SnapshotEntry[]> {
     if (options.dryRun) return this.#superfluous(await this.list(), options);
@@ -167,6 +167,13 @@ export class SnapshotCollection {
     entries: readonly SnapshotEntry[],
     { keep, among = () => true }: PruneOptions,
   ): readonly SnapshotEntry[] {
+    const unread = entries.find((entry) => entry.unread);
+    if (unread !== undefined) {
+      throw new BangerError(
+        'io_error',
+        `nothing is pruned while something cannot be read: ${unread.problem}`,
+      );
+    }
     const lost = entries.find(
       ({ digest, refs }) => digest === '' && refs.some((ref) => !isAutomaticRef(ref)),
     );
@@ -183,11 +190,17 @@ export class SnapshotCollection {
   }
 
   async #locked<T>(work: () => Promise<T>): Promise<T> {
-    for (const dir of [this.#dir, this.#payloads, this.#refs]) ensurePrivateDir(dir);
-    return await withCollectionLock(join(this.#dir, 'lock'), async () => {
-      for (const dir of [this.#payloads, this.#refs]) await sweepTemporaries(dir);
-      return await work();
-    });
+    try {
+      for (const dir of [this.#dir, this.#payloads, this.#refs]) ensurePrivateDir(dir);
+      return await withCollectionLock(join(this.#dir, 'lock'), async () => {
+        for (const dir of [this.#payloads, this.#refs]) await sweepTemporaries(dir);
+        return await work();
+      });
+    } catch (error) {
+      // Some steps, such as syncing a directory, throw the system's own errors.
+      const isSystem = error instanceof Error && 'syscall' in error;
+      throw isSystem ? fileError(`cannot change the snapshots in ${this.#dir}`, error) : error;
+    }
   }
 
   async #isGood(digest: string): Promise<boolean> {
@@ -197,10 +210,8 @@ export class SnapshotCollection {
       verify(found.data, found.manifestBytes, { migrations: this.#migrations, digest });
       return true;
     } catch (error) {
-      // What was read and is wrong is replaced by the good bytes at hand. What could not be read may be good.
-      const isRead =
-        error instanceof ErrVerify || (error instanceof BangerError && error.cause === undefined);
-      if (isRead) return false;
+      // What was read and is wrong is replaced by the good bytes at hand.
+      if (error instanceof BangerError && !isUnread(error)) return false;
       throw error;
     }
   }
@@ -212,7 +223,9 @@ export class SnapshotCollection {
     const ref = name.name === undefined ? undefined : await readRef(this.#refs, name.name);
     if (ref !== undefined) {
       if (ref.digest !== undefined) return ref.digest;
-      throw new BangerError('verify_failed', `the ref ${ref.path} is damaged`);
+      throw ref.unread
+        ? new BangerError('io_error', `the ref ${ref.path} cannot be read`)
+        : new BangerError('verify_failed', `the ref ${ref.path} is damaged`);
     }
     const { hex } = name;
     const found =

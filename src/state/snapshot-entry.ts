@@ -3,8 +3,9 @@
 import { lstat } from 'node:fs/promises';
 import { errorText } from '../core/errors.ts';
 import type { SnapshotManifest } from '../core/model/snapshot.ts';
+import { fileError } from '../host/files.ts';
 import { decodeManifest, MAX_MANIFEST_BYTES } from './manifest.ts';
-import { readCapped } from './snapshot-files.ts';
+import { isUnread, readCapped } from './snapshot-files.ts';
 import { MANIFEST_SUFFIX } from './snapshot-names.ts';
 import type { Ref } from './snapshot-refs.ts';
 
@@ -19,6 +20,8 @@ export interface SnapshotEntry {
   readonly manifest: SnapshotManifest | undefined;
   /** What is wrong with it, as far as a look at sizes and manifest shows; undefined otherwise. */
   readonly problem: string | undefined;
+  /** The problem is that the system would not let it be read: it may be good. */
+  readonly unread: boolean;
 }
 
 const MISSING_MANIFEST = 'its manifest is missing';
@@ -31,24 +34,35 @@ export async function describeSnapshot(
   refs: readonly string[],
   path: string,
 ): Promise<SnapshotEntry> {
-  // The payload first: prune removes the manifest first, and what it removes is not to look damaged.
-  const payload = await statOf(path);
-  const modified = payload?.modified ?? (await statOf(path + MANIFEST_SUFFIX))?.modified ?? EPOCH;
-  let manifest: SnapshotManifest | undefined;
+  const found = { digest, refs, path, manifest: undefined };
   try {
-    const bytes = await readCapped(path + MANIFEST_SUFFIX, MAX_MANIFEST_BYTES, { followLinks: false });
-    if (bytes !== undefined) manifest = decodeManifest(bytes);
+    // The payload first: prune removes the manifest first, and what it removes is not to look damaged.
+    const payload = await statOf(path);
+    const modified = payload?.modified ?? (await statOf(path + MANIFEST_SUFFIX))?.modified ?? EPOCH;
+    try {
+      const manifest = await readManifest(path);
+      const problem = problemOf(digest, manifest, payload?.size);
+      const createdAt = manifest?.created_at ?? modified;
+      return { ...found, createdAt, manifest, problem, unread: false };
+    } catch (error) {
+      return { ...found, createdAt: modified, problem: errorText(error), unread: isUnread(error) };
+    }
   } catch (error) {
-    return { digest, refs, path, createdAt: modified, manifest, problem: errorText(error) };
+    return { ...found, createdAt: EPOCH, problem: errorText(error), unread: true };
   }
-  const problem = problemOf(digest, manifest, payload?.size);
-  return { digest, refs, path, createdAt: manifest?.created_at ?? modified, manifest, problem };
+}
+
+async function readManifest(path: string): Promise<SnapshotManifest | undefined> {
+  const bytes = await readCapped(path + MANIFEST_SUFFIX, MAX_MANIFEST_BYTES, { followLinks: false });
+  return bytes === undefined ? undefined : decodeManifest(bytes);
 }
 
 export async function describeDamagedRef(ref: Ref): Promise<SnapshotEntry> {
-  const createdAt = (await statOf(ref.path))?.modified ?? EPOCH;
-  const problem = `the ref ${ref.path} is damaged`;
-  return { digest: '', refs: [ref.name], path: ref.path, createdAt, manifest: undefined, problem };
+  const stat = await statOf(ref.path).catch(() => undefined);
+  const problem = `the ref ${ref.path} ${ref.unread ? 'cannot be read' : 'is damaged'}`;
+  const createdAt = stat?.modified ?? EPOCH;
+  const { name, path, unread } = ref;
+  return { digest: '', refs: [name], path, createdAt, manifest: undefined, problem, unread };
 }
 
 /** Whether there was one, good or not. */
@@ -72,8 +86,13 @@ function problemOf(
   return `its payload has ${size} bytes instead of ${manifest.encoded_bytes}`;
 }
 
-/** Undefined when it is no regular file, or cannot be looked at. */
+/** Undefined when it is not there, or is no regular file. */
 async function statOf(path: string): Promise<{ size: number; modified: string } | undefined> {
-  const stat = await lstat(path).catch(() => undefined);
-  return stat?.isFile() === true ? { size: stat.size, modified: stat.mtime.toISOString() } : undefined;
+  try {
+    const stat = await lstat(path);
+    return stat.isFile() ? { size: stat.size, modified: stat.mtime.toISOString() } : undefined;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw fileError(`cannot look at ${path}`, error);
+  }
 }

@@ -61,6 +61,12 @@ export async function readCapped(
   }
 }
 
+/** Whether the system would not let something be read, rather than that it was read and is wrong: it may be good. */
+export function isUnread(error: unknown): boolean {
+  const cause = error instanceof BangerError ? error.cause : error;
+  return cause instanceof Error && 'syscall' in cause;
+}
+
 /** One byte more is asked for than there should be: a file that grows is not read to the end. */
 async function readExactly(file: FileHandle, path: string, size: number): Promise<Buffer> {
   const buffer = Buffer.allocUnsafe(size + 1);

@@ -5,7 +5,7 @@ import { dirname } from 'node:path';
 import { BangerError } from '../core/errors.ts';
 import { fileError, syncDir } from '../host/files.ts';
 import { MANIFEST_SUFFIX } from './snapshot-names.ts';
-import { readCapped, type SnapshotBytes } from './snapshot-files.ts';
+import { isUnread, readCapped, type SnapshotBytes } from './snapshot-files.ts';
 
 /**
  * Writes the payload to `path` and the manifest to `<path>.manifest.json`, 0600. What is there is never changed and no
@@ -37,9 +37,7 @@ async function isThere(path: string, bytes: Buffer): Promise<boolean> {
   try {
     found = await readCapped(path, bytes.length, { followLinks: false });
   } catch (error) {
-    // Without a cause: it was looked at, and is no regular file of that size.
-    if (error instanceof BangerError && error.cause === undefined) throw occupied(path, error);
-    throw error;
+    throw isUnread(error) ? error : occupied(path, error);
   }
   if (found !== undefined && !found.equals(bytes)) throw occupied(path, undefined);
   return found !== undefined;

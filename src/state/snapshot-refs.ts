@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import { BangerError } from '../core/errors.ts';
 import { listDir, writeFileAtomic } from '../host/files.ts';
-import { readCapped } from './snapshot-files.ts';
+import { isUnread, readCapped } from './snapshot-files.ts';
 import { isRefName, parseRefName } from './snapshot-names.ts';
 
 const CONTENT = /^(sha256:[0-9a-f]{64})\n$/;
@@ -13,8 +13,10 @@ const CONTENT_BYTES = 72;
 export interface Ref {
   readonly name: string;
   readonly path: string;
-  /** Undefined: the file is damaged. */
+  /** Undefined: it is damaged, or could not be read. */
   readonly digest: string | undefined;
+  /** Could not be read: it may be good. */
+  readonly unread: boolean;
 }
 
 /** All of them by name; files that are no refs are not looked at. */
@@ -35,10 +37,10 @@ export async function readRef(dir: string, name: string): Promise<Ref | undefine
     content = await readCapped(path, CONTENT_BYTES, { followLinks: false });
   } catch (error) {
     if (!(error instanceof BangerError)) throw error;
-    return { name, path, digest: undefined };
+    return { name, path, digest: undefined, unread: isUnread(error) };
   }
   if (content === undefined) return undefined;
-  return { name, path, digest: CONTENT.exec(content.toString('latin1'))?.[1] };
+  return { name, path, digest: CONTENT.exec(content.toString('latin1'))?.[1], unread: false };
 }
 
 /** `digest` as `hexOf` takes it. */

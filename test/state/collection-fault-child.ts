@@ -145,7 +145,6 @@ async function main(): Promise<void> {
     await scenario.prepare(new SnapshotCollection(template, MIGRATIONS), template);
     for (const [fault, persistent] of [
       ['ENOSPC', false],
-      ['ENOSPC', true],
       ['EIO', false],
       ['EIO', true],
     ] as const) {
