@@ -5,6 +5,7 @@ import { rename, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { BangerError } from '../core/errors.ts';
 import { fileError, removeTree, syncDir } from '../host/files.ts';
+import { restoreError } from './restore-error.ts';
 import {
   keptFiles,
   type RestorePlan,
@@ -27,8 +28,15 @@ export type SettledRestore = 'none' | 'undone' | 'finished';
  *   was changed then; `permission`, `no_space`, `io_error`
  */
 export async function settleRestore(dbPath: string): Promise<SettledRestore> {
-  const plan = await readRestorePlan(dbPath);
-  if (plan === undefined) return 'none';
+  try {
+    const plan = await readRestorePlan(dbPath);
+    return plan === undefined ? 'none' : await settlePlan(dbPath, plan);
+  } catch (error) {
+    throw restoreError(dbPath, error);
+  }
+}
+
+async function settlePlan(dbPath: string, plan: RestorePlan): Promise<SettledRestore> {
   const main = identityOf(dbPath);
   if (main !== undefined && main.inode === plan.newInode) {
     await syncDir(dirname(dbPath));

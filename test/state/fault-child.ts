@@ -8,6 +8,9 @@ import { readdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { BangerError } from '../../src/core/errors.ts';
 import type { Restored } from '../../src/state/bootstrap.ts';
+import { readRestorePlan, writeRestorePlan } from '../../src/state/restore-plan.ts';
+import { settleRestore } from '../../src/state/settle.ts';
+import { identityOf } from '../../src/state/target-files.ts';
 import { arm, disarm, type Fault, type Injected } from '../helpers/fault-injection/faults.ts';
 import {
   expectedListing,
@@ -30,6 +33,21 @@ export interface FaultCase {
   /** The first n, and from one to the next. */
   readonly first: number;
   readonly stride: number;
+  /** Not a restore, but the settling of one that was killed at this step, in a directory of `killedDir`. */
+  readonly settleOf?: SettledStep;
+}
+
+/** Where a kill leaves the most to undo, and where something to finish; and what must be there then. */
+export const SETTLED_STEPS = {
+  recheck: 'old',
+  rename: 'old',
+  sync_directory: 'new',
+  remove_plan: 'new',
+} as const;
+export type SettledStep = keyof typeof SETTLED_STEPS;
+
+export function killedDir(statesDir: string, old: OldState, step: string): string {
+  return join(statesDir, `${old}-killed-at-${step}`);
 }
 
 export interface FaultSummary {
@@ -39,7 +57,7 @@ export interface FaultSummary {
   readonly outcomes: Readonly<Record<string, number>>;
 }
 
-const CODES: readonly string[] = ['no_space', 'io_error'];
+const CODES: ReadonlySet<string> = new Set(['no_space', 'io_error']);
 
 async function attempt(dir: string, states: States, force: boolean): Promise<Restored | BangerError> {
   try {
@@ -58,13 +76,18 @@ function forgetProcess(dir: string): void {
   }
 }
 
+interface Point {
+  readonly injected: Injected;
+  readonly outcome: string;
+}
+
 /** Undefined: the restore ended before it made its n-th call. */
-async function onePoint(
+async function restorePoint(
   dir: string,
   states: States,
   one: FaultCase,
   n: number,
-): Promise<{ injected: Injected; outcome: string } | undefined> {
+): Promise<Point | undefined> {
   const { old, force, fault, persistent } = one;
   resetTo(join(states.dir, old), dir);
   arm(n, fault, persistent);
@@ -76,7 +99,7 @@ async function onePoint(
     assert.equal(code, refusal ? 'not_fresh' : 'ok', String(result));
     return undefined;
   }
-  if (code !== 'ok' && !(refusal && code === 'not_fresh')) assert.ok(CODES.includes(code), String(result));
+  if (code !== 'ok' && !(refusal && code === 'not_fresh')) assert.ok(CODES.has(code), String(result));
   forgetProcess(dir);
   const found = await startAndLook(dir, old, states);
   if (code === 'ok') assert.equal(found.state, 'new');
@@ -85,6 +108,46 @@ async function onePoint(
   // From the very bytes of the old state, a restore without a fault was seen to succeed.
   if (!found.untouched) await assertConverges(dir, states, one, found.state);
   return { injected, outcome: `${found.state} ${code}` };
+}
+
+/** The same of settling. */
+async function settlePoint(
+  dir: string,
+  states: States,
+  one: FaultCase,
+  step: SettledStep,
+  n: number,
+): Promise<Point | undefined> {
+  const path = join(dir, 'state.db');
+  await resetToKilled(killedDir(states.dir, one.old, step), dir);
+  arm(n, one.fault, one.persistent);
+  const result = await settleRestore(path).catch((error: unknown) => error);
+  const injected = disarm();
+  if (injected.fired === 0) {
+    assert.equal(result, SETTLED_STEPS[step] === 'old' ? 'undone' : 'finished');
+    return undefined;
+  }
+  if (result instanceof Error)
+    assert.ok(result instanceof BangerError && CODES.has(result.code), result.stack);
+  const found = await startAndLook(dir, one.old, states);
+  assert.equal(found.state, SETTLED_STEPS[step]);
+  assert.deepEqual(found.listing, expectedListing(one.old, found.state, states));
+  return { injected, outcome: result instanceof BangerError ? result.code : String(result) };
+}
+
+/** A plan knows the files it speaks of by their inodes, and copies have others. */
+async function resetToKilled(from: string, to: string): Promise<void> {
+  resetTo(from, to);
+  const plan = await readRestorePlan(join(to, 'state.db'));
+  assert.ok(plan);
+  const isNew = identityOf(join(from, 'state.db'))?.inode === plan.newInode;
+  const main = identityOf(join(to, 'state.db'))?.inode;
+  const kept = plan.mode === 'aside' ? identityOf(join(to, plan.keptAs ?? ''))?.inode : undefined;
+  await writeRestorePlan(join(to, 'state.db'), {
+    ...plan,
+    newInode: (isNew ? main : undefined) ?? 1n,
+    oldInode: (isNew ? undefined : main) ?? kept ?? 2n,
+  });
 }
 
 async function assertConverges(
@@ -114,7 +177,10 @@ async function runCase(dir: string, states: States, one: FaultCase): Promise<Fau
   let points = 0;
   for (let n = one.first; ; n += one.stride) {
     try {
-      const point = await onePoint(dir, states, one, n);
+      const point =
+        one.settleOf === undefined
+          ? await restorePoint(dir, states, one, n)
+          : await settlePoint(dir, states, one, one.settleOf, n);
       if (point === undefined) return { one, points, outcomes };
       outcomes[point.outcome] = (outcomes[point.outcome] ?? 0) + 1;
       points += 1;
@@ -125,8 +191,13 @@ async function runCase(dir: string, states: States, one: FaultCase): Promise<Fau
   }
 }
 
-const [dir = '', statesDir = '', cases = '[]'] = process.argv.slice(2);
-const states = readStates(statesDir);
-for (const one of JSON.parse(cases) as readonly FaultCase[]) {
-  process.stdout.write(`${JSON.stringify(await runCase(dir, states, one))}\n`);
+/** Not when a test imports what is above. */
+if (process.argv[1] === import.meta.filename) await main();
+
+async function main(): Promise<void> {
+  const [dir = '', statesDir = '', cases = '[]'] = process.argv.slice(2);
+  const states = readStates(statesDir);
+  for (const one of JSON.parse(cases) as readonly FaultCase[]) {
+    process.stdout.write(`${JSON.stringify(await runCase(dir, states, one))}\n`);
+  }
 }

@@ -6,26 +6,45 @@
  */
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { accessSync, constants, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test, type TestContext } from 'node:test';
 import { faultEnvironment } from '../helpers/fault-injection/faults.ts';
-import type { FaultCase, FaultSummary } from './fault-child.ts';
-import { makeStates, OLD_STATES } from './restore-states.ts';
+import {
+  type FaultCase,
+  type FaultSummary,
+  killedDir,
+  SETTLED_STEPS,
+  type SettledStep,
+} from './fault-child.ts';
+import { makeStates, OLD_STATES, type OldState, resetTo } from './restore-states.ts';
 
-const STRIDE = Number(process.env['FAULT_STRIDE'] ?? 5);
+const STRIDE = Number(process.env['FAULT_STRIDE'] ?? 6);
 const PROCESSES = 2;
+
+/** One whose old database is copied, and one whose files are renamed. */
+const SETTLED_STATES = ['crashed', 'damaged'] as const;
 
 let root = '';
 before(() => {
   // In memory where there is such a place: thousands of restores sync their files for nothing here.
   root = mkdtempSync(join(isWritable('/dev/shm') ? '/dev/shm' : tmpdir(), 'faults-'));
   makeStates(join(root, 'states'));
+  for (const old of SETTLED_STATES) for (const step of Object.keys(SETTLED_STEPS)) makeKilled(old, step);
 });
 after(() => rmSync(root, { recursive: true }));
+
+function makeKilled(old: OldState, step: string): void {
+  const statesDir = join(root, 'states');
+  const dir = killedDir(statesDir, old, step);
+  resetTo(join(statesDir, old), dir);
+  const script = join(import.meta.dirname, 'restore-child.ts');
+  const child = spawnSync(process.execPath, [script, dir, statesDir, 'force', step], { encoding: 'utf8' });
+  assert.equal(child.signal, 'SIGKILL', child.stderr);
+}
 
 function isWritable(dir: string): boolean {
   try {
@@ -66,7 +85,8 @@ async function injectEverywhere(t: TestContext, cases: readonly FaultCase[]): Pr
   assert.equal(summaries.length, cases.length);
   for (const { one, points, outcomes } of summaries) {
     const { old, force, fault, persistent } = one;
-    const what = `${old}, ${force ? 'force' : 'fresh'}, ${fault} ${persistent ? 'from then on' : 'once'}`;
+    const how = one.settleOf === undefined ? (force ? 'force' : 'fresh') : `settling ${one.settleOf}`;
+    const what = `${old}, ${how}, ${fault} ${persistent ? 'from then on' : 'once'}`;
     t.diagnostic(`${what}: ${points} points, ${JSON.stringify(outcomes)}`);
     assert.ok(points > 0, what);
   }
@@ -84,5 +104,19 @@ for (const fault of ['ENOSPC', 'EIO'] as const) {
       t,
       cases.map((one, index) => ({ ...one, first: 1 + (index % STRIDE) })),
     );
+  });
+}
+
+for (const fault of ['ENOSPC', 'EIO'] as const) {
+  test(`${fault} at the file calls of settling a killed restore`, async (t) => {
+    const steps = Object.keys(SETTLED_STEPS) as SettledStep[];
+    const cases = SETTLED_STATES.flatMap((old) =>
+      steps.flatMap((settleOf) =>
+        [false, true].map((persistent) => {
+          return { old, force: true, fault, persistent, settleOf, first: 1, stride: 1 };
+        }),
+      ),
+    );
+    await injectEverywhere(t, cases);
   });
 }
