@@ -112,14 +112,14 @@ async function outcomesOf<Context>(
 /** Anything can be thrown, also what has no text. */
 function reasonOf(error: unknown): string {
   try {
-    return String(errorText(error));
+    return printable(errorText(error));
   } catch {
     return 'it threw something that has no text';
   }
 }
 
 function itself(why: string, hint: string | undefined): Outcome {
-  const found = printable(`the check itself failed: ${why}`);
+  const found = `the check itself failed: ${why}`;
   return { severity: 'failure', found, ...(hint === undefined ? {} : { fix: printable(hint) }) };
 }
 
