@@ -2,11 +2,10 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import type { StateRebuilt, StateRestored } from '../../src/api/contract.ts';
-import type { VmDetail } from '../../src/api/contract.ts';
+import type { StateRebuilt, StateRestored, VmDetail } from '../../src/api/contract.ts';
 import { isAlive, settled, TestHome } from '../helpers/test-home.ts';
 
 const SMALL = ['--memory', '512M'] as const;
@@ -36,6 +35,14 @@ describe('a lost state', () => {
     Object.fromEntries((await home.vms()).map(({ name, state }) => [name, state]));
   const sql = (text: string): string => execFileSync('sqlite3', [database(), text], { encoding: 'utf8' });
 
+  /** Until its process is gone, and with it its hold on the database. */
+  async function stopDaemon(): Promise<void> {
+    await home.ok(['daemon', 'stop']);
+    const daemon = () => home.processes().find(({ command }) => command.includes('bangerd'));
+    await settled(() => daemon() === undefined);
+    assert.equal(daemon(), undefined);
+  }
+
   /** The same boot of the same process, with what only its memory holds. */
   async function assertStillRuns(name = 'runs'): Promise<void> {
     const now = await home.show(name);
@@ -50,7 +57,7 @@ describe('a lost state', () => {
   }
 
   test('without its database the daemon does not start, and says what to do', async () => {
-    await home.ok(['daemon', 'stop']);
+    await stopDaemon();
     for (const name of files()) rmSync(join(home.dir, 'state', name));
     const { status, stderr } = await home.run(['vm', 'list']);
     assert.equal(status, 1);
@@ -83,7 +90,7 @@ describe('a lost state', () => {
   });
 
   test('a single row that is lost costs nothing but the row; a name given out meanwhile stays given', async () => {
-    await home.ok(['daemon', 'stop']);
+    await stopDaemon();
     sql("DELETE FROM vms WHERE name = 'runs'");
     assert.deepEqual(await states(), { rests: 'stopped', never: 'created' });
     assert.ok(isAlive(runs.pid));
@@ -93,7 +100,7 @@ describe('a lost state', () => {
     const refused = await home.run(['state', 'rebuild']);
     assert.equal(refused.status, 1);
     assert.match(refused.stderr, /banger daemon stop/);
-    await home.ok(['daemon', 'stop']);
+    await stopDaemon();
     const { added } = await home.json<StateRebuilt>(['state', 'rebuild']);
     assert.deepEqual(
       added.map(({ id, name }) => [id, name]),
@@ -102,7 +109,7 @@ describe('a lost state', () => {
     assert.match(added[0]?.note ?? '', /the name "runs" is taken/);
     await assertStillRuns('runs-2');
     await home.ok(['vm', 'delete', 'runs']);
-    await home.ok(['daemon', 'stop']);
+    await stopDaemon();
     sql("UPDATE vms SET name = 'runs' WHERE name = 'runs-2'");
     await assertStillRuns();
   });
@@ -113,7 +120,7 @@ describe('a lost state', () => {
     await home.ok(['vm', 'start', 'runs']);
     await home.guest('runs', 'sh', '-c', 'echo in memory > /dev/shm/file');
     runs = await home.show('runs');
-    await home.ok(['daemon', 'stop']);
+    await stopDaemon();
     const refused = await home.run(['state', 'bootstrap', 'older', '--force']);
     assert.equal(refused.status, 1);
     const [, rollback = ''] = /--allow-rollback (\d+:\d+)/.exec(refused.stderr) ?? [];
@@ -123,6 +130,23 @@ describe('a lost state', () => {
     assert.ok(existsSync(restored.previous ?? ''));
     assert.deepEqual(await states(), { rests: 'stopped', never: 'created', runs: 'running' });
     await assertStillRuns();
+  });
+
+  test('a VM whose disk is not here is not started with an empty one', async () => {
+    const { vmDir, id } = await home.show('rests');
+    const elsewhere = join(home.dir, 'elsewhere');
+    renameSync(vmDir, elsewhere);
+    const { status, stderr } = await home.run(['vm', 'start', 'rests']);
+    assert.equal(status, 1);
+    assert.match(
+      stderr,
+      new RegExp(`VM "rests" has no disk: .*${id}/root.qcow2 is not there\n.*banger vm delete rests`),
+    );
+    assert.equal((await home.show('rests')).state, 'stopped');
+    renameSync(elsewhere, vmDir);
+    await home.ok(['vm', 'start', 'rests']);
+    assert.equal(await home.guest('rests', 'cat', '/root/file'), 'of rests');
+    await home.ok(['vm', 'stop', 'rests']);
   });
 
   test('killed at whatever moment of a deletion, the VM is there or it is gone', async () => {

@@ -3,6 +3,7 @@
  * the lock is held over the whole of a start, a stop, a deletion.
  */
 
+import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BangerError, errorText } from '../../core/errors.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
@@ -12,7 +13,7 @@ import type { Store } from '../../store/store.ts';
 import { assertReadable } from '../../store/vm-row.ts';
 import { KeyedLock } from '../keyed-lock.ts';
 import type { OperationHandle } from '../operations.ts';
-import { removeHandles, removeSocketDir } from '../vm-files.ts';
+import { removeHandles, removeSocketDir, type VmFiles } from '../vm-files.ts';
 import { removeVmRecord } from '../vm-record-file.ts';
 import type { ImageService, LocalImage } from './image-service.ts';
 import type { LiveVm } from './live-vm.ts';
@@ -64,6 +65,7 @@ export class VmLifecycle {
   /** Starts a VM that has been stopped: its disk, and the workspace on it, are as they were. */
   async startAgain(vm: VmRecord, operation: OperationHandle): Promise<VmRecord> {
     const { registry, images, workspaces } = this.#deps;
+    assertDisk(vm, registry.files(vm.id));
     const image = await images.ensure(vm.spec.imageName, operation);
     const errand = vm.workspace === null ? undefined : workspaces.remount(vm.workspace);
     try {
@@ -194,6 +196,14 @@ export class VmLifecycle {
     await registry.removeFiles(vm.id);
     store.deleteVm(vm.id);
   }
+}
+
+/** A row can come without its disk, by a restore. A new, empty one in its place would be a lie. */
+function assertDisk(vm: VmRecord, { dir, rootDisk }: VmFiles): void {
+  if (vm.state !== 'stopped' || existsSync(rootDisk)) return;
+  throw new BangerError('invalid_state', `VM "${vm.name}" has no disk: ${rootDisk} is not there`, {
+    hint: `copy its directory to ${dir}, or delete it: banger vm delete ${vm.name}`,
+  });
 }
 
 async function endMachine(live: LiveVm): Promise<void> {

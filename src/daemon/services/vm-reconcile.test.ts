@@ -169,6 +169,15 @@ test('a creation that did not end is undone; one that the row does not know to h
   assert.equal(store.getVmById(id('3'))?.runtime.pending, undefined);
 });
 
+test('a first start that was cut off before its disk was made is no stopped VM', async () => {
+  addRow({ state: 'starting' });
+  addRow({ id: id('2'), name: 'had-one', state: 'starting' });
+  await dir.addVm({ id: id('2'), name: 'had-one', guestIp: '172.16.0.3' });
+  addRow({ id: id('3'), name: 'restored', state: 'running' });
+  await start();
+  assert.deepEqual([state(id('1')), state(id('2')), state(id('3'))], ['created', 'stopped', 'stopped']);
+});
+
 test('wherever a deletion was cut off, nothing is left of the VM; nor when its row is lost, too', async () => {
   const cuts: readonly (readonly [string, () => void, boolean])[] = [
     ['the row says so', () => undefined, true],

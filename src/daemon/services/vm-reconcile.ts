@@ -85,18 +85,21 @@ async function reconcileOne(deps: ReconcileDeps, vm: VmRecord): Promise<void> {
     finishStop(lifecycle, vm, log);
   } else {
     await lifecycle.tearDown(vm);
-    settle(deps, vm, createdSince);
+    settle(deps, vm, files, createdSince);
   }
   await mendRecord(deps, vm, files);
 }
 
-/** A row of a moment after its VMM's end, when there is none. */
-function settle({ registry }: ReconcileDeps, vm: VmRecord, createdSince: boolean): void {
+/** What the row says once it is known that nothing runs. */
+function settle({ registry }: ReconcileDeps, vm: VmRecord, files: VmFiles, createdSince: boolean): void {
   const stoppedAt = now();
   if (createdSince) registry.update(vm.id, 'stopped', { stoppedAt, pending: undefined });
   else if (vm.state === 'stopping') registry.update(vm.id, 'stopped', { stoppedAt });
   else if (['starting', 'running', 'paused'].includes(vm.state)) {
-    registry.update(vm.id, 'stopped', { stoppedAt, lastError: 'ended while no daemon was watching' });
+    // A first start that did not get as far as a disk: a stopped VM has one, see assertDisk in vm-lifecycle.ts.
+    const never = vm.state === 'starting' && !existsSync(files.rootDisk);
+    const lastError = 'ended while no daemon was watching';
+    registry.update(vm.id, never ? 'created' : 'stopped', { stoppedAt, lastError });
   }
 }
 
