@@ -24,6 +24,10 @@ import {
 import { BangerError } from '../core/errors.ts';
 import { fileError } from '../host/files.ts';
 
+/** What an attempt has done when `onStep` is called, in this order. */
+export const COPY_STEPS = ['looked', 'opened', 'header', 'database', 'wal', 'header-again'] as const;
+export type CopyStep = (typeof COPY_STEPS)[number];
+
 export type CopyAttempt =
   | { readonly outcome: 'copied'; readonly copy: string }
   /** There is no database. */
@@ -50,22 +54,28 @@ interface Files {
 }
 
 /**
- * Copies `path` and its -wal into the directory that `dirFor` names for their size in bytes.
+ * Copies `path` and its -wal into the directory that `dirFor` names for their size in bytes. `onStep` is for tests: what
+ * others do to the files may come between any two steps.
  * @throws {BangerError} `permission`, `limit_exceeded` (over 4 GiB), `no_space`, `io_error`
  */
-export function attemptCopy(path: string, dirFor: (bytes: number) => string): CopyAttempt {
+export function attemptCopy(
+  path: string,
+  dirFor: (bytes: number) => string,
+  onStep: (step: CopyStep) => void = () => {},
+): CopyAttempt {
   const before = look(path);
   const verdict = judge(path, before);
   if (verdict !== undefined) return verdict;
   const bytes = Number(before.database?.size ?? 0n) + Number(before.wal?.size ?? 0n);
   assertSize(path, bytes);
   const copy = `${dirFor(bytes)}/state.db`;
+  onStep('looked');
   const source = openSource(path);
   if (source === undefined) return { outcome: 'moved' };
   try {
     const walSource = before.wal === undefined ? undefined : openSource(`${path}-wal`);
     try {
-      return copyBetween(path, before, { source, walSource, copy })
+      return copyBetween(path, before, { source, walSource, copy, onStep })
         ? { outcome: 'copied', copy }
         : { outcome: 'moved' };
     } finally {
@@ -139,15 +149,21 @@ interface Transfer {
   readonly source: number;
   readonly walSource: number | undefined;
   readonly copy: string;
+  readonly onStep: (step: CopyStep) => void;
 }
 
 /** Whether the copy is of one moment. */
-function copyBetween(path: string, before: Files, { source, walSource, copy }: Transfer): boolean {
+function copyBetween(path: string, before: Files, { source, walSource, copy, onStep }: Transfer): boolean {
+  onStep('opened');
   const header = walSource === undefined ? EMPTY : readHeader(walSource);
+  onStep('header');
   const copied = copyBytes(path, source, copy, 0);
+  onStep('database');
   rmSync(`${copy}-wal`, { force: true });
   if (walSource !== undefined) copyBytes(path, walSource, `${copy}-wal`, copied);
+  onStep('wal');
   const headerAfter = walSource === undefined ? EMPTY : readHeader(walSource);
+  onStep('header-again');
   const after = look(path);
   if (hasBytes(after.journal) || !isSameFile(after.database, source)) return false;
   if (header.length === WAL_HEADER_BYTES) {

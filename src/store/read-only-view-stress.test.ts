@@ -3,10 +3,12 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
-import { test } from 'node:test';
-import { firstOutput, killNode, startNode } from '../../test/helpers/node-child.ts';
+import { afterEach, test } from 'node:test';
+import { firstOutput, killNode, killStarted, startNode } from '../../test/helpers/node-child.ts';
 import { BangerError } from '../core/errors.ts';
 import { openReadOnlyView } from './read-only-view.ts';
+
+afterEach(killStarted);
 
 /** All of it: STRESS_SECONDS=15. */
 const SECONDS = Number(process.env['STRESS_SECONDS'] ?? 3);

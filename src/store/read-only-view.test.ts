@@ -21,7 +21,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { BangerError, type ErrorCode } from '../core/errors.ts';
 import { fingerprint } from '../../test/helpers/fingerprint.ts';
-import { firstOutput, killNode, startNode, wholeOutput } from '../../test/helpers/node-child.ts';
+import { firstOutput, killNode, killStarted, startNode, wholeOutput } from '../../test/helpers/node-child.ts';
 import { copyPlaces } from './private-copy.ts';
 import { openReadOnlyView, openReadOnlyViewSync, type ReadOnlyView } from './read-only-view.ts';
 import { viewSource } from './state-source.ts';
@@ -40,10 +40,12 @@ beforeEach(() => {
   mkdirSync(join(root, 'copies'), { mode: 0o1777 });
   chmodSync(join(root, 'copies'), 0o1777);
 });
-afterEach(() => {
+afterEach(async () => {
+  await killStarted();
   chmodSync(dir, 0o700);
-  assert.deepEqual(readdirSync(join(root, 'copies')), [], 'a copy was left');
+  const left = readdirSync(join(root, 'copies'));
   rmSync(root, { recursive: true });
+  assert.deepEqual(left, [], 'a copy was left');
 });
 
 /** `from` to `to`, one row each. */

@@ -7,10 +7,20 @@ import type { Readable, Writable } from 'node:stream';
 
 export type NodeChild = ChildProcessByStdio<Writable, Readable, null>;
 
+const started = new Set<NodeChild>();
+
 /** Starts an ES module script; its stderr is the test's. */
 export function startNode(script: string): NodeChild {
   const args = ['--input-type=module', '-e', script];
-  return spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+  started.add(child);
+  return child;
+}
+
+/** For afterEach: a test that failed half-way must not leave its writer behind. */
+export async function killStarted(): Promise<void> {
+  await Promise.all([...started].map(killNode));
+  started.clear();
 }
 
 /** Resolves with the first thing it prints; rejects when it ends without a word. */
