@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
@@ -31,14 +40,18 @@ function sqlThenDie(file: string, ...statements: readonly string[]): void {
   assert.equal(spawnSync('sqlite3', [file], { input }).signal, 'SIGKILL');
 }
 
-/** Every row of every generation gets the same number, on many pages; so mixed moments show. */
+/** Every row of a generation has the same number, in both tables and on many pages; so mixed moments show. */
 const MAKE =
   'CREATE TABLE t (i INTEGER PRIMARY KEY, n INTEGER, filler BLOB);' +
-  'WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 400) INSERT INTO t SELECT i, 0, zeroblob(500) FROM c;';
-const RAISE = 'UPDATE t SET n = n + 1, filler = randomblob(500);';
+  'WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 400) INSERT INTO t SELECT i, 0, zeroblob(500) FROM c;' +
+  'CREATE TABLE u (n INTEGER, note BLOB); INSERT INTO u VALUES (0, NULL);';
+const RAISE = 'BEGIN; UPDATE t SET n = n + 1, filler = randomblob(500); UPDATE u SET n = n + 1; COMMIT;';
 
 function momentOf(copy: string): string {
-  return sql(copy, 'PRAGMA integrity_check; SELECT count(*), min(n) = max(n) FROM t;');
+  return sql(
+    copy,
+    'PRAGMA integrity_check; SELECT count(*), min(n) = max(n) AND min(n) = (SELECT n FROM u) FROM t;',
+  );
 }
 
 /** What may happen to the files between any two steps, in another process. */
@@ -72,6 +85,8 @@ const EVENTS: Readonly<Record<string, () => void>> = {
 
 const STATES: Readonly<Record<string, () => void>> = {
   'a -wal with commits': () => sqlThenDie(path, RAISE, 'PRAGMA wal_checkpoint;', RAISE),
+  'a -wal with one page': () =>
+    sqlThenDie(path, RAISE, 'PRAGMA wal_checkpoint(TRUNCATE);', 'UPDATE u SET note = randomblob(8);'),
   'an empty -wal': () => sqlThenDie(path, RAISE, 'PRAGMA wal_checkpoint(TRUNCATE);'),
   'no -wal': () => sql(path, RAISE),
 };
@@ -101,20 +116,34 @@ for (const [state, prepare] of Object.entries(STATES)) {
               },
             );
           // With a -wal nobody looks at times.
-          const result = state === 'a -wal with commits' ? attempt() : await settled(attempt);
+          const result = state.startsWith('a -wal') ? attempt() : await settled(attempt);
           outcomes[when] = result.outcome;
           if (result.outcome === 'copied') assert.match(momentOf(result.copy), /^ok\n(400|200)\|1$/, when);
           for (const file of [`${copies}/state.db-wal`, `${copies}/state.db-shm`])
             rmSync(file, { force: true });
         }
         // What changes the copied bytes from below may be accepted only where the -wal repairs it.
-        if (state !== 'a -wal with commits' && !/^a (commit into|checkpoint$)/.test(event)) {
+        if (!state.startsWith('a -wal') && !/^a (commit into|checkpoint$)/.test(event)) {
           assert.equal(outcomes.database, 'moved', JSON.stringify(outcomes));
         }
       });
     }
   });
 }
+
+test('another database beside the same -wal makes an attempt void at every step', () => {
+  for (const when of COPY_STEPS) {
+    rmSync(path, { force: true });
+    sql(path, 'PRAGMA journal_mode = WAL;', MAKE);
+    sqlThenDie(path, RAISE);
+    const onStep = (step: CopyStep): void => {
+      if (step !== when) return;
+      copyFileSync(path, join(dir, 'other.db'));
+      renameSync(join(dir, 'other.db'), path);
+    };
+    assert.equal(attemptCopy(path, () => copies, onStep).outcome, 'moved', when);
+  }
+});
 
 test('a journal that appears makes an attempt void', async () => {
   sql(path, MAKE);

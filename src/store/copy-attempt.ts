@@ -165,7 +165,8 @@ function copyBetween(path: string, before: Files, { source, walSource, copy, onS
   const headerAfter = walSource === undefined ? EMPTY : readHeader(walSource);
   onStep('header-again');
   const after = look(path);
-  if (hasBytes(after.journal) || !isSameFile(after.database, source)) return false;
+  if (hasBytes(after.journal)) return false;
+  if (!isSameFile(before.database, source) || !isSameFile(after.database, source)) return false;
   if (header.length === WAL_HEADER_BYTES) {
     return headerAfter.equals(header) && walSource !== undefined && isSameFile(after.wal, walSource);
   }
