@@ -56,6 +56,8 @@ export interface CliPorts {
   /** To stdout; resolves when the system has taken them. */
   writeBytes(bytes: Uint8Array): Promise<void>;
   interruption(onFirst?: () => void): Interruption;
+  /** Resolves once that process is gone. @throws {BangerError} `timeout`: it stays */
+  processEnd(pid: number): Promise<void>;
   /** One line from the terminal, without its line feed; null at its end. */
   readLine(question: string): Promise<string | null>;
   /** Where the daemon of this user logs, whether it runs or not. */

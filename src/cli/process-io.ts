@@ -12,6 +12,8 @@ import { StreamOutput } from './output/stream-output.ts';
 const STDIN_DESCRIPTOR = 0;
 /** Major 1, minor 3: null(4). */
 const NULL_DEVICE = 0x103;
+/** Above what it takes at most to remove VMs made with --rm. */
+const STOP_TIMEOUT_MS = 60_000;
 const CLEAR_LINE = '\r\u001b[2K';
 
 export interface ProcessIo extends CliIo {
@@ -74,6 +76,17 @@ function processPorts(
     },
     writeBytes: (bytes) => stdout.writeBytes(bytes),
     interruption: (onFirst) => interruption(stderr, onFirst),
+    async processEnd(pid) {
+      const { processEnd } = await import('./connect/process-end.ts');
+      if (await processEnd(pid, STOP_TIMEOUT_MS)) return;
+      throw new BangerError(
+        'timeout',
+        `the daemon (pid ${pid}) has not ended within ${STOP_TIMEOUT_MS / 1000} s`,
+        {
+          hint: `banger daemon logs; to end it at once, which its VMs survive: kill -KILL ${pid}`,
+        },
+      );
+    },
     readLine,
     daemonLogPath: () => paths().logFile,
   };

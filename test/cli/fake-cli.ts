@@ -35,17 +35,22 @@ export interface FakeResult {
   readonly connects: readonly { readonly start: boolean }[];
   /** Processes started for this command alone. */
   readonly offlines: number;
+  /** Processes whose end was waited for. */
+  readonly ended: readonly number[];
   readonly closes: number;
   /** Interruptions that were not given back. */
   readonly heldInterruptions: number;
 }
 
 /** Where no answer is given, a failure whose status could be taken for one of usage. */
-const DEFAULT_ANSWERS: Answers = { 'state.diff': () => ({ from: '', to: '', rows: [], truncated: false }) };
+const DEFAULT_ANSWERS: Answers = {
+  'state.diff': () => ({ from: '', to: '', rows: [], truncated: false }),
+};
 
 export async function fakeCli(argv: readonly string[], options: FakeOptions = {}): Promise<FakeResult> {
   const calls: { method: Method; params: unknown }[] = [];
   const connects: { start: boolean }[] = [];
+  const ended: number[] = [];
   const counts = { closes: 0, held: 0, offlines: 0 };
   const written = { stdout: '', stderr: '' };
   const client: CliClient = {
@@ -93,6 +98,9 @@ export async function fakeCli(argv: readonly string[], options: FakeOptions = {}
       writeBytes: async (bytes) => {
         written.stdout += Buffer.from(bytes).toString();
       },
+      processEnd: async (pid) => {
+        ended.push(pid);
+      },
       readLine: options.readLine ?? (async () => null),
       daemonLogPath: () => options.daemonLogPath ?? '/nonexistent/bangerd.log',
       interruption: (onFirst) => {
@@ -113,7 +121,7 @@ export async function fakeCli(argv: readonly string[], options: FakeOptions = {}
   };
   const status = await runCli(argv, io);
   const { closes, offlines, held } = counts;
-  return { status, ...written, calls, connects, offlines, closes, heldInterruptions: held };
+  return { status, ...written, calls, connects, ended, offlines, closes, heldInterruptions: held };
 }
 
 export function fakeVm(name: string, changes: Partial<VmView> = {}): VmView {

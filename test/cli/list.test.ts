@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import type { DaemonStatus } from '../../src/api/contract.ts';
 import { formatVmTable } from '../../src/cli/output/vm-table.ts';
 import { type Answers, fakeCli, fakeDetail, fakeVm } from './fake-cli.ts';
 
@@ -55,7 +56,10 @@ test('daemon status and stop never start a daemon', async () => {
   const stop = await fakeCli(['daemon', 'stop'], { daemon: false });
   assert.equal(stop.status, 0);
   assert.equal(stop.stdout, 'not running\n');
-  const stopped = await fakeCli(['daemon', 'stop'], { answers: { 'daemon.stop': () => null } });
+  const stopped = await fakeCli(['daemon', 'stop'], {
+    answers: { 'daemon.status': () => ({ pid: 4711 }) as DaemonStatus, 'daemon.stop': () => null },
+  });
+  assert.deepEqual(stopped.ended, [4711]);
   assert.equal(stopped.stdout, 'stopped\n');
   for (const { connects } of [status, json, stop, stopped]) assert.deepEqual(connects, [{ start: false }]);
 });

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Method } from '../../src/api/contract.ts';
+import type { DaemonStatus, Method } from '../../src/api/contract.ts';
 import { type Leaf, isGroup, root } from '../../src/cli/tree.ts';
-import { fakeCli } from './fake-cli.ts';
+import { type Answers, fakeCli } from './fake-cli.ts';
 
 /** Command lines and the first request each makes. A command that makes none is covered elsewhere. */
 const REQUESTS: readonly (readonly [line: string, method: Method, params: unknown])[] = [
@@ -105,11 +105,16 @@ const REQUESTS: readonly (readonly [line: string, method: Method, params: unknow
   ['daemon stop', 'daemon.stop', {}],
 ];
 
+/** Of commands that look before they ask. */
+const ANSWERS: Readonly<Record<string, Answers>> = {
+  'daemon stop': { 'daemon.status': () => ({ pid: 4711 }) as DaemonStatus },
+};
+
 for (const [line, method, params] of REQUESTS) {
   test(`banger ${line} asks ${method}`, async () => {
-    const { calls, stderr } = await fakeCli(line.split(' '));
+    const { calls, stderr } = await fakeCli(line.split(' '), { answers: ANSWERS[line] ?? {} });
     assert.ok(calls.length > 0, `no request was made: ${stderr}`);
-    assert.deepEqual(calls[0], { method, params });
+    assert.deepEqual(calls.at(line in ANSWERS ? -1 : 0), { method, params });
   });
 }
 

@@ -12,8 +12,10 @@ export const command = defineCommand({
     const client = await context.ports.connect({ start: false });
     if (client !== null) {
       try {
+        const gone = context.ports.processEnd((await client.call('daemon.status', {})).pid);
         await client.call('daemon.stop', {});
-        await client.closed;
+        // It hangs up before it has let go of its database and its lock.
+        await gone;
       } finally {
         client.close();
       }
