@@ -128,17 +128,7 @@ export class DoctorContext implements DoctorSetting {
 
   /** A copy of the database that can be asked. Never the original. */
   view(): Promise<StateAccess> {
-    this.#view ??= (async (): Promise<StateAccess> => {
-      try {
-        const view = await openReadOnlyView(this.stateFile);
-        if (view === undefined) return { kind: 'none' };
-        if (!isEmpty(view.database)) return { kind: 'view', view };
-        view[Symbol.dispose]();
-        return { kind: 'none' };
-      } catch (error) {
-        return { kind: 'unreadable', error };
-      }
-    })();
+    this.#view ??= openView(this.stateFile);
     return this.#view;
   }
 
@@ -151,17 +141,22 @@ export class DoctorContext implements DoctorSetting {
 
   /** Undefined when the database cannot be read, which is another check's matter. No database: no rows. */
   rows(): Promise<Rows | undefined> {
-    this.#rows ??= this.#findRows();
+    this.#rows ??= this.#findRows(() => this.view());
     return this.#rows;
   }
 
   /** Read anew while a daemon changes them; for what must be newer than a look at the disk. */
   async rowsNow(): Promise<Rows | undefined> {
     if ((await this.rows())?.live !== true) return await this.rows();
-    return await this.#findRows();
+    const access: { now?: StateAccess } = {};
+    try {
+      return await this.#findRows(async () => (access.now = await openView(this.stateFile)));
+    } finally {
+      if (access.now !== undefined) closeView(access.now);
+    }
   }
 
-  async #findRows(): Promise<Rows | undefined> {
+  async #findRows(view: () => Promise<StateAccess>): Promise<Rows | undefined> {
     const daemon = await this.daemon();
     if (daemon.kind === 'answers') {
       try {
@@ -170,26 +165,43 @@ export class DoctorContext implements DoctorSetting {
         // One image without its files fails the whole list: the database knows the others.
       }
     }
-    const access = await this.view();
-    if (access.kind === 'none') return { live: false, vms: [], images: [] };
-    if (access.kind !== 'view') return undefined;
-    try {
-      const { database } = access.view;
-      return {
-        live: daemon.kind === 'answers',
-        vms: listVms(database).map((vm) => ({ ...vm, pid: null })),
-        images: listImages(database),
-      };
-    } catch {
-      return undefined;
-    }
+    const live = daemon.kind === 'answers' || daemon.kind === 'unusable';
+    const access = await view();
+    if (access.kind === 'none') return { live, vms: [], images: [] };
+    return access.kind === 'view' ? rowsOfView(access.view.database, live) : undefined;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     const daemon = await this.#daemon?.catch(() => undefined);
     if (daemon?.kind === 'answers') daemon.client.close();
     const access = await this.#view;
-    if (access?.kind === 'view') access.view[Symbol.dispose]();
+    if (access !== undefined) closeView(access);
+  }
+}
+
+async function openView(path: string): Promise<StateAccess> {
+  try {
+    const view = await openReadOnlyView(path);
+    if (view === undefined) return { kind: 'none' };
+    if (!isEmpty(view.database)) return { kind: 'view', view };
+    view[Symbol.dispose]();
+    return { kind: 'none' };
+  } catch (error) {
+    return { kind: 'unreadable', error };
+  }
+}
+
+function closeView(access: StateAccess): void {
+  if (access.kind === 'view') access.view[Symbol.dispose]();
+}
+
+/** Undefined when SQLite cannot read them; a row that we cannot is among them. */
+function rowsOfView(database: DatabaseSync, live: boolean): Rows | undefined {
+  try {
+    const vms = listVms(database).map((vm) => ({ ...vm, pid: null }));
+    return { live, vms, images: listImages(database) };
+  } catch {
+    return undefined;
   }
 }
 
@@ -199,15 +211,14 @@ function isEmpty(database: DatabaseSync): boolean {
 }
 
 async function lookForDaemon({ paths: { socketPath }, version, host }: DoctorSetting): Promise<DaemonState> {
-  const facts = factsOf(socketPath);
-  if (facts === undefined) return { kind: 'absent' };
-  if (facts.uid !== host.uid && facts.uid !== 0) {
-    const error = new BangerError('permission', `${socketPath} belongs to uid ${facts.uid}`);
-    return { kind: 'unusable', error };
-  }
-  const signal = AbortSignal.timeout(HELLO_TIMEOUT_MS);
   let client: RpcClient | undefined;
   try {
+    const facts = factsOf(socketPath);
+    if (facts === undefined) return { kind: 'absent' };
+    if (facts.uid !== host.uid && facts.uid !== 0) {
+      throw new BangerError('permission', `${socketPath} belongs to uid ${facts.uid}`);
+    }
+    const signal = AbortSignal.timeout(HELLO_TIMEOUT_MS);
     client = await connect({ socketPath, version, signal, helloTimeoutMs: HELLO_TIMEOUT_MS });
     return { kind: 'answers', client, hello: await client.hello() };
   } catch (error) {

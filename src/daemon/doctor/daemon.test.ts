@@ -127,6 +127,12 @@ test('daemon.lock: held by a daemon that answers elsewhere, and by one that does
     await home.says('daemon.lock'),
     new RegExp(`^warning: pid ${silent.pid} holds .*nobody answers`),
   );
+  // Written by another process: not believed.
+  writeFileSync(`${home.paths.lockFile}.holder`, '{"pid":1,"socketPath":"/elsewhere"}');
+  assert.match(
+    await home.says('daemon.lock'),
+    new RegExp(`^warning: pid ${silent.pid} holds .*nobody answers`),
+  );
 });
 
 test('daemon.lock: the daemon that answers works on this state directory, or on another one', async (context) => {

@@ -4,7 +4,7 @@ import { constants } from 'node:fs';
 import { chmod, open } from 'node:fs/promises';
 import { BangerError } from '../../core/errors.ts';
 import { failure, info, type Outcome, type Repair, warning } from './check.ts';
-import { factsOf, octal } from './host-facts.ts';
+import { factsOf, type FileFacts, octal } from './host-facts.ts';
 
 export interface Expected {
   readonly kind: 'file' | 'directory' | 'socket';
@@ -22,7 +22,13 @@ export interface Expected {
 
 /** Undefined when it is as expected, or not there. */
 export function modeProblem(path: string, expected: Expected, uid: number): Outcome | undefined {
-  const facts = factsOf(path);
+  let facts: FileFacts | undefined;
+  try {
+    facts = factsOf(path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    return warning(`${path} cannot be looked at: ${code}`, { fix: 'look who owns the directories above it' });
+  }
   if (facts === undefined) return undefined;
   const wrong = expected.needed ? failure : warning;
   if (facts.kind === 'link') {

@@ -88,8 +88,6 @@ async function outcomesOf<Context>(
   const limit = new AbortController();
   const signal = AbortSignal.any([outer, limit.signal]);
   const ended = Promise.withResolvers<never>();
-  // What the check does after its end was decided is nobody's business any more.
-  ended.promise.catch(() => undefined);
   const timer = setTimeout(() => {
     ended.reject(new Error(`it did not end within ${check.timeoutMs} ms`));
     limit.abort();
@@ -99,7 +97,7 @@ async function outcomesOf<Context>(
   try {
     // `async`: a check that throws before its first promise is no exception to the rule.
     const work = (async () => await check.run(context, signal))();
-    work.catch(() => undefined);
+    // The race listens to both for good: what the check does after its end was decided disturbs nobody.
     return readOutcomes(await Promise.race([work, ended.promise]));
   } catch (error) {
     return [itself(reasonOf(error), error instanceof BangerError ? error.hint : undefined)];

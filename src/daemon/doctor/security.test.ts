@@ -15,7 +15,12 @@ import { once } from 'node:events';
 import { basename, join } from 'node:path';
 import { test } from 'node:test';
 import { DoctorHome } from '../../../test/helpers/doctor-home.ts';
+import { createRunner } from '../../host/runner.ts';
 import { vmFiles } from '../vm-files.ts';
+import type { Repair } from './check.ts';
+import { DoctorContext } from './context.ts';
+import { CHECKS } from './doctor.ts';
+import { thisHost } from './host-facts.ts';
 
 const needsRoot = { skip: process.geteuid?.() !== 0 && 'only root can give files away' };
 const OTHER = 12_345;
@@ -144,33 +149,45 @@ test('a link in the place of a file is never followed', async () => {
   assert.equal(mode(victim), '644');
 });
 
-test('a link that takes the place between the look and the repair is not followed', async () => {
-  using home = new DoctorHome();
-  home.makeDirectories();
-  const victim = written(join(home.dir, 'victim'), 0o644);
-  written(home.paths.logFile, 0o644);
-  const { CHECKS } = await import('./doctor.ts');
-  const { DoctorContext } = await import('./context.ts');
-  const { thisHost } = await import('./host-facts.ts');
-  const check = CHECKS.find((one) => one.id === 'security.state-files');
-  const setting = {
-    paths: home.paths,
-    env: {},
-    version: '',
-    guestBinDir: '',
-    runner: { run: () => Promise.reject() },
-  };
-  const context = new DoctorContext(
-    { ...setting, host: thisHost() },
-    { deep: false, progress: () => undefined },
-  );
-  const outcomes = await check?.run(context, AbortSignal.timeout(10_000));
-  const repair = [outcomes].flat().find((one) => one !== undefined && 'repair' in one)?.repair;
+/** The repair that the first finding of a check offers, before it is applied. */
+async function repairOf(home: DoctorHome, id: string): Promise<Repair> {
+  const setting = { paths: home.paths, env: {}, version: '', guestBinDir: '', runner: createRunner() };
+  const options = { deep: false, progress: () => undefined };
+  await using context = new DoctorContext({ ...setting, host: thisHost() }, options);
+  const check = CHECKS.find((one) => one.id === id);
+  assert.ok(check);
+  const [repair] = [await check.run(context, AbortSignal.timeout(10_000))]
+    .flat()
+    .flatMap((one) => one.repair ?? []);
   assert.ok(repair);
-  rmSync(home.paths.logFile);
-  symlinkSync(victim, home.paths.logFile);
+  return repair;
+}
+
+test('what takes the place of a file between the look and the repair is not touched', async () => {
+  using home = new DoctorHome();
+  const { logFile } = home.makeDirectories().paths;
+  const victim = written(join(home.dir, 'victim'), 0o644);
+  written(logFile, 0o644);
+  const repair = await repairOf(home, 'security.state-files');
+  rmSync(logFile);
+  symlinkSync(victim, logFile);
   await assert.rejects(repair.apply());
   assert.equal(mode(victim), '644');
+  rmSync(logFile);
+  mkdirSync(logFile);
+  chmodSync(logFile, 0o755);
+  await assert.rejects(repair.apply(), { code: 'permission' });
+  assert.equal(mode(logFile), '755');
+});
+
+test('what was given away between the look and the repair is not touched', needsRoot, async () => {
+  using home = new DoctorHome();
+  const { logFile } = home.makeDirectories().paths;
+  written(logFile, 0o644);
+  const repair = await repairOf(home, 'security.state-files');
+  chownSync(logFile, OTHER, OTHER);
+  await assert.rejects(repair.apply(), { code: 'permission' });
+  assert.equal(mode(logFile), '644');
 });
 
 test('security.snapshots', async () => {

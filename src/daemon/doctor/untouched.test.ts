@@ -204,19 +204,8 @@ test('a writer that never rests: names and inodes stay', async (context) => {
   assert.deepEqual(names(), before);
 });
 
-/** Another user's view: files can be read, nothing can be written. The modes cannot be right then. */
-test('a 0555 directory of another user', {
-  skip: process.geteuid?.() !== 0 && 'needs two users',
-}, async () => {
-  using home = new DoctorHome();
-  await home.populate();
-  const open = (path: string): void => {
-    const stat = lstatSync(path);
-    chmodSync(path, stat.isDirectory() ? 0o555 : 0o444);
-    if (stat.isDirectory()) for (const name of readdirSync(path)) open(join(path, name));
-  };
-  open(home.dir);
-  const before = fingerprint(home.dir);
+/** The report, and the fixes, of a doctor that is another user. */
+function asAnotherUser(home: DoctorHome): { report: DoctorReport; fixes: readonly unknown[] } {
   const script = `process.setgroups([]); process.setgid(12345); process.setuid(12345);
     const { createDoctor, CHECKS } = await import('${import.meta.dirname}/doctor.ts');
     const { resolvePaths } = await import('${import.meta.dirname}/../../host/paths.ts');
@@ -232,7 +221,36 @@ test('a 0555 directory of another user', {
     env: { PATH: process.env['PATH'], HOME: '/nonexistent', TMPDIR: '/tmp' },
     encoding: 'utf8',
   });
-  const { report, fixes } = JSON.parse(output) as { report: DoctorReport; fixes: readonly unknown[] };
+  return JSON.parse(output) as { report: DoctorReport; fixes: readonly unknown[] };
+}
+
+const needsRoot = { skip: process.geteuid?.() !== 0 && 'needs two users' };
+
+test('a directory that cannot even be entered', needsRoot, async () => {
+  using home = new DoctorHome();
+  await home.populate();
+  const before = fingerprint(home.dir);
+  const { report, fixes } = asAnotherUser(home);
+  assert.deepEqual(fingerprint(home.dir), before);
+  assert.equal(report.worst, 'failure');
+  assert.equal(severityOf(report, 'state.database'), 'failure');
+  assert.deepEqual(fixes, []);
+});
+
+/** Another user's view: files can be read, nothing can be written. The modes cannot be right then. */
+test('a 0555 directory of another user', {
+  skip: process.geteuid?.() !== 0 && 'needs two users',
+}, async () => {
+  using home = new DoctorHome();
+  await home.populate();
+  const open = (path: string): void => {
+    const stat = lstatSync(path);
+    chmodSync(path, stat.isDirectory() ? 0o555 : 0o444);
+    if (stat.isDirectory()) for (const name of readdirSync(path)) open(join(path, name));
+  };
+  open(home.dir);
+  const before = fingerprint(home.dir);
+  const { report, fixes } = asAnotherUser(home);
   assert.deepEqual(fingerprint(home.dir), before);
   assert.equal(severityOf(report, 'state.rows'), 'ok', show(report));
   assert.equal(severityOf(report, 'state.integrity'), 'ok');

@@ -213,6 +213,7 @@ test('vms.sockets', async (context) => {
   assert.match(await says(), new RegExp(`^warning: ${dir} belongs to no VM .*\\[fixable\\]$`));
   // Somebody works there: nothing of it is removed.
   const server = createServer(() => undefined).listen(join(dir, 'agent.sock'));
+  context.after(() => server.close());
   await once(server, 'listening');
   assert.match(await says(), /^warning: .* → see vms\.orphan-processes$/);
   assert.deepEqual(await home.fix(false, 'vms.sockets'), []);
