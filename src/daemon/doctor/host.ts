@@ -169,10 +169,10 @@ async function versionOf(
   }
 }
 
-function broken({ name, versionFlag, packageName }: Program, why: string): Outcome {
-  return warning(`${name} is installed, but "${name} ${versionFlag}" failed: ${why}`, {
-    fix: `sudo apt-get install --reinstall ${packageName}`,
-  });
+function broken({ name, versionFlag, packageName, optional }: Program, why: string): Outcome {
+  const found = `${name} is installed, but "${name} ${versionFlag}" failed: ${why}`;
+  const fix = `sudo apt-get install --reinstall ${packageName}`;
+  return (optional === undefined ? warning : info)(found, { fix });
 }
 
 /** Part of the installation that no package manager looks after. */

@@ -4,7 +4,7 @@ import { constants } from 'node:fs';
 import { chmod, open } from 'node:fs/promises';
 import { BangerError } from '../../core/errors.ts';
 import { failure, info, type Outcome, type Repair, warning } from './check.ts';
-import { factsOf, type FileFacts, octal } from './host-facts.ts';
+import { factsOf, octal } from './host-facts.ts';
 
 export interface Expected {
   readonly kind: 'file' | 'directory' | 'socket';
@@ -20,15 +20,9 @@ export interface Expected {
   readonly mayBeRoots?: boolean;
 }
 
-/** Undefined when it is as expected, or not there. */
+/** Undefined when it is as expected, or not there. @throws the system's error when it cannot be looked at */
 export function modeProblem(path: string, expected: Expected, uid: number): Outcome | undefined {
-  let facts: FileFacts | undefined;
-  try {
-    facts = factsOf(path);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    return warning(`${path} cannot be looked at: ${code}`, { fix: 'look who owns the directories above it' });
-  }
+  const facts = factsOf(path);
   if (facts === undefined) return undefined;
   const wrong = expected.needed ? failure : warning;
   if (facts.kind === 'link') {

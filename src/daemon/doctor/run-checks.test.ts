@@ -76,6 +76,18 @@ test('a check that throws, before or after its first promise, is a finding about
   await itsOwn(check('silent', () => Promise.reject(Object.create(null))));
 });
 
+test('what this user may not look at is said in other words', async () => {
+  for (const error of [
+    Object.assign(new Error('EACCES: permission denied, lstat /x'), { code: 'EACCES' }),
+    new BangerError('permission', 'refusing to read /x'),
+  ]) {
+    const [finding] = await findingsOf(check('denied', () => Promise.reject(error)));
+    assert.equal(finding?.severity, 'failure');
+    assert.match(finding.found, /^this user may not look: .*\/x$/);
+    assert.match(finding.fix ?? '', /security checks/);
+  }
+});
+
 test('a check that hangs ends at its limit, and its signal aborts', async () => {
   let aborted = false;
   const hanging = check(

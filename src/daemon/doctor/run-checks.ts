@@ -100,7 +100,7 @@ async function outcomesOf<Context>(
     // The race listens to both for good: what the check does after its end was decided disturbs nobody.
     return readOutcomes(await Promise.race([work, ended.promise]));
   } catch (error) {
-    return [itself(reasonOf(error), error instanceof BangerError ? error.hint : undefined)];
+    return [itself(error)];
   } finally {
     clearTimeout(timer);
     outer.removeEventListener('abort', onCancel);
@@ -116,9 +116,21 @@ function reasonOf(error: unknown): string {
   }
 }
 
-function itself(why: string, hint: string | undefined): Outcome {
-  const found = `the check itself failed: ${why}`;
+function itself(error: unknown): Outcome {
+  const reason = reasonOf(error);
+  if (isDenied(error)) {
+    const fix = 'the security checks say whose it is; sudo chown mends what another user made';
+    return { severity: 'failure', found: `this user may not look: ${reason}`, fix };
+  }
+  const hint = error instanceof BangerError ? error.hint : undefined;
+  const found = `the check itself failed: ${reason}`;
   return { severity: 'failure', found, ...(hint === undefined ? {} : { fix: printable(hint) }) };
+}
+
+/** Of the file system, or in our words: what a check meets in a home of another user. */
+function isDenied(error: unknown): boolean {
+  const { code } = (error ?? {}) as { code?: unknown };
+  return code === 'EACCES' || code === 'EPERM' || code === 'permission';
 }
 
 const text = z.string().min(1).transform(printable);

@@ -14,6 +14,7 @@ const MAX_FILES = 20_000;
 
 type Item = readonly [path: string, expected: Expected];
 
+const WHOSE = 'look who owns the directories above it, and set BANGER_HOME if they are not yours';
 const DIRECTORY: Expected = { kind: 'directory', needed: false };
 const FILE: Expected = { kind: 'file', needed: false };
 const SOCKET: Expected = { kind: 'socket', needed: false };
@@ -30,8 +31,16 @@ function modes(
     timeoutMs: TIMEOUT_MS,
     run: async (context) => {
       const all = (await items(context)).slice(0, MAX_FILES);
-      const { uid } = context.host;
-      const problems = all.flatMap(([path, expected]) => modeProblem(path, expected, uid) ?? []);
+      const problems: Outcome[] = [];
+      const hidden: string[] = [];
+      for (const [path, expected] of all) {
+        try {
+          problems.push(...[modeProblem(path, expected, context.host.uid) ?? []].flat());
+        } catch {
+          hidden.push(path);
+        }
+      }
+      if (hidden.length > 0) problems.push(warning(`this user may not look at ${hidden[0]}`, { fix: WHOSE }));
       if (problems.length > 0) return problems;
       const there = all.filter(([path]) => factsOf(path) !== undefined).length;
       return ok(there === 0 ? 'none yet' : `${there}, as they should be`);

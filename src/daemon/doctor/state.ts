@@ -34,7 +34,8 @@ const database: Check<DoctorContext> = {
     const accessible = await context.state();
     if (accessible.kind === 'none') return orphanOutcome(path);
     if (accessible.kind === 'unreadable') {
-      return failure(errorText(accessible.error), hintOf(accessible.error));
+      const hint = { fix: `look at its owner and mode: ls -ld ${path}`, ...hintOf(accessible.error) };
+      return failure(errorText(accessible.error), hint);
     }
     const size = formatSize(factsOf(path)?.sizeBytes ?? 0);
     const where = accessible.kind === 'daemon' ? ', verified by the daemon' : '';

@@ -234,6 +234,7 @@ test('a directory that cannot even be entered', needsRoot, async () => {
   assert.deepEqual(fingerprint(home.dir), before);
   assert.equal(report.worst, 'failure');
   assert.equal(severityOf(report, 'state.database'), 'failure');
+  assert.doesNotMatch(show(report), /the check itself failed/);
   assert.deepEqual(fixes, []);
 });
 
