@@ -16,11 +16,7 @@ export type Fault = keyof typeof CLASSES;
  * Compiles the shim into `dir`. Returns what a process needs in its environment for files below `below`; with `log`, to
  * append to that file what it makes durable, renames and removes there.
  */
-export function faultEnvironment(
-  dir: string,
-  below: string,
-  log?: string,
-): Readonly<Record<string, string>> {
+export function faultEnvironment(dir: string, below: string, log?: string): Readonly<Record<string, string>> {
   const library = join(dir, 'shim.so');
   const source = join(import.meta.dirname, 'shim.c');
   const flags = ['-shared', '-fPIC', '-O1', '-Wall', '-Wextra', '-Werror', '-Wno-nonnull'];
