@@ -33,7 +33,7 @@ const MAX_WAIT_MS = 32;
 
 /**
  * A view of the database at `path`, of which not one byte changes, nor the listing of its directory. Undefined when
- * there is none. The copy itself is made synchronously: 100 MB take some 50 ms.
+ * there is none. The copy itself is made synchronously: 100 MB take some 100 ms.
  * Not to be called in a process that has the database open: a programmer error, see open-here.ts.
  * @throws {BangerError} `invalid_state` (a rollback journal must be rolled back first), `unavailable` (always being
  *   written), `permission` (unreadable, or not a regular file), `limit_exceeded` (over 4 GiB), `no_space` (for the
