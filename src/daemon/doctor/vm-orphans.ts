@@ -1,11 +1,12 @@
 /** Checks for what no row owns: processes and socket directories. */
 
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { BangerError } from '../../core/errors.ts';
 import { listDir, removeTree } from '../../host/files.ts';
 import { type Check, info, type Outcome, orOk, type Repair, warning } from './check.ts';
 import type { DoctorContext } from './context.ts';
 import { factsOf } from './host-facts.ts';
+import { listVmDirs } from '../vm-record-file.ts';
 import { isServed } from './sockets.ts';
 import { pidByHandles, vmmsBySocketDir } from './vm-reality.ts';
 
@@ -27,6 +28,11 @@ const orphanProcesses: Check<DoctorContext> = {
     if (rows === undefined) return info(UNREADABLE);
     const owned = new Set(rows.vms.map(({ id }) => id));
     const ownedShort = new Set(rows.vms.map(({ id }) => id.slice(0, 12)));
+    const recorded = await listVmDirs(vmsDir);
+    // Its row was lost: the process is a VM, and must not be taken for rubbish.
+    const lost = new Set(
+      recorded.filter((one) => one.recorded && !owned.has(one.id)).map(({ id }) => id.slice(0, 12)),
+    );
     const found = new Map<number, string>();
     for (const [dir, pids] of bySocketDir) {
       if (ownedShort.has(dir)) continue;
@@ -40,9 +46,13 @@ const orphanProcesses: Check<DoctorContext> = {
       ([pid]) => factsOf(join(context.host.procDir, String(pid))) !== undefined,
     );
     const outcomes = alive.map(([pid, where]) =>
-      warning(`process ${pid} works in ${where}, and no VM of the database does`, {
-        fix: `look at it: ps -fp ${pid}; end it: kill ${pid}`,
-      }),
+      lost.has(basename(where).slice(0, 12))
+        ? warning(`process ${pid} is that of a VM in ${where} that has lost its row; it goes on`, {
+            fix: 'banger state rebuild',
+          })
+        : warning(`process ${pid} works in ${where}, and no VM of the database does`, {
+            fix: `look at it: ps -fp ${pid}; end it: kill ${pid}`,
+          }),
     );
     return orOk(outcomes, 'none');
   },

@@ -196,7 +196,9 @@ test('vms.orphan-processes', async (context) => {
   await once(byHandles, 'spawn');
   await home.addDisk(image, id);
   await handlesOf(home, id, byHandles);
-  assert.match(await says(), new RegExp(`^warning: process ${byHandles.pid} works in .*${id}, `));
+  assert.match(await says(), new RegExp(`^warning: process ${byHandles.pid} works in .*${id}, .* kill ${byHandles.pid}$`));
+  writeFileSync(join(home.paths.vmsDir, id, 'vm.json'), '{}');
+.* → banger state rebuild$`));
   await ended(byHandles);
   assert.match(await says(), /^ok/);
 });
