@@ -430,7 +430,7 @@ test('uploads that go wrong', async () => {
     [only('put', (r) => answer(r, '', digest, 201)), 'verify_failed', /is not what it should be/],
     [only('put', (r) => answer(r, '', {}, 413)), 'limit_exceeded', /is too large for/],
     [only('put', (r) => answer(r, '', {}, 500)), 'unavailable', /HTTP 500/],
-    [only('put', (r) => answer(r, '', {}, 503)), 'unavailable', /HTTP 503/],
+    [only('put', (r) => answer(r, '', {}, 503)), 'unavailable', /answered HTTP 503/],
     [only('put', (r) => r.destroy()), 'unavailable', /was lost/],
     [only('put', () => undefined), 'timeout', /was silent/],
   ];

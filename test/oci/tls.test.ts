@@ -4,8 +4,10 @@ import assert from 'node:assert/strict';
 import { createServer, type Server } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
 import { type AddressInfo, connect, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { BangerError, type ErrorCode } from '../../src/core/errors.ts';
+import { createRunner } from '../../src/host/runner.ts';
 import { digestOf } from '../../src/oci/digest.ts';
 import type { RegistryOptions } from '../../src/oci/registry.ts';
 import { pullSnapshot, pushSnapshot } from '../../src/state/distribution.ts';
@@ -23,6 +25,8 @@ const artifact = artifactOf(snapshot);
 /** Leads every CONNECT to one address, whatever name was asked for; `silent` ones it never answers. */
 class Proxy implements AsyncDisposable {
   readonly tunnels: string[] = [];
+  /** Called when the client gives up one of the silent ones. */
+  onGivenUp: () => void = () => undefined;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
 
@@ -34,7 +38,15 @@ class Proxy implements AsyncDisposable {
       const name = request.url ?? '';
       this.tunnels.push(name);
       socket.on('error', () => socket.destroy());
-      if (name.startsWith('silent.')) return;
+      if (name.startsWith('silent.')) {
+        socket.resume();
+        // Sockets of servers stay half open.
+        socket.once('end', () => {
+          socket.end();
+          this.onGivenUp();
+        });
+        return;
+      }
       const upstream = connect(Number(port), host, () => {
         socket.write('HTTP/1.1 200 OK\r\n\r\n');
         upstream.pipe(socket);
@@ -63,10 +75,12 @@ class Proxy implements AsyncDisposable {
 const scratch = new Scratch();
 let registry: ScriptedRegistry;
 let proxy: Proxy;
+let certificatePath = '';
 let options: Partial<RegistryOptions>;
 
 before(async () => {
   const made = await makeCertificate(scratch, [NAME, `silent.${NAME}`]);
+  certificatePath = made.certificatePath;
   const identity = { key: made.key, cert: made.certificate };
   registry = new ScriptedRegistry(artifact, (listener) => createSecureServer(identity, listener));
   proxy = new Proxy(await registry.start());
@@ -120,6 +134,18 @@ test('a certificate nobody vouches for, or for another name', async () => {
   assert.deepEqual(registry.requests, []);
 });
 
+test('authorities of the host count', async () => {
+  registry.run(() => false);
+  const fixture = JSON.stringify(join(import.meta.dirname, 'fixture.ts'));
+  const script = `import { clientOf } from ${fixture};
+    const client = clientOf('${NAME}/state', { env: process.env });
+    console.log((await client.getManifest('${artifact.digest}', [])).digest);`;
+  const { stdout } = await createRunner().run([process.execPath, '--input-type=module', '-e', script], {
+    env: { ...options.env, SSL_CERT_FILE: certificatePath, NODE_TEST_CONTEXT: undefined },
+  });
+  assert.equal(stdout.toString().trim(), artifact.digest);
+});
+
 test('nothing leads from https to plain http, this machine not excepted', async () => {
   await using plain = new ScriptedRegistry(artifact);
   const plainHost = await plain.start();
@@ -147,7 +173,7 @@ test('nothing leads from https to plain http, this machine not excepted', async 
 
 test('the limit on connecting is none on waiting for an answer', async () => {
   registry.run((_, response) => {
-    setTimeout(() => answer(response, 'late'), 400);
+    setTimeout(() => answer(response, 'late'), 2500);
     return true;
   });
   const limits = { connectMs: 2000 };
@@ -158,11 +184,16 @@ test('the limit on connecting is none on waiting for an answer', async () => {
 test('connections that are not made', async () => {
   const get = async (repository: string, change: Partial<RegistryOptions> = {}): Promise<unknown> =>
     await clientOf(repository, { ...options, ...change }).getManifest(artifact.digest, []);
+  const givenUp = new Promise<void>((resolve) => {
+    proxy.onGivenUp = resolve;
+  });
   const limits = { connectMs: 500 };
   const silent = get(`silent.${NAME}/state`, { limits });
   await refuses('timeout', /did not accept a connection within 0\.5 s/, silent);
+  await givenUp;
   const controller = new AbortController();
-  const waiting = get(`silent.${NAME}/state`, { signal: controller.signal });
+  const patient = { connectMs: 1_000_000, idleMs: 1_000_000, requestMs: 1_000_000 };
+  const waiting = get(`silent.${NAME}/state`, { signal: controller.signal, limits: patient });
   setImmediate(() => controller.abort());
   await refuses('cancelled', /was cancelled/, waiting);
   const env = { HTTPS_PROXY: 'http://127.0.0.1:1' };
