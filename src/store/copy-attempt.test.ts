@@ -8,19 +8,20 @@ import {
   mkdtempSync,
   renameSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { attemptCopy, COPY_STEPS, type CopyAttempt, type CopyStep } from './copy-attempt.ts';
+import { copyPlaces } from './private-copy.ts';
 
 let dir = '';
 let path = '';
 let copies = '';
 beforeEach(() => {
-  dir = mkdtempSync(join(tmpdir(), 'attempt-'));
+  dir = mkdtempSync(join(copyPlaces()[0] ?? '', 'attempt-'));
   path = join(dir, 'state.db');
   copies = join(dir, 'copies');
   mkdirSync(copies);
@@ -91,6 +92,21 @@ const STATES: Readonly<Record<string, () => void>> = {
   'no -wal': () => sql(path, RAISE),
 };
 
+const FILES = ['', '-wal', '-shm', '-journal'] as const;
+
+/** The same files anew; made by SQLite once. */
+function begin(prepare: () => void): void {
+  const made = join(dir, 'made.db');
+  for (const suffix of FILES) rmSync(path + suffix, { force: true });
+  if (!existsSync(made)) {
+    sql(path, 'PRAGMA journal_mode = WAL;', MAKE);
+    prepare();
+    for (const suffix of FILES) if (existsSync(path + suffix)) copyFileSync(path + suffix, made + suffix);
+    return;
+  }
+  for (const suffix of FILES) if (existsSync(made + suffix)) copyFileSync(made + suffix, path + suffix);
+}
+
 /** Waits until the files' times are old enough to count; events do not. */
 async function settled(attempt: () => CopyAttempt): Promise<CopyAttempt> {
   await sleep(30);
@@ -103,10 +119,7 @@ for (const [state, prepare] of Object.entries(STATES)) {
       test(event, async () => {
         const outcomes: Partial<Record<CopyStep, string>> = {};
         for (const when of COPY_STEPS) {
-          for (const file of [path, `${path}-wal`, `${path}-shm`, `${path}-journal`])
-            rmSync(file, { force: true });
-          sql(path, 'PRAGMA journal_mode = WAL;', MAKE);
-          prepare();
+          begin(prepare);
           const attempt = (): CopyAttempt =>
             attemptCopy(
               path,
@@ -143,6 +156,18 @@ test('another database beside the same -wal makes an attempt void at every step'
     };
     assert.equal(attemptCopy(path, () => copies, onStep).outcome, 'moved', when);
   }
+});
+
+test('a copy that cannot be written is no damage of the original', async () => {
+  sql(path, MAKE);
+  mkdirSync(`${copies}/state.db`);
+  await settled(() => {
+    assert.throws(() => attemptCopy(path, () => copies), { code: 'unavailable', message: /EISDIR/ });
+    return { outcome: 'absent' };
+  });
+  rmSync(`${copies}/state.db`, { recursive: true });
+  symlinkSync('/dev/full', `${copies}/state.db`);
+  assert.throws(() => attemptCopy(path, () => copies), { code: 'no_space' });
 });
 
 test('a journal that appears makes an attempt void', async () => {

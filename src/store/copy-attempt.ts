@@ -56,7 +56,7 @@ interface Files {
 /**
  * Copies `path` and its -wal into the directory that `dirFor` names for their size in bytes. `onStep` is for tests: what
  * others do to the files may come between any two steps.
- * @throws {BangerError} `permission`, `limit_exceeded` (over 4 GiB), `no_space`, `io_error`
+ * @throws {BangerError} `permission`, `limit_exceeded` (over 4 GiB), `no_space` and `unavailable` (of the copy), `io_error`
  */
 export function attemptCopy(
   path: string,
@@ -219,22 +219,39 @@ function openQuietly(path: string, flags: number): number {
 function copyBytes(path: string, source: number, target: string, already: number): number {
   const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
   let total = already;
-  let output: number | undefined;
+  const output = onCopy(path, () => openSync(target, 'w', 0o600));
   try {
-    output = openSync(target, 'w', 0o600);
     for (let position = 0; ; ) {
-      const length = readSync(source, chunk, 0, CHUNK_BYTES, position);
+      const length = readChunk(path, source, chunk, position);
       if (length === 0) return total;
       position += length;
       total += length;
       assertSize(path, total);
-      for (let written = 0; written < length; )
-        written += writeSync(output, chunk, written, length - written);
+      for (let written = 0; written < length; ) {
+        written += onCopy(path, () => writeSync(output, chunk, written, length - written));
+      }
     }
-  } catch (error) {
-    throw fileError(`cannot copy ${path} to read it`, error);
   } finally {
-    if (output !== undefined) closeSync(output);
+    closeSync(output);
+  }
+}
+
+function readChunk(path: string, source: number, chunk: Buffer, position: number): number {
+  try {
+    return readSync(source, chunk, 0, chunk.length, position);
+  } catch (error) {
+    throw fileError(`cannot read ${path}`, error);
+  }
+}
+
+/** What is wrong with the place of the copy must not look like damage of the original. */
+function onCopy(path: string, write: () => number): number {
+  try {
+    return write();
+  } catch (cause) {
+    const known = fileError(`cannot make a copy of ${path} to read`, cause);
+    if (known.code === 'no_space') throw known;
+    throw new BangerError('unavailable', known.message, { cause });
   }
 }
 

@@ -36,7 +36,7 @@ const MAX_WAIT_MS = 32;
  * there is none. The copy itself is made synchronously: 100 MB take some 100 ms.
  * Not to be called in a process that has the database open: a programmer error, see open-here.ts.
  * @throws {BangerError} `invalid_state` (a rollback journal must be rolled back first), `unavailable` (always being
- *   written), `permission` (unreadable, or not a regular file), `limit_exceeded` (over 4 GiB), `no_space` (for the
+ *   written, or its copy cannot be), `permission` (unreadable, or not a regular file), `limit_exceeded` (over 4 GiB), `no_space` (for the
  *   copy), `io_error` (not a database, damaged, a -wal without its database); each names the original
  */
 export async function openReadOnlyView(
@@ -140,11 +140,17 @@ function viewOf(path: string, copy: string, dir: string): ReadOnlyView {
   };
 }
 
-/** The user has never heard of the copy. */
+/** https://www.sqlite.org/rescode.html: SQLITE_CORRUPT and SQLITE_NOTADB. */
+const DAMAGE: ReadonlySet<number> = new Set([11, 26]);
+
+/**
+ * The user has never heard of the copy. What is wrong with the copy's own place is no damage of the original, and must
+ * not look like it.
+ */
 function viewError(path: string, copy: string, error: unknown): unknown {
-  const known = storeError(path, error);
-  if (!(known instanceof BangerError) || known.code === 'io_error') return known;
-  return new BangerError('io_error', `cannot read ${path}: ${errorText(error).replaceAll(copy, path)}`, {
-    cause: error,
-  });
+  const code = (error as { errcode?: unknown } | null)?.errcode;
+  if (typeof code !== 'number') return error;
+  if (DAMAGE.has(code & 0xff)) return storeError(path, error);
+  const detail = errorText(error).replaceAll(copy, path);
+  return new BangerError('unavailable', `cannot open a copy of ${path}: ${detail}`, { cause: error });
 }
