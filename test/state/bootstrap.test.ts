@@ -149,6 +149,47 @@ test('what cannot be read is not fresh either; with force it is kept as it is, a
   }
 });
 
+test('a log beside an empty database is kept, not thrown away as SQLite would', async () => {
+  begin('orphan-wal');
+  writeFileSync(path, '', { mode: 0o600 });
+  const log = readFileSync(`${path}-wal`);
+  await assert.rejects(restoreInto(dir, states.snapshot, false), { name: 'ErrNotFresh' });
+  const { previous } = await restoreInto(dir, states.snapshot, true);
+  assert.ok(readFileSync(`${previous}-wal`).equals(log));
+  assert.equal(dumpDigest(path), states.snapshot.digest);
+});
+
+test('companions that mean nothing stand in nobody’s way and do not stay', async () => {
+  begin('clean');
+  spawnSync('sqlite3', [path, 'PRAGMA journal_mode = DELETE']);
+  writeFileSync(`${path}-shm`, 'an index of a log that is gone');
+  await restoreInto(dir, states.snapshot, true);
+  assert.deepEqual(listingOf(dir), ['state.db', 'state.db.pre-restore']);
+  begin('empty');
+  for (const suffix of ['-wal', '-shm', '-journal']) writeFileSync(path + suffix, '');
+  assert.equal(isFresh(path), true);
+  await restoreInto(dir, states.snapshot, false);
+  assert.deepEqual(listingOf(dir), ['state.db']);
+});
+
+test('a restore settles an unfinished one, and sweeps what killed ones left, before its own', async () => {
+  begin('crashed');
+  const child = spawnSync(
+    process.execPath,
+    [join(import.meta.dirname, 'restore-child.ts'), dir, states.dir, 'force', 'recheck'],
+    { encoding: 'utf8' },
+  );
+  assert.equal(child.signal, 'SIGKILL', child.stderr);
+  mkdirSync(join(dir, '.state.db.tmp-4194305-1-0123456789ab'));
+  const lockPath = join(root, 'elsewhere.lock');
+  await restoreInto(dir, states.snapshot, true, { lockPath });
+  assert.deepEqual(
+    readdirSync(dir).filter((name) => name.startsWith('.') || name.endsWith('.restore-plan')),
+    [],
+  );
+  assert.equal(readdirSync(dir).filter((name) => name.includes('.pre-restore-')).length, 1);
+});
+
 test('a control version goes back only with a flag that names both numbers', async () => {
   begin('absent');
   fill(path, 'later', 1001);
