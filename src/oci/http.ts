@@ -1,10 +1,10 @@
 /** One HTTP/1.1 exchange with limits on every part of it. Retries, redirects and logins are the business of callers. */
 
-import { type IncomingHttpHeaders, type IncomingMessage, request as plainRequest } from 'node:http';
-import { Agent, request as secureRequest } from 'node:https';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
-import { createSecureContext, getCACertificates, type SecureContext, type TLSSocket } from 'node:tls';
+import type { TLSSocket } from 'node:tls';
 import { BangerError, errorText } from '../core/errors.ts';
+import { type ConnectorOptions, createConnector, type StartRequest } from './connector.ts';
 
 export interface HttpLimits {
   /** Name lookup, connection and TLS together. */
@@ -42,43 +42,20 @@ export class ConnectionLost extends BangerError {
   }
 }
 
-export interface HttpOptions {
+export interface HttpOptions extends Omit<ConnectorOptions, 'connectMs'> {
   readonly limits: HttpLimits;
-  /** Where HTTPS_PROXY and NO_PROXY are looked up. Plain http, which is loopback, uses no proxy. */
-  readonly env: NodeJS.ProcessEnv;
-  /** PEM certificates of authorities to trust besides Node's and the host's. */
-  readonly authorities?: readonly string[];
 }
 
 /** @throws {BangerError} `unavailable` (not reachable, TLS, not HTTP), `timeout`, or what the signal says */
 export type Exchange = (request: HttpRequest) => Promise<HttpResponse>;
 
-/** Every exchange has a connection of its own: a reused one may be closed by the server at any moment. */
-export function createExchange(options: HttpOptions): Exchange {
-  let agent: Agent | undefined;
-  const secureAgent = (): Agent =>
-    (agent ??= new Agent({
-      proxyEnv: options.env,
-      // The only bound on waiting for a proxy's answer to CONNECT: a request has no socket to destroy until then.
-      timeout: options.limits.connectMs,
-      secureContext: secureContextWith(options.authorities ?? []),
-    }));
+export function createExchange({ limits, ...options }: HttpOptions): Exchange {
+  const connector = createConnector({ ...options, connectMs: limits.connectMs });
   return async (request) => {
+    const start = await connector(request.url.protocol === 'https:' ? 'https:' : 'http:');
     if (request.signal.aborted) throw abortReason(request.signal);
-    return await new OneExchange(request, options.limits, secureAgent).response;
+    return await new OneExchange(request, limits, start).response;
   };
-}
-
-let hostContext: SecureContext | undefined;
-
-/** Private registries are often signed by an authority only the host's store knows, so that store counts as well. */
-function secureContextWith(authorities: readonly string[]): SecureContext {
-  const make = (): SecureContext =>
-    createSecureContext({
-      ca: [...new Set([...getCACertificates('default'), ...getCACertificates('system'), ...authorities])],
-    });
-  if (authorities.length > 0) return make();
-  return (hostContext ??= make());
 }
 
 const SENT_BYTES = 64 * 1024;
@@ -90,23 +67,17 @@ class OneExchange {
   /** Why we ended it ourselves, which explains every error that follows. */
   #ended: BangerError | undefined;
 
-  constructor(request: HttpRequest, limits: HttpLimits, agent: () => Agent) {
+  constructor(request: HttpRequest, limits: HttpLimits, start: StartRequest) {
     this.#request = request;
     this.#host = request.url.host;
-    this.response = this.#start(limits, agent);
+    this.response = this.#start(limits, start);
   }
 
-  async #start(limits: HttpLimits, agent: () => Agent): Promise<HttpResponse> {
+  async #start(limits: HttpLimits, start: StartRequest): Promise<HttpResponse> {
     const { url, method, headers, body, signal } = this.#request;
-    const options = {
-      method,
-      headers: { ...headers, ...(body === undefined ? {} : { 'content-length': String(body.length) }) },
-      signal,
-    };
+    const length = body === undefined ? {} : { 'content-length': String(body.length) };
+    const outgoing = start(url, { method, headers: { ...headers, ...length }, signal });
     const secure = url.protocol === 'https:';
-    const outgoing = secure
-      ? secureRequest(url, { ...options, agent: agent() })
-      : plainRequest(url, { ...options, agent: false });
     let isConnected = false;
     const answered = Promise.withResolvers<IncomingMessage>();
     const end = (): void => {
