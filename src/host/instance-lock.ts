@@ -9,6 +9,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { BangerError, errorText } from '../core/errors.ts';
 import { now } from './clock.ts';
 import { readJsonFile, sweepTemporaries, writeFileAtomic } from './files.ts';
+import { rememberOpen } from './open-here.ts';
 import { preparePrivateFile } from './sqlite-file.ts';
 
 export interface InstanceLock {
@@ -59,6 +60,7 @@ function lockedDatabase(path: string): DatabaseSync | undefined {
   const database = new DatabaseSync(path, { timeout: 0 });
   try {
     database.exec('BEGIN EXCLUSIVE');
+    rememberOpen(path, database);
     return database;
   } catch (error) {
     database.close();

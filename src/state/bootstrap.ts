@@ -11,7 +11,7 @@ import { makeTemporaryDir, removeTree, sweepTemporaries } from '../host/files.ts
 import { acquireInstanceLock, type InstanceLock, type LockHolder } from '../host/instance-lock.ts';
 import { ensurePrivateDir } from '../host/paths.ts';
 import type { Migration } from '../store/migrations/migration.ts';
-import { isOpenHere } from '../store/open-here.ts';
+import { isOpenHere } from '../host/open-here.ts';
 import { type BootstrapStep, type EnterStep, isCancellable } from './bootstrap-steps.ts';
 import { assertConsent } from './consent.ts';
 import { inspectPrevious, type Previous } from './inspect-previous.ts';

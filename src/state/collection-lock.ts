@@ -3,6 +3,7 @@
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BangerError, errorText } from '../core/errors.ts';
+import { rememberOpen } from '../host/open-here.ts';
 import { preparePrivateFile } from '../host/sqlite-file.ts';
 
 const SQLITE_BUSY = 5;
@@ -35,7 +36,9 @@ export async function withCollectionLock<T>(path: string, work: () => Promise<T>
 
 function openLock(path: string): DatabaseSync {
   try {
-    return new DatabaseSync(path, { timeout: 0 });
+    const database = new DatabaseSync(path, { timeout: 0 });
+    rememberOpen(path, database);
+    return database;
   } catch (error) {
     throw lockError(path, error);
   }

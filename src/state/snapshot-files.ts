@@ -4,6 +4,7 @@ import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { BangerError } from '../core/errors.ts';
 import { fileError } from '../host/files.ts';
+import { isOpenHere } from '../host/open-here.ts';
 import { MAX_MANIFEST_BYTES, MAX_PAYLOAD_BYTES } from './manifest.ts';
 import { MANIFEST_SUFFIX } from './snapshot-names.ts';
 
@@ -20,7 +21,7 @@ export interface ReadSettings {
 
 /**
  * The two files of a snapshot, unverified; undefined when neither is there.
- * @throws {BangerError} `verify_failed` (one of them is missing), `limit_exceeded`, `permission`, `io_error`
+ * @throws {BangerError} `verify_failed` (one of them is missing), and as `readCapped`
  */
 export async function readSnapshotFiles(
   path: string,
@@ -37,7 +38,8 @@ export async function readSnapshotFiles(
 
 /**
  * The whole file; undefined when there is none.
- * @throws {BangerError} `limit_exceeded`, `io_error` (not a regular file, or a link where none may be), `permission`
+ * @throws {BangerError} `limit_exceeded`, `io_error` (not a regular file, or a link where none may be), `permission`,
+ *   `in_use` (a database or a lock of this process)
  */
 export async function readCapped(
   path: string,
@@ -46,6 +48,8 @@ export async function readCapped(
 ): Promise<Buffer | undefined> {
   const noFollow = settings.followLinks === false ? constants.O_NOFOLLOW : 0;
   try {
+    if (isOpenHere(path))
+      throw new BangerError('in_use', `${path} is no snapshot: bangerd itself works with it`);
     // O_NONBLOCK: opening a FIFO must not wait for its writer.
     await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | noFollow);
     const stat = await file.stat();

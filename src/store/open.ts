@@ -6,7 +6,7 @@ import { BangerError } from '../core/errors.ts';
 import { ensurePrivateDir } from '../host/paths.ts';
 import { preparePrivateFile } from '../host/sqlite-file.ts';
 import { storeError } from './errors.ts';
-import { rememberOpen } from './open-here.ts';
+import { rememberOpen } from '../host/open-here.ts';
 
 /** From 3.7.0 to 3.51.2 a WAL reset could corrupt the database: https://sqlite.org/wal.html, section 11. */
 const MIN_SQLITE = [3, 51, 3] as const;

@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { BangerError, errorText } from '../core/errors.ts';
 import { attemptCopy } from './copy-attempt.ts';
 import { storeError } from './errors.ts';
-import { isOpenHere } from './open-here.ts';
+import { isOpenHere } from '../host/open-here.ts';
 import { copyPlaces, makeCopyDir, removeCopyDir } from './private-copy.ts';
 
 /** A copy of one moment, un-checkpointed commits included; nothing can be written to it. Disposing removes it. */

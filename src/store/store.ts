@@ -10,7 +10,7 @@ import { MIGRATIONS } from './migrations/list.ts';
 import { type MigrateOptions, migrate } from './migrations/run.ts';
 import { assertNotNewer, migrationStatus } from './migrations/status.ts';
 import { openDatabase } from './open.ts';
-import { isOpenHere } from './open-here.ts';
+import { isOpenHere } from '../host/open-here.ts';
 import { openReadOnlyViewSync } from './read-only-view.ts';
 import { readTransaction, type StateSource } from './state-source.ts';
 import * as vms from './vms.ts';
