@@ -58,6 +58,8 @@ export const oneSchemaText: Migration = {
   id: 102,
   name: 'one_schema_text',
   apply: (database) => {
+    // The Go program's, which it stopped using: its rows refer to VMs.
+    database.exec('DROP TABLE IF EXISTS guest_sessions');
     // Renaming rewrites the reference of vms to images, so the old tables stay consistent until both are gone.
     for (const table of ['images', 'vms', 'schema_migrations']) {
       database.exec(`ALTER TABLE ${table} RENAME TO old_${table}`);
@@ -71,7 +73,6 @@ export const oneSchemaText: Migration = {
       DROP TABLE old_vms;
       DROP TABLE old_images;
       DROP TABLE old_schema_migrations;
-      DROP TABLE IF EXISTS guest_sessions;
       CREATE UNIQUE INDEX images_name ON images(name);
       CREATE UNIQUE INDEX vms_name ON vms(name);
       CREATE UNIQUE INDEX vms_guest_ip ON vms(guest_ip) WHERE guest_ip <> '';
