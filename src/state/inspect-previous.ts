@@ -10,7 +10,7 @@ import { foldDatabase, isDamage } from './fold.ts';
 import { isEmptyTarget, lookAtTarget, type TargetFiles } from './target-files.ts';
 
 export interface DatabaseFacts {
-  /** Highest id in schema_migrations; 0 without that table. */
+  /** Highest id in schema_migrations; 0 without that table, and where it holds none of ours. */
   readonly migrationVersion: number;
   /** `PRAGMA user_version`. */
   readonly controlVersion: bigint;
@@ -65,7 +65,13 @@ async function inspectCopy(dbPath: string, files: TargetFiles, dir: string): Pro
 
 function factsOf(path: string): DatabaseFacts {
   using database = new DatabaseSync(path, { readOnly: true });
-  const number = (sql: string): number => Number(Object.values(database.prepare(sql).get() ?? {})[0] ?? 0);
+  const number = (sql: string): number => {
+    const statement = database.prepare(sql);
+    statement.setReadBigInts(true);
+    const [value] = Object.values(statement.get() ?? {});
+    // Another program's columns of these names hold anything.
+    return typeof value === 'bigint' ? Number(value) : 0;
+  };
   const tables = new Set(
     database
       .prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")
