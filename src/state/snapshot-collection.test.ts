@@ -18,9 +18,11 @@ import { join } from 'node:path';
 import { after, beforeEach, test } from 'node:test';
 import { addVm, snapshotOf, smallState } from '../../test/helpers/state-fixture.ts';
 import { BangerError, type ErrorCode } from '../core/errors.ts';
+import type { SnapshotEncoding } from '../core/model/snapshot.ts';
 import { MIGRATIONS } from '../store/migrations/list.ts';
 import { ErrVerify } from './errors.ts';
 import { exportState, type Snapshot } from './export.ts';
+import { encodeManifest } from './manifest.ts';
 import { SnapshotCollection } from './snapshot-collection.ts';
 import { verify } from './verify.ts';
 
@@ -319,6 +321,28 @@ test('prune removes what is damaged and what is left over, but nothing the user 
   const files = [named, good].flatMap((one) => [hexOf(one), `${hexOf(one)}.manifest.json`]);
   assert.deepEqual(readdirSync(join(dir, 'sha256')).toSorted(), [...files, 'notes of the user'].toSorted());
   assert.deepEqual(readdirSync(join(dir, 'refs')), ['mine']);
+});
+
+test('prune leaves alone what only another banger can read', async () => {
+  const [first, second, third] = series(3) as [Snapshot, Snapshot, Snapshot];
+  for (const snapshot of [first, second, third]) await collection.put(snapshot, ['auto-x', 'latest']);
+  const manifest = readFileSync(`${pathOf(first)}.manifest.json`, 'utf8');
+  writeFileSync(
+    `${pathOf(first)}.manifest.json`,
+    manifest.replace(/"manifest_version":1/, '"manifest_version":2'),
+  );
+  const { manifest_checksum: _, ...fields } = second.manifest;
+  writeFileSync(
+    `${pathOf(second)}.manifest.json`,
+    encodeManifest({ ...fields, encoding: 'brotli' as SnapshotEncoding }).bytes,
+  );
+  const before = listing();
+  assert.deepEqual(
+    new Set((await collection.list()).map(({ problem }) => problem?.split(':')[0])),
+    new Set(['version', 'encoding', undefined]),
+  );
+  assert.deepEqual(await collection.prune({ keep: 1, dryRun: false }), []);
+  assert.deepEqual(listing(), before);
 });
 
 test('prune does not guess what a damaged ref of the user’s keeps', async () => {

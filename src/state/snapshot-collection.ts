@@ -136,8 +136,8 @@ export class SnapshotCollection {
   }
 
   /**
-   * Removes all but the newest `keep` good snapshots and those that a ref of the user's points to. The snapshot taken
-   * last (`latest`) counts as the newest. Returns what was removed.
+   * Removes all but the newest `keep` good snapshots, those that a ref of the user's points to, and those that only another
+   * banger can read. The snapshot taken last (`latest`) counts as the newest. Returns what was removed.
    * @throws {BangerError} `invalid_state`: a damaged ref of the user's, which may point to anything; `in_use`;
    *   `io_error`: also when something could not be read, and may be good
    */
@@ -186,7 +186,9 @@ export class SnapshotCollection {
     const good = candidates.filter(({ problem }) => problem === undefined);
     const latestFirst = [...good].sort((a, b) => Number(isLatest(b)) - Number(isLatest(a)));
     const newest = new Set(latestFirst.slice(0, keep));
-    return candidates.filter((entry) => !newest.has(entry) && entry.refs.every(isAutomaticRef));
+    return candidates.filter(
+      (entry) => !newest.has(entry) && !entry.foreign && entry.refs.every(isAutomaticRef),
+    );
   }
 
   async #locked<T>(work: () => Promise<T>): Promise<T> {

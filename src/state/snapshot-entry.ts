@@ -4,6 +4,7 @@ import { lstat } from 'node:fs/promises';
 import { errorText } from '../core/errors.ts';
 import type { SnapshotManifest } from '../core/model/snapshot.ts';
 import { fileError } from '../host/files.ts';
+import { ErrVerify, type VerifyReason } from './errors.ts';
 import { decodeManifest, MAX_MANIFEST_BYTES } from './manifest.ts';
 import { isUnread, readCapped } from './snapshot-files.ts';
 import { MANIFEST_SUFFIX } from './snapshot-names.ts';
@@ -22,7 +23,11 @@ export interface SnapshotEntry {
   readonly problem: string | undefined;
   /** The problem is that the system would not let it be read: it may be good. */
   readonly unread: boolean;
+  /** The problem is that this program does not know its kind: a newer one may have made it, and can read it. */
+  readonly foreign: boolean;
 }
+
+const FOREIGN: ReadonlySet<VerifyReason> = new Set(['version', 'kind', 'format', 'encoding']);
 
 const MISSING_MANIFEST = 'its manifest is missing';
 const MISSING_FILES = 'its files are missing';
@@ -34,7 +39,7 @@ export async function describeSnapshot(
   refs: readonly string[],
   path: string,
 ): Promise<SnapshotEntry> {
-  const found = { digest, refs, path, manifest: undefined };
+  const found = { digest, refs, path, manifest: undefined, foreign: false };
   try {
     // The payload first: prune removes the manifest first, and what it removes is not to look damaged.
     const payload = await statOf(path);
@@ -45,7 +50,8 @@ export async function describeSnapshot(
       const createdAt = manifest?.created_at ?? modified;
       return { ...found, createdAt, manifest, problem, unread: false };
     } catch (error) {
-      return { ...found, createdAt: modified, problem: errorText(error), unread: isUnread(error) };
+      const foreign = error instanceof ErrVerify && FOREIGN.has(error.reason);
+      return { ...found, createdAt: modified, problem: errorText(error), unread: isUnread(error), foreign };
     }
   } catch (error) {
     return { ...found, createdAt: EPOCH, problem: errorText(error), unread: true };
@@ -62,7 +68,7 @@ export async function describeDamagedRef(ref: Ref): Promise<SnapshotEntry> {
   const problem = `the ref ${ref.path} ${ref.unread ? 'cannot be read' : 'is damaged'}`;
   const createdAt = stat?.modified ?? EPOCH;
   const { name, path, unread } = ref;
-  return { digest: '', refs: [name], path, createdAt, manifest: undefined, problem, unread };
+  return { digest: '', refs: [name], path, createdAt, manifest: undefined, problem, unread, foreign: false };
 }
 
 /** Whether there was one, good or not. */
