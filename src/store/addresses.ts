@@ -20,3 +20,9 @@ export function nextGuestIp(prefix: string, inUse: ReadonlySet<string>): string 
     { hint: 'banger vm prune deletes VMs that do not run' },
   );
 }
+
+/** Whether a guest can have this IPv4 address: the others of its /24 are the network's, the gateway's and everybody's. */
+export function isGuestIp(address: string): boolean {
+  const host = Number(address.split('.')[3]);
+  return host >= FIRST_HOST && host <= LAST_HOST;
+}

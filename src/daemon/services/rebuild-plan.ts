@@ -7,7 +7,7 @@ import { BangerError } from '../../core/errors.ts';
 import type { ImageRecord } from '../../core/model/image.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
 import { MAX_NAME_LENGTH } from '../../core/names.ts';
-import { nextGuestIp } from '../../store/addresses.ts';
+import { isGuestIp, nextGuestIp } from '../../store/addresses.ts';
 import { imageRecord } from './image-record.ts';
 import type { FoundImage, FoundVm, RebuildSources, Skipped } from './rebuild-sources.ts';
 
@@ -117,7 +117,9 @@ class Taken {
       ...(name === record.name ? [] : [`the name "${record.name}" is taken`]),
       ...(guestIp === record.guestIp
         ? []
-        : [`the address ${record.guestIp} is taken; it has ${guestIp} now`]),
+        : [
+            `the address ${record.guestIp} is ${isGuestIp(record.guestIp) ? 'taken' : 'no guest’s'}; it has ${guestIp} now`,
+          ]),
     ];
     return { name, guestIp, note: notes.length === 0 ? null : notes.join('; ') };
   }
@@ -131,7 +133,7 @@ class Taken {
   }
 
   #address(wanted: string): string | undefined {
-    if (!this.#addresses.has(wanted)) return wanted;
+    if (isGuestIp(wanted) && !this.#addresses.has(wanted)) return wanted;
     try {
       return nextGuestIp(this.#prefix, this.#addresses);
     } catch (error) {

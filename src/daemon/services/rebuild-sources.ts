@@ -116,7 +116,17 @@ async function readVm(paths: BangerPaths, id: string): Promise<FoundVm> {
   const { dir, rootDisk } = vmFiles(paths, id);
   const record = await readVmRecord(dir, id);
   if (record === undefined) throw new BangerError('not_found', 'it is being removed');
-  return { dir, record, hasDisk: await isFileOf(rootDisk) };
+  return { dir, record, hasDisk: await isAnything(rootDisk) };
+}
+
+/** A link to a disk is a disk, and one that cannot be looked at may be: it is never taken for a VM without one. */
+async function isAnything(path: string): Promise<boolean> {
+  try {
+    await lstat(path);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ENOENT';
+  }
 }
 
 async function isFileOf(path: string, sizeBytes?: number): Promise<boolean> {

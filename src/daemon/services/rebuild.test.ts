@@ -4,6 +4,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   truncateSync,
@@ -189,6 +190,37 @@ test('a name or an address that is taken is changed, always in the same way, and
       [id('b'), 'dev-3', 'the name "dev" is taken'],
       [id('a'), `${'n'.repeat(61)}-2`, `the name "${long}" is taken`],
     ],
+  );
+});
+
+test('a disk that lies elsewhere is a disk: it does not come back over another build of its image', async () => {
+  dir.addImage();
+  await dir.addVm({ id: id('1'), name: 'one' }, 'e'.repeat(64));
+  await dir.addVm({ id: id('2'), name: 'two', guestIp: '172.16.0.3' });
+  for (const digit of ['1', '2']) {
+    const disk = join(paths.vmsDir, id(digit), 'root.qcow2');
+    const elsewhere = join(paths.stateDir, `disk-${digit}`);
+    renameSync(disk, elsewhere);
+    symlinkSync(elsewhere, disk);
+  }
+  const { skipped } = await rebuild();
+  assert.match(skipped[0]?.why ?? '', /stands on another build of image/);
+  assert.deepEqual(
+    rows().vms.map(({ name, state }) => [name, state]),
+    [['two', 'stopped']],
+  );
+});
+
+test('an address that no guest can have is changed, and it is said', async () => {
+  dir.addImage();
+  for (const [index, host] of [0, 1, 255].entries()) {
+    await dir.addVm({ id: id(String(index)), name: `vm-${index}`, guestIp: `172.16.0.${host}` });
+  }
+  const { added } = await rebuild();
+  assert.equal(added[1]?.note, 'the address 172.16.0.0 is no guest’s; it has 172.16.0.2 now');
+  assert.deepEqual(
+    rows().vms.map(({ guestIp }) => guestIp),
+    ['172.16.0.2', '172.16.0.3', '172.16.0.4'],
   );
 });
 
