@@ -181,7 +181,7 @@ test('a name or an address that is taken is changed, always in the same way, and
   const at = (day: number) => ({ createdAt: `2026-01-0${day}T00:00:00.000Z` });
   await dir.addVm({ id: id('c'), name: 'dev', ...at(1) });
   await dir.addVm({ id: id('b'), name: 'dev', guestIp: '172.16.0.5', ...at(2) });
-  await dir.addVm({ id: id('a'), name: long, guestIp: '10.0.0.1', ...at(3) });
+  await dir.addVm({ id: id('a'), name: long, guestIp: '10.0.0.7', ...at(3) });
   const { added } = await rebuild();
   assert.deepEqual(
     added.map(({ id, name, note }) => [id, name, note]),
