@@ -21,6 +21,17 @@ interface Value {
   readonly asText: boolean;
 }
 
+const ODD_REALS = [
+  -0,
+  0.1,
+  5e-324,
+  1.7976931348623157e308,
+  1e300,
+  Number.POSITIVE_INFINITY,
+  Number.NEGATIVE_INFINITY,
+  1e21,
+  100,
+];
 const plain = fc
   .oneof(
     fc.constant(null),
@@ -28,17 +39,10 @@ const plain = fc
     fc.string({ unit: fc.constantFrom("'", '"', ',', ')', ';', '\n', '\r', '\0', 'a', 'ä', '🚀', '\u2028') }),
     fc.constantFrom(0n, -1n, 2n ** 63n - 1n, -(2n ** 63n), 2n ** 53n + 1n),
     fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }),
-    fc.constantFrom(
-      -0,
-      0.1,
-      5e-324,
-      1.7976931348623157e308,
-      1e300,
-      Number.POSITIVE_INFINITY,
-      Number.NEGATIVE_INFINITY,
-      1e21,
-      100,
-    ),
+    fc.constantFrom(...ODD_REALS),
+    fc
+      .tuple(fc.maxSafeInteger(), fc.integer({ min: 0, max: 22 }))
+      .map(([number, power]) => number / 10 ** power),
     fc.double({ noNaN: true }),
   )
   .map((value): Value => ({ value, asText: false }));
@@ -86,9 +90,15 @@ test('any rows come back from a dump, and dump as the same', () => {
   fc.assert(fc.property(rows, assertComesBack), { numRuns: 150 });
 });
 
-/** The oldest sqlite3 that is about (3.40) reads the very smallest reals one step off; ours do not go through it. */
+/**
+ * What every sqlite3 reads as the number that was meant: version 3.40 is one step off for two in ten thousand of all reals, and
+ * for the tiniest more often. Decimals of 15 digits and a power of ten that a double holds exactly are no matter of
+ * luck. Our own restore does not go through it.
+ */
 function isReadExactly({ value }: Value): boolean {
-  return typeof value !== 'number' || value === 0 || Math.abs(value) > 1e-280;
+  if (typeof value !== 'number' || ODD_REALS.includes(value)) return true;
+  const [digits = '', exponent = '0'] = value.toExponential().split('e');
+  return digits.replace(/\D/g, '').length <= 15 && Math.abs(Number(exponent)) <= 22;
 }
 
 test('the stock sqlite3 loads a dump of any rows, and what it made dumps as the same', () => {
