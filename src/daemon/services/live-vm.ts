@@ -8,6 +8,8 @@ import { abandonable } from '../abandonable.ts';
 /** A guest that is up answers at once; this bounds one that is not. */
 const RECONNECT_TIMEOUT_MS = 10_000;
 const LAST_WORDS_TIMEOUT_MS = 2000;
+/** Sessions that late news of an earlier host's hangup may end before one is kept: docs/agent-protocol.md, "Opening". */
+const MAX_LATE_HANGUPS = 3;
 
 export class LiveVm {
   readonly id: string;
@@ -16,10 +18,14 @@ export class LiveVm {
   ending = false;
   #agent: AgentClient | undefined;
   #connecting: Promise<AgentClient> | undefined;
+  /** Somebody was connected before: the guest may not have been told yet that they are gone. */
+  #isFollower: boolean;
 
-  constructor(id: string, machine: Machine) {
+  /** @param origin whether the machine was started just now, or may have had another host */
+  constructor(id: string, machine: Machine, origin: 'launched' | 'adopted') {
     this.id = id;
     this.machine = machine;
+    this.#isFollower = origin === 'adopted';
   }
 
   /** Somebody's command runs in it. */
@@ -52,9 +58,9 @@ export class LiveVm {
   async #connect(timeoutMs: number): Promise<AgentClient> {
     const signal = AbortSignal.timeout(timeoutMs);
     try {
-      const channel = await this.machine.connectChannel(signal);
-      const agent = await AgentClient.connect(channel, { signal, timeoutMs });
+      const agent = await this.#session(signal, timeoutMs);
       this.#agent = agent;
+      this.#isFollower = true;
       void agent.closed.then(() => {
         if (this.#agent === agent) this.#agent = undefined;
       });
@@ -66,6 +72,23 @@ export class LiveVm {
         });
       }
       throw await this.#reason(error);
+    }
+  }
+
+  /** A session in which the guest has answered: one that is to be ended by late news has been by then. */
+  async #session(signal: AbortSignal, timeoutMs: number): Promise<AgentClient> {
+    for (let lateHangups = 0; ; lateHangups += 1) {
+      const channel = await this.machine.connectChannel(signal);
+      const agent = await AgentClient.connect(channel, { signal, timeoutMs });
+      if (!this.#isFollower) return agent;
+      try {
+        await agent.health(signal, timeoutMs);
+        return agent;
+      } catch (error) {
+        agent.close();
+        const isLate = error instanceof BangerError && error.code === 'channel_broken';
+        if (!isLate || lateHangups === MAX_LATE_HANGUPS) throw error;
+      }
     }
   }
 

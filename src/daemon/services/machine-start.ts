@@ -65,7 +65,8 @@ async function launch({ driver, vmId, spec, files, undo }: MachineStart): Promis
   return await undo.step(
     'vmm',
     async () => {
-      live = new LiveVm(vmId, await driver.launch(spec, (handles) => writeHandles(files, handles)));
+      const machine = await driver.launch(spec, (handles) => writeHandles(files, handles));
+      live = new LiveVm(vmId, machine, 'launched');
       return live;
     },
     async () => {

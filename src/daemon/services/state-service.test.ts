@@ -101,6 +101,16 @@ test('an output that cannot be written leaves the collection as it was', async (
   assert.ok(!existsSync(paths.snapshotsDir));
 });
 
+test('names that banger gives by itself, and that prune does not keep, are not for users', async () => {
+  makeDatabase((database) => addImage(database, 'debian'));
+  for (const ref of ['auto-mine', 'latest']) {
+    await assert.rejects(service.export({ ...EXPORT, ref }, operation()), fails('bad_request', /by itself/));
+    const pull = { repository: 'registry.example.com/a/b', tag: 'x', ref };
+    await assert.rejects(service.pull(pull, operation()), fails('bad_request', /by itself/));
+  }
+  assert.ok(!existsSync(paths.snapshotsDir));
+});
+
 test('cancelled while it reads: nothing is written', async () => {
   makeDatabase((database) => addImage(database, 'debian'));
   const abort = new AbortController();

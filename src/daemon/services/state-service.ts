@@ -14,7 +14,7 @@ import type { BangerPaths } from '../../host/paths.ts';
 import { diffStates, type StateContent } from '../../state/diff.ts';
 import { type ExportOptions, exportState, type Snapshot } from '../../state/export.ts';
 import { SnapshotCollection } from '../../state/snapshot-collection.ts';
-import { LATEST, parseRefName } from '../../state/snapshot-names.ts';
+import { LATEST, parseUserRefName } from '../../state/snapshot-names.ts';
 import { writeSnapshotTo } from '../../state/snapshot-output.ts';
 import { schemaAt } from '../../state/state-schema.ts';
 import { type VerifiedSnapshot, verify } from '../../state/verify.ts';
@@ -52,7 +52,7 @@ export class StateService {
    *   exportState, a view and the collection throw
    */
   async export(params: CheckedParamsOf<'state.export'>, operation: OperationHandle): Promise<StateExported> {
-    if (params.ref !== undefined) parseRefName(params.ref);
+    if (params.ref !== undefined) parseUserRefName(params.ref);
     operation.progress({ step: 'read_state', text: 'reading the state' });
     const snapshot = await this.#read((database) => exportState(database, this.#options(params.encoding)));
     assertNotCancelled(operation);
@@ -102,7 +102,7 @@ export class StateService {
 
   /** Into the collection. @throws {ErrVerify} @throws {BangerError} `usage`, what RegistryClient throws */
   async pull(params: CheckedParamsOf<'state.pull'>, operation: OperationHandle): Promise<SnapshotView> {
-    if (params.ref !== undefined) parseRefName(params.ref);
+    if (params.ref !== undefined) parseUserRefName(params.ref);
     const { pullFromRegistry } = await import('./state-registry.ts');
     const { migrations, env } = this.#deps;
     const pulled = await pullFromRegistry(params, { migrations, env }, operation);

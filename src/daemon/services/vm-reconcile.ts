@@ -66,7 +66,7 @@ async function reconcileOne(deps: ReconcileDeps, vm: VmRecord): Promise<void> {
   const files = registry.files(vm.id);
   const handles = await readHandles(files);
   const machine = handles === undefined ? undefined : await driver.adopt(handles);
-  const live = machine === undefined ? undefined : new LiveVm(vm.id, machine);
+  const live = machine === undefined ? undefined : new LiveVm(vm.id, machine, 'adopted');
   if (live !== undefined) lifecycle.watch(live);
   else if (MAY_HAVE_A_VMM.has(vm.state)) await endStrays(files, vm.name, log);
   const createdSince = vm.runtime.pending === 'create' && (await hasVmRecord(files.dir));
