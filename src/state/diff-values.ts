@@ -2,6 +2,7 @@
 
 import type { SQLInputValue } from 'node:sqlite';
 import { realLiteral } from './literal.ts';
+import { visible } from './visible.ts';
 
 /** A value of the database that compares and travels as text. */
 export interface Cell {
@@ -118,11 +119,7 @@ function shown(text: string, start: number): string {
   const begin = Math.max(0, start);
   const head = begin === 0 ? '' : CUT;
   // Before it is cut, a character may become longer; after it, one may be half of a pair.
-  const visible = text.slice(begin, begin + MAX_SHOWN + 1).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, escaped);
-  if (head.length + visible.length <= MAX_SHOWN) return head + visible;
-  return `${head}${visible.slice(0, MAX_SHOWN - head.length - CUT.length)}${CUT}`;
-}
-
-function escaped(character: string): string {
-  return `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`;
+  const part = visible(text.slice(begin, begin + MAX_SHOWN + 1));
+  if (head.length + part.length <= MAX_SHOWN) return head + part;
+  return `${head}${part.slice(0, MAX_SHOWN - head.length - CUT.length)}${CUT}`;
 }

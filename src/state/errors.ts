@@ -1,6 +1,7 @@
 /** What the state library throws beyond BangerError's plain codes: named as the seed document names them. */
 
 import { BangerError, type BangerErrorOptions } from '../core/errors.ts';
+import { visible } from './visible.ts';
 
 /** Which check refused an artifact, in about the order of the checks. */
 export type VerifyReason =
@@ -27,9 +28,12 @@ export type VerifyReason =
 export class ErrVerify extends BangerError {
   readonly reason: VerifyReason;
 
-  /** The message the user sees is `<reason>: <message>`: the reason survives the RPC in it. */
+  /**
+   * The message the user sees is `<reason>: <message>`: the reason survives the RPC in it. Parts of `message` may come
+   * out of the artifact.
+   */
   constructor(reason: VerifyReason, message: string, options: BangerErrorOptions = {}) {
-    super('verify_failed', `${reason}: ${message}`, options);
+    super('verify_failed', `${reason}: ${visible(message)}`, options);
     this.name = 'ErrVerify';
     this.reason = reason;
   }

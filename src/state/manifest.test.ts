@@ -123,6 +123,13 @@ test('kind, format and encoding have reasons of their own', () => {
   }
 });
 
+test('a refusal shows nothing of the artifact that a terminal would obey', () => {
+  const hostile = resealed((all) => (all['table_counts'] = { '\u001b[31m\u009b\u202e\n': -1 }));
+  assert.throws(() => decodeManifest(hostile), {
+    message: /^manifest: table_counts\.\\u\{1b\}\[31m\\u\{9b\}\\u\{202e\}\\u\{a\}: /,
+  });
+});
+
 test('refused: larger than the cap, without parsing it', () => {
   assert.equal(
     reasonOf(() => decodeManifest(Buffer.alloc(MAX_MANIFEST_BYTES + 1, '['))),

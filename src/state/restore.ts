@@ -88,7 +88,7 @@ function assertCounts(
 ): void {
   for (const table of new Set([...Object.keys(found), ...Object.keys(expected)])) {
     if (found[table] === expected[table]) continue;
-    const message = `${found[table] ?? 0} rows of ${JSON.stringify(table)}, where the manifest says ${expected[table] ?? 0}`;
+    const message = `${found[table] ?? 0} rows of ${JSON.stringify(table)}, where the manifest says ${expected[table] ?? 'nothing'}`;
     throw new ErrVerify('rows', message);
   }
 }
