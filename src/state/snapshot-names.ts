@@ -40,6 +40,21 @@ export function parseRefName(name: string): string {
   });
 }
 
+/**
+ * Returns `name` when users may call a ref so: what they name is kept, which these are not.
+ * @throws {BangerError} `bad_request`
+ */
+export function parseUserRefName(name: string): string {
+  if (!isAutomaticRef(name)) return parseRefName(name);
+  throw new BangerError(
+    'bad_request',
+    `${JSON.stringify(name.slice(0, 150))} is a name that banger gives by itself`,
+    {
+      hint: 'choose another name; prune does not keep what only such names point to',
+    },
+  );
+}
+
 export function isRefName(name: string): boolean {
   return REF.test(name) && !HEX.test(name);
 }
