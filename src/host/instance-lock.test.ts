@@ -1,7 +1,16 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
@@ -32,6 +41,12 @@ function othersCanLock(): boolean {
   assert.equal(result.error, undefined);
   return result.status === 0;
 }
+
+test('the lock itself takes no room: on a full disk, what frees some can still be run', async () => {
+  using _lock = await acquireInstanceLock(path, holder);
+  assert.deepEqual(readdirSync(dir).toSorted(), ['bangerd.lock', 'bangerd.lock.holder']);
+  assert.equal(statSync(path).size, 0);
+});
 
 test('one holder; the second is told who it is; released, it can be taken again', async () => {
   const lock = await acquireInstanceLock(path, holder);

@@ -26,6 +26,8 @@ export interface LockHolder {
 }
 
 const SQLITE_BUSY = 5;
+/** Nothing is ever written: without the pragma, SQLite begins a journal file, for which a full disk has no room. */
+export const TAKE_LOCK = 'PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE';
 
 /**
  * Takes the lock, without waiting. `holder` is written to `<path>.holder` for the loser's message.
@@ -59,7 +61,7 @@ export async function acquireInstanceLock(path: string, holder: LockHolder): Pro
 function lockedDatabase(path: string): DatabaseSync | undefined {
   const database = new DatabaseSync(path, { timeout: 0 });
   try {
-    database.exec('BEGIN EXCLUSIVE');
+    database.exec(TAKE_LOCK);
     rememberOpen(path, database);
     return database;
   } catch (error) {

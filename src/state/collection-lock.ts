@@ -3,6 +3,7 @@
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BangerError, errorText } from '../core/errors.ts';
+import { TAKE_LOCK } from '../host/instance-lock.ts';
 import { rememberOpen } from '../host/open-here.ts';
 import { preparePrivateFile } from '../host/sqlite-file.ts';
 
@@ -46,7 +47,7 @@ function openLock(path: string): DatabaseSync {
 
 function isLocked(database: DatabaseSync, path: string): boolean {
   try {
-    database.exec('BEGIN EXCLUSIVE');
+    database.exec(TAKE_LOCK);
     return true;
   } catch (error) {
     if ((error as { errcode?: number }).errcode === SQLITE_BUSY) return false;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { linkSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { linkSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -50,5 +50,14 @@ test('naming a file that this process has locked as a snapshot drops no lock', a
   });
   store.close();
   await assert.rejects(readSnapshotFiles(database), { code: 'verify_failed' });
+  rmSync(dir, { recursive: true });
+});
+
+test('the lock of a collection takes no room: on a full disk, a prune can still free some', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'snapshot-files-'));
+  await withCollectionLock(join(dir, 'lock'), async () => {
+    assert.ok(!othersCanLock(join(dir, 'lock')));
+    assert.deepEqual(readdirSync(dir), ['lock']);
+  });
   rmSync(dir, { recursive: true });
 });
