@@ -15,7 +15,10 @@ export async function withStateClient<T>(
   }
 }
 
-/** Runs `work` with a process of its own, whether a daemon runs or not. */
+/**
+ * Runs `work` with a process of its own, whether a daemon runs or not: for what needs that none runs, and for reading
+ * snapshots, which others may have made to be slow, and for which the daemon would leave everyone waiting.
+ */
 export async function withOfflineClient<T>(
   context: CliContext,
   work: (client: CliClient) => Promise<T>,

@@ -54,7 +54,7 @@ const ANSWERS: Answers = {
   'state.rebuild': () => ({ added: [], skipped: [], restored: null }),
 };
 
-const LINES = ['export', 'verify', 'list', 'prune', 'diff latest'];
+const LINES = ['export', 'verify', 'list', 'prune'];
 
 for (const line of LINES) {
   test(`state ${line}: the daemon that runs, and none is started`, async () => {
@@ -82,7 +82,15 @@ test('a daemon of another version is gone round, with a note', async () => {
   assert.equal(result.stderr, 'note: working without the daemon: this is banger 2, and the daemon is 1\n');
 });
 
-for (const line of ['bootstrap latest', 'rebuild', 'push a/b', 'pull a/b --tag t']) {
+const WITHOUT_DAEMON = [
+  'bootstrap latest',
+  'rebuild',
+  'push a/b',
+  'pull a/b --tag t',
+  'verify latest',
+  'diff latest',
+];
+for (const line of WITHOUT_DAEMON) {
   test(`state ${line} never asks a daemon`, async () => {
     const result = await fakeCli(['state', ...line.split(' ')], { answers: ANSWERS });
     assert.deepEqual(result.connects, []);

@@ -11,12 +11,13 @@ const POLL_MS = 10;
  */
 export async function processEnd(pid: number, timeoutMs: number): Promise<boolean> {
   const begun = startOf(pid);
+  if (begun === undefined) return true;
   const deadlineMs = performance.now() + timeoutMs;
-  while (begun !== undefined && startOf(pid) === begun) {
+  for (;;) {
+    if (startOf(pid) !== begun) return true;
     if (performance.now() >= deadlineMs) return false;
     await sleep(POLL_MS);
   }
-  return true;
 }
 
 /** Clock ticks from the host's boot to the start of a live process. */

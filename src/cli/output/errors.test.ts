@@ -37,6 +37,11 @@ test('colour on a terminal only, and never with NO_COLOR or on a dumb one', () =
   assert.match(report(failure, { isTTY: true, env: { NO_COLOR: '' } }), /\u001b/);
 });
 
+test('what others wrote steers no terminal', () => {
+  const hostile = new BangerError('io_error', 'a\u001b]0;x\u0007\tb\nc\u009b2J', { hint: '\rd' });
+  assert.equal(report(hostile, { isTTY: true, env: { NO_COLOR: '1' } }), 'banger: a?]0;x?\tb\nc?2J\n?d\n');
+});
+
 test('as JSON: one line', () => {
   const text = report(failure, { json: true, isTTY: true });
   assert.equal(text.split('\n').length, 2);

@@ -22,13 +22,18 @@ export function reportError(io: Pick<CliIo, 'stderr' | 'env'>, error: unknown, j
     return;
   }
   const style = styleFor(io.stderr, io.env);
-  const hint = known.hint === undefined ? '' : `${known.hint}\n`;
+  const hint = known.hint === undefined ? '' : `${harmless(known.hint)}\n`;
   const operation =
     known.operationId === undefined ? '' : `${style.dim(`(operation ${known.operationId})`)}\n`;
-  io.stderr.write(`${style.red('banger:')} ${known.message}\n${hint}${operation}`);
+  io.stderr.write(`${style.red('banger:')} ${harmless(known.message)}\n${hint}${operation}`);
   if (known.code === 'internal' && io.env['BANGER_DEBUG'] === '1' && error instanceof Error) {
     io.stderr.write(`${error.stack ?? ''}\n`);
   }
+}
+
+/** A message may quote what others wrote. Of what a terminal would obey only ends of lines and tabs are left. */
+function harmless(text: string): string {
+  return text.replace(/[^\P{Cc}\n\t]/gu, '?');
 }
 
 /** Usage errors and cancelling keep their status; everything else is `own`, where a command has one. */

@@ -7,7 +7,7 @@ import { longCall } from '../../long-call.ts';
 import { printJson } from '../../output/json.ts';
 import { printable } from '../../output/table.ts';
 import { snapshotSource } from '../../snapshot-argument.ts';
-import { withStateClient } from '../../with-state-client.ts';
+import { withOfflineClient } from '../../with-state-client.ts';
 
 const TROUBLE_STATUS = 2;
 const SIGNS = { added: '+', removed: '-', changed: '~' } as const;
@@ -36,7 +36,7 @@ export const command = defineCommand({
   flags: { json: jsonFlag },
   ownFailureStatus: () => TROUBLE_STATUS,
   async run(context, flags, [from = '', to]) {
-    const diff = await withStateClient(context, (client) =>
+    const diff = await withOfflineClient(context, (client) =>
       longCall(context, client, 'state.diff', {
         from: snapshotSource(context, from),
         ...(to !== undefined && { to: snapshotSource(context, to) }),

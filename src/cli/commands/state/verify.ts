@@ -7,7 +7,7 @@ import { printJson } from '../../output/json.ts';
 import { formatCounts } from '../../output/snapshots.ts';
 import { formatPairs, printable } from '../../output/table.ts';
 import { optionalSnapshot, snapshotSource } from '../../snapshot-argument.ts';
-import { withStateClient } from '../../with-state-client.ts';
+import { withOfflineClient, withStateClient } from '../../with-state-client.ts';
 
 export const command = defineCommand({
   description:
@@ -22,11 +22,11 @@ export const command = defineCommand({
   argument: optionalSnapshot('Digest, ref or path of a snapshot. Default: the database itself'),
   flags: { json: jsonFlag },
   async run(context, flags, [snapshot]) {
-    const verified = await withStateClient(context, (client) =>
-      longCall(context, client, 'state.verify', {
-        ...(snapshot !== undefined && { source: snapshotSource(context, snapshot) }),
-      }),
-    );
+    const verified = await (snapshot === undefined
+      ? withStateClient(context, (client) => longCall(context, client, 'state.verify', {}))
+      : withOfflineClient(context, (client) =>
+          longCall(context, client, 'state.verify', { source: snapshotSource(context, snapshot) }),
+        ));
     if (flags.json) printJson(context.stdout, verified);
     else print(context, verified);
   },
