@@ -5,13 +5,14 @@ import { z } from 'zod';
 import { errorText } from '../core/errors.ts';
 import { SNAPSHOT_ENCODINGS, type SnapshotManifest } from '../core/model/snapshot.ts';
 import { type CanonicalValue, canonicalJson, parseCanonicalJson } from './canonical-json.ts';
+import { MAX_CONTROL_VERSION as MAX_USER_VERSION } from '../store/sql.ts';
 import { ErrVerify } from './errors.ts';
 
 export const MAX_MANIFEST_BYTES = 64 * 1024;
 /** Of the plain payload and of the encoded one. */
 export const MAX_PAYLOAD_BYTES = 512 * 1024 * 1024;
-/** The database keeps it in `PRAGMA user_version`, a signed 32-bit number: https://sqlite.org/pragma.html#pragma_user_version */
-export const MAX_CONTROL_VERSION = 2n ** 31n - 1n;
+/** The largest that a database can keep. */
+export const MAX_CONTROL_VERSION = BigInt(MAX_USER_VERSION);
 
 export const KIND = 'bootstrap.sqlite.dump';
 export const FORMAT = 'sqlite3dump.sql';

@@ -17,6 +17,7 @@ import {
   type FileIdentity,
   isEmptyTarget,
   isSameFile,
+  isSameTarget,
   lookAtTarget,
   type TargetFiles,
 } from './target-files.ts';
@@ -78,12 +79,7 @@ async function fold(
 }
 
 function assertUnchanged(dbPath: string, previous: Previous, files: TargetFiles): void {
-  const { main, sidecars } = previous.files;
-  const same =
-    isSameFile(main, files.main) &&
-    sidecars.size === files.sidecars.size &&
-    [...sidecars].every(([suffix, identity]) => isSameFile(identity, files.sidecars.get(suffix)));
-  if (!same) throw changedMeanwhile(dbPath, previous, files);
+  if (!isSameTarget(previous.files, files)) throw changedMeanwhile(dbPath, previous, files);
 }
 
 function assertOnly(dbPath: string, previous: Previous, main: FileIdentity | undefined): void {

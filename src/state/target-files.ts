@@ -69,3 +69,11 @@ export function isSameFile(one: FileIdentity | undefined, other: FileIdentity | 
     one.ctimeNs === other.ctimeNs
   );
 }
+
+/** Whether each of the files is the one that was looked at. */
+export function isSameTarget(one: TargetFiles, other: TargetFiles): boolean {
+  return (
+    isSameFile(one.main, other.main) &&
+    SIDECARS.every((suffix) => isSameFile(one.sidecars.get(suffix), other.sidecars.get(suffix)))
+  );
+}

@@ -61,7 +61,7 @@ export function transaction<T>(database: DatabaseSync, work: () => T): T {
 }
 
 /** `user_version` is a signed 32-bit integer in the header: https://sqlite.org/fileformat2.html, section 1.3. */
-const MAX_CONTROL_VERSION = 2 ** 31 - 1;
+export const MAX_CONTROL_VERSION = 2 ** 31 - 1;
 
 /**
  * A transaction that raises the control version by one when `work` changed a row: every durable write goes through

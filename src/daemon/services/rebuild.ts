@@ -18,7 +18,7 @@ import { exportState, type Snapshot } from '../../state/export.ts';
 import { isDamage } from '../../state/fold.ts';
 import { readRestorePlan, restorePlanPath } from '../../state/restore-plan.ts';
 import { settleRestore } from '../../state/settle.ts';
-import { isSameFile, lookAtTarget, SIDECARS, type TargetFiles } from '../../state/target-files.ts';
+import { isSameTarget, lookAtTarget, type TargetFiles } from '../../state/target-files.ts';
 import { storeError } from '../../store/errors.ts';
 import { listImages, upsertImage } from '../../store/images.ts';
 import { MIGRATIONS } from '../../store/migrations/list.ts';
@@ -26,15 +26,13 @@ import { migrate } from '../../store/migrations/run.ts';
 import { openDatabase } from '../../store/open.ts';
 import { copyPlaces, makeCopyDir, removeCopyDir } from '../../store/private-copy.ts';
 import { openReadOnlyView, type ReadOnlyView } from '../../store/read-only-view.ts';
+import { MAX_CONTROL_VERSION } from '../../store/sql.ts';
 import { listVms, setVmWorkspace, upsertVm } from '../../store/vms.ts';
 import { countLostVms } from '../lost-state.ts';
 import type { OperationHandle } from '../operations.ts';
 import { GUEST_PREFIX } from './guest-network.ts';
 import { planRebuild, type RebuildPlan } from './rebuild-plan.ts';
 import { findRebuildSources } from './rebuild-sources.ts';
-
-/** `user_version` is a signed 32-bit integer: https://sqlite.org/fileformat2.html, section 1.3. */
-const MAX_CONTROL_VERSION = 2 ** 31 - 1;
 
 export interface RebuildDeps {
   readonly paths: BangerPaths;
@@ -193,11 +191,7 @@ function raiseControlVersion(database: DatabaseSync, above: number): void {
 }
 
 function assertUnchanged(dbPath: string, seen: TargetFiles): void {
-  const current = lookAtTarget(dbPath);
-  const same =
-    isSameFile(seen.main, current.main) &&
-    SIDECARS.every((suffix) => isSameFile(seen.sidecars.get(suffix), current.sidecars.get(suffix)));
-  if (same) return;
+  if (isSameTarget(seen, lookAtTarget(dbPath))) return;
   throw new BangerError('in_use', `${dbPath} was changed while it was being rebuilt`, {
     hint: 'nothing was replaced; try again',
   });
