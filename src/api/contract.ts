@@ -130,6 +130,19 @@ export interface ImageView extends ImageManifest {
   readonly usedBy: readonly string[];
 }
 
+/** An image whose files cannot be used: its row is there all the same, and VMs may stand on it. */
+export interface BrokenImageView {
+  readonly name: string;
+  readonly id: string;
+  readonly artifactDir: string;
+  readonly createdAt: string;
+  readonly usedBy: readonly string[];
+  /** What is wrong, and what to run. */
+  readonly problem: string;
+}
+
+export type ImageEntry = (ImageView & { readonly problem: null }) | BrokenImageView;
+
 /** A kernel, with where it lies. */
 export interface KernelView extends KernelManifest {
   readonly dir: string;
@@ -285,7 +298,7 @@ export interface Results {
   'vm.logs': StreamTicket;
   'vm.exec': StreamTicket;
   'workspace.plan': WorkspacePlan;
-  'image.list': readonly ImageView[];
+  'image.list': readonly ImageEntry[];
   'image.show': ImageView;
   'image.build': ImageView;
   'kernel.list': readonly KernelView[];

@@ -47,6 +47,23 @@ test('show quotes the command line for a shell, and leaves out what is not known
   assert.deepEqual(JSON.parse(json.stdout), fakeDetail('dev'));
 });
 
+test('image list shows a broken image, and says on stderr what is wrong', async () => {
+  const image = {
+    name: 'gone',
+    id: 'a'.repeat(32),
+    artifactDir: '/state/images/gone',
+    createdAt: '2026-01-02T03:04:05.000Z',
+    usedBy: ['dev'],
+    problem: 'it has lost\u001b its files',
+  };
+  const { stdout, stderr, status } = await fakeCli(['image', 'list'], {
+    answers: { 'image.list': () => [image] },
+  });
+  assert.match(stdout, /^gone +broken +- +- +- +- +1 +-$/m);
+  assert.equal(stderr, 'it has lost? its files\n');
+  assert.equal(status, 0);
+});
+
 test('daemon status and stop never start a daemon', async () => {
   const status = await fakeCli(['daemon', 'status'], { daemon: false });
   assert.equal(status.status, 1);

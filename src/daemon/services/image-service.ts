@@ -1,7 +1,7 @@
 /** Images: the store's rows over published artifact directories, and building the ones banger knows how to make. */
 
 import { join } from 'node:path';
-import type { ImageView, Progress } from '../../api/contract.ts';
+import type { ImageEntry, ImageView, Progress } from '../../api/contract.ts';
 import { BangerError } from '../../core/errors.ts';
 import type { ImageManifest, ImageRecord } from '../../core/model/image.ts';
 import { assertImageName } from '../../core/names.ts';
@@ -70,8 +70,9 @@ export class ImageService {
     return await this.show(name);
   }
 
-  async list(): Promise<readonly ImageView[]> {
-    return await Promise.all(this.#store.listImages().map((record) => this.#view(record)));
+  /** All of them: a broken one is listed with what is wrong with it. */
+  async list(): Promise<readonly ImageEntry[]> {
+    return await Promise.all(this.#store.listImages().map((record) => this.#entry(record)));
   }
 
   /** @throws {BangerError} `not_found` */
@@ -135,11 +136,26 @@ export class ImageService {
   #assertReplaceable(name: string): void {
     const record = this.#store.getImageByName(name);
     if (record === undefined) return;
-    const users = this.#store.vmsUsingImage(record.id).map((vm) => vm.name);
+    const users = this.#usedBy(record);
     if (users.length === 0) return;
     throw new BangerError('in_use', `image "${record.name}" is the disk under VM ${users.join(', ')}`, {
       hint: `banger vm delete ${users.join(' ')}`,
     });
+  }
+
+  async #entry(record: ImageRecord): Promise<ImageEntry> {
+    try {
+      return { ...(await this.#view(record)), problem: null };
+    } catch (error) {
+      if (!(error instanceof BangerError)) throw error;
+      const { id, name, artifactDir, createdAt } = record;
+      const problem = error.hint === undefined ? error.message : `${error.message}: ${error.hint}`;
+      return { id, name, artifactDir, createdAt, usedBy: this.#usedBy(record), problem };
+    }
+  }
+
+  #usedBy({ id }: ImageRecord): readonly string[] {
+    return this.#store.vmsUsingImage(id).map((vm) => vm.name);
   }
 
   async #view(record: ImageRecord): Promise<ImageView> {
@@ -153,13 +169,12 @@ export class ImageService {
         },
       );
     }
-    const usedBy = this.#store.vmsUsingImage(record.id).map((vm) => vm.name);
     return {
       ...manifest,
       id: record.id,
       artifactDir: record.artifactDir,
       createdAt: record.createdAt,
-      usedBy,
+      usedBy: this.#usedBy(record),
     };
   }
 }
