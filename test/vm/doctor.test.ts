@@ -169,7 +169,10 @@ describe('doctor', () => {
       saying(report, 'vms.directories'),
       new RegExp(`^failure: VM "dev" in .*${id} has lost its row`),
     );
-    assert.match(saying(report, 'vms.orphan-processes'), new RegExp(`^warning: process ${pid} works in`));
+    assert.match(
+      saying(report, 'vms.orphan-processes'),
+      new RegExp(`^warning: process ${pid} is that of a VM .*${id} that has lost its row`),
+    );
     assert.equal(await home.ok(['doctor', '--fix', '--yes', '--json']), '[]\n');
     assert.ok(isAlive(pid) && existsSync(join(home.dir, 'state', 'vms', id, 'root.qcow2')));
     execFileSync('sqlite3', [database, row]);
