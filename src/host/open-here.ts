@@ -37,8 +37,16 @@ export function isOpenHere(path: string): boolean {
   );
 }
 
+/** Why a path cannot be followed, which an open meets, too: it says so, and there is no descriptor to close. */
+const UNREACHABLE: ReadonlySet<string | undefined> = new Set(['EACCES', 'ELOOP', 'ENAMETOOLONG']);
+
 /** stat(2) opens nothing. */
 function inodeOf(path: string): string | undefined {
-  const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
-  return stat === undefined ? undefined : `${stat.dev}:${stat.ino}`;
+  try {
+    const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
+    return stat === undefined ? undefined : `${stat.dev}:${stat.ino}`;
+  } catch (error) {
+    if (UNREACHABLE.has((error as NodeJS.ErrnoException).code)) return undefined;
+    throw error;
+  }
 }
