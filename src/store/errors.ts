@@ -52,7 +52,9 @@ export function storeError(path: string, error: unknown): unknown {
     case PRIMARY.corrupt:
     case PRIMARY.notadb:
       return new BangerError('io_error', `${path} is damaged: ${detail}`, {
-        hint: `nothing was changed; copies made before migrations lie beside it: ls ${path}.pre-*`,
+        hint:
+          'nothing was changed; banger state list shows the snapshots that banger state bootstrap can restore, and ' +
+          'banger state rebuild makes it anew from the VMs and images that are there',
         cause: error,
       });
     case PRIMARY.readonly:

@@ -229,3 +229,19 @@ test('a restore over what cannot be read says so, and keeps it', async () => {
   assert.ok(previous !== null && existsSync(previous));
   assert.ok(told.some(({ text, announce }) => announce === true && text.includes('could not be read')));
 });
+
+test('without a database, or with an empty file: a new state; with VMs there, a lost one', async () => {
+  const asks = [() => service.verify({}, operation()), () => service.export(EXPORT, operation())];
+  for (const ask of asks) {
+    rmSync(paths.stateDb, { force: true });
+    await assert.rejects(ask(), fails('not_found', /no state yet/, /daemon start makes an empty one/));
+    writeFileSync(paths.stateDb, '', { mode: 0o600 });
+    await assert.rejects(ask(), fails('not_found', /missing or empty/));
+  }
+  const dir = join(paths.vmsDir, '1'.repeat(32));
+  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  writeFileSync(join(dir, 'vm.json'), '{}');
+  for (const ask of asks) {
+    await assert.rejects(ask(), fails('invalid_state', /but 1 VM lies in/, /banger state rebuild/));
+  }
+});

@@ -1,5 +1,6 @@
 /** Snapshots of the state: taking, checking, keeping, comparing them. The database is only ever read. */
 
+import type { DatabaseSync } from 'node:sqlite';
 import type {
   CheckedParamsOf,
   SnapshotView,
@@ -21,6 +22,7 @@ import { type VerifiedSnapshot, verify } from '../../state/verify.ts';
 import type { Migration } from '../../store/migrations/migration.ts';
 import type { StateSource } from '../../store/state-source.ts';
 import type { OperationHandle } from '../operations.ts';
+import { assertStateNotLost } from '../lost-state.ts';
 import { explainOldSchema, verifyDatabase, verifyRestorable } from './state-verify.ts';
 import { snapshotView } from './state-view.ts';
 
@@ -163,11 +165,10 @@ export class StateService {
     return { migrations, version, encoding, createdAt: now() };
   }
 
-  async #read<T extends Snapshot | StateVerified>(
-    work: (database: Parameters<Parameters<StateSource['read']>[0]>[0]) => T,
-  ): Promise<T> {
+  async #read<T extends Snapshot | StateVerified>(work: (database: DatabaseSync) => T): Promise<T> {
     const { source, migrations, paths } = this.#deps;
     const result = await source.read((database) => {
+      if (isEmpty(database)) return undefined;
       try {
         return work(database);
       } catch (error) {
@@ -175,10 +176,17 @@ export class StateService {
       }
     });
     if (result !== undefined) return result;
-    throw new BangerError('not_found', `there is no state yet: ${paths.stateDb} does not exist`, {
+    // With VMs there it is no new one: what the daemon says of it then.
+    await assertStateNotLost(paths);
+    throw new BangerError('not_found', `there is no state yet: ${paths.stateDb} is missing or empty`, {
       hint: 'banger daemon start makes an empty one; banger state bootstrap SNAPSHOT restores one',
     });
   }
+}
+
+/** A file of 0 bytes is a database without anything: what a crash leaves that met the making of it. */
+function isEmpty(database: DatabaseSync): boolean {
+  return database.prepare('SELECT 1 FROM sqlite_schema LIMIT 1').get() === undefined;
 }
 
 function assertNotCancelled({ signal }: OperationHandle): void {
