@@ -69,6 +69,16 @@ test('problems: grouped, marked, with their fixes; a failure is status 1', async
   );
 });
 
+test('info: what to run, too; nothing where all is well', async () => {
+  const findings = [
+    finding('state.snapshots', { severity: 'info', found: 'there is none', fix: 'banger state export' }),
+    finding('state.mode', { severity: 'ok', fix: 'not needed' }),
+  ];
+  const { stdout } = await fakeCli(['doctor'], report({ worst: 'info', findings }));
+  assert.match(stdout, /there is none\n +fix: banger state export\n/);
+  assert.doesNotMatch(stdout, /not needed/);
+});
+
 test('a warning is no failure; colour on a terminal only', async () => {
   const warned: DoctorReport = {
     worst: 'warning',
@@ -151,7 +161,10 @@ test('--fix --dry-run only says; nothing to mend', async () => {
   const planned = await fakeCli(['doctor', '--fix', '-n'], { answers: fixer({}) });
   assert.deepEqual([planned.status, planned.stdout], [0, '  chmod 600 /s\n']);
   const none = await fakeCli(['doctor', '--fix', '-n'], { answers: fixer({}, [[]]) });
-  assert.deepEqual([none.status, none.stdout], [0, 'nothing to mend\n']);
+  assert.deepEqual(
+    [none.status, none.stdout],
+    [0, 'nothing that --fix mends; "banger doctor" says what else is wrong\n'],
+  );
 });
 
 for (const [line, message] of [

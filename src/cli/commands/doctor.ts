@@ -77,7 +77,8 @@ function plan(context: CliContext, client: CliClient): Promise<readonly DoctorFi
 
 function print(context: CliContext, flags: FixFlags, fixes: readonly DoctorFix[]): void {
   if (flags.json) printJson(context.stdout, fixes);
-  else if (fixes.length === 0) context.stdout.write('nothing to mend\n');
+  else if (fixes.length === 0)
+    context.stdout.write('nothing that --fix mends; "banger doctor" says what else is wrong\n');
   else context.stdout.write(formatDoctorFixes(fixes, styleFor(context.stdout, context.env)));
 }
 

@@ -15,7 +15,7 @@ const MARK_WIDTH = Math.max(...Object.values(MARKS).map((mark) => mark.length));
 const MAX_TITLE_WIDTH = 32;
 const FIX = 'fix: ';
 
-/** A heading per group in the order of the findings, a row per finding, its fix below it where something is wrong. */
+/** A heading per group in the order of the findings, a row per finding, what to run below it where something can be done. */
 export function formatDoctorReport(report: DoctorReport, style: Style): string {
   const { findings } = report;
   const width = Math.min(MAX_TITLE_WIDTH, Math.max(0, ...findings.map(({ title }) => [...title].length)));
@@ -32,8 +32,7 @@ function formatFinding(finding: DoctorFinding, width: number, style: Style): str
   const mark = paint(style, severity)(MARKS[severity].padEnd(MARK_WIDTH));
   const gap = ' '.repeat(Math.max(0, width - [...title].length));
   const row = `  ${mark}  ${printable(title)}${gap}  ${printable(found)}\n`;
-  const isProblem = severity === 'warning' || severity === 'failure';
-  if (fix === null || !isProblem) return row;
+  if (fix === null || severity === 'ok') return row;
   return `${row}${' '.repeat(MARK_WIDTH + width + 6)}${FIX}${printable(fix)}\n`;
 }
 

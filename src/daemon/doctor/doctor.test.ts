@@ -31,7 +31,8 @@ test('docs/doctor.md has a row for every check, in their order, and marks the de
     rows.map((row) => /^\| `([^`]+)`/.exec(row)?.[1]),
     ids,
   );
-  for (const [index, { id, deep = false }] of CHECKS.entries()) {
+  for (const [index, { id, title, deep = false }] of CHECKS.entries()) {
+    assert.ok(rows[index]?.startsWith(`| \`${id}\`: ${title} |`), `${id}: the report calls it "${title}"`);
     assert.equal(rows[index]?.includes('*deep*'), deep, id);
   }
 });

@@ -76,7 +76,9 @@ const sockets: Check<DoctorContext> = {
       if (facts === undefined) continue;
       const isOurs = facts.kind === 'directory' && facts.uid === context.host.uid;
       const isFree = isOurs && (await isAbandoned(context, dir));
-      const fix = isFree ? 'the next start of the daemon removes it' : 'see vms.orphan-processes';
+      const fix = isFree
+        ? 'the next start of the daemon removes it'
+        : 'as "processes without a VM" says of the one that uses it';
       const repair = isFree ? { repair: removeSocketDir(context, dir) } : {};
       outcomes.push(warning(`${dir} belongs to no VM of the database`, { fix, ...repair }));
     }

@@ -89,11 +89,14 @@ test('vms.processes', async (context) => {
   update(home, vm, { state: 'stopped' });
   assert.match(
     await says(),
-    new RegExp(`^warning: VM "dev" is stopped in the database, but .*pid ${child.pid}\\)`),
+    new RegExp(`^warning: VM "dev" is stopped in the database, but .*pid ${child.pid}\\) → .* takes it over`),
   );
+  update(home, vm, { state: 'error' });
+  assert.match(await says(), /^warning: VM "dev" is error in the database, but .* → .* daemon ends it/);
+  update(home, vm, { state: 'stopped' });
   // Handles that are lost do not hide it.
   rmSync(vmFiles(home.paths, vm.id).handlesFile);
-  assert.match(await says(), new RegExp(`^warning: .*pid ${child.pid}\\)`));
+  assert.match(await says(), new RegExp(`^warning: .*pid ${child.pid}\\) → .*, then kill ${child.pid}$`));
   await ended(child);
   assert.match(await says(), /^ok/);
 });
@@ -152,7 +155,9 @@ test('vms.disks', async () => {
   truncateSync(rootDisk, 20);
   assert.match(await says(), /^failure: .*is no qcow2 image any more/);
   rmSync(rootDisk);
-  assert.match(await says(), /^failure: .*its disk .*root\.qcow2 is gone; a start would make an empty disk/);
+  assert.match(await says(), /^failure: .*its disk .*root\.qcow2 is gone; it cannot be started without/);
+  update(home, vm, { state: 'error' });
+  assert.match(await says(), /^failure: .* is gone; a start would make an empty disk/);
   rmSync(dir, { recursive: true });
   assert.match(await says(), /^failure: .*its directory .* is gone.*→ put it back, or: banger vm delete dev/);
 });
@@ -220,11 +225,11 @@ test('vms.sockets', async (context) => {
   const server = createServer(() => undefined).listen(join(dir, 'agent.sock'));
   context.after(() => server.close());
   await once(server, 'listening');
-  assert.match(await says(), /^warning: .* → see vms\.orphan-processes$/);
+  assert.match(await says(), /^warning: .* → as "processes without a VM" says of the one that uses it$/);
   assert.deepEqual(await home.fix(false, 'vms.sockets'), []);
   await new Promise((resolve) => server.close(resolve));
   const child = await vmmOf(home, id, context);
-  assert.match(await says(), /^warning: .* → see vms\.orphan-processes$/);
+  assert.match(await says(), /^warning: .* → as "processes without a VM" says of the one that uses it$/);
   assert.deepEqual(await home.fix(false, 'vms.sockets'), []);
   await ended(child);
   writeFileSync(join(dir, 'left'), '');

@@ -46,26 +46,39 @@ const processes = overRows(
     for (const vm of rows.vms) {
       if (rows.live && IN_MOTION.has(vm.state)) continue;
       const stray = bySocketDir.get(vm.id.slice(0, 12))?.[0];
-      const pid = vm.pid ?? (await pidByHandles(context, vm.id)) ?? stray;
-      const outcome = processOutcome(vm, pid, rows.live);
+      const known = vm.pid ?? (await pidByHandles(context, vm.id));
+      const fix = rows.live
+        ? `banger vm kill ${vm.name}`
+        : atNextStart(vm, known ?? stray, known !== undefined);
+      const outcome = processOutcome(vm, known ?? stray, rows.live, fix);
       if (outcome !== undefined) outcomes.push(outcome);
     }
     return outcomes;
   },
 );
 
-function processOutcome(vm: VmFacts, pid: number | undefined, live: boolean): Outcome | undefined {
+/** The row is older than the process where a VM that is down in it can be taken over: as reconcile does. */
+function atNextStart(vm: VmFacts, pid: number | undefined, hasHandles: boolean): string {
+  const isDown = vm.state === 'stopped' || vm.state === 'created';
+  if (isDown && hasHandles) return 'the next start of the daemon takes it over, running: banger daemon start';
+  if (isDown) return `nothing else ends it: look at it, then kill ${pid}`;
+  return 'the next start of the daemon ends it: banger daemon start';
+}
+
+function processOutcome(
+  vm: VmFacts,
+  pid: number | undefined,
+  live: boolean,
+  fix: string,
+): Outcome | undefined {
   const name = JSON.stringify(vm.name);
   if (HAS_A_VMM.has(vm.state) && pid === undefined) {
     const found = `VM ${name} is ${vm.state} in the database and has no process`;
-    if (live) return warning(found, { fix: `banger vm kill ${vm.name}` });
+    if (live) return warning(found, { fix });
     return info(found, { fix: 'as after a reboot; the next start of the daemon calls it stopped' });
   }
   if (!HAS_A_VMM.has(vm.state) && pid !== undefined) {
     const found = `VM ${name} is ${vm.state} in the database, but a process of it runs (pid ${pid})`;
-    const fix = live
-      ? `banger vm kill ${vm.name}`
-      : 'the next start of the daemon ends it: banger daemon start';
     return warning(found, { fix });
   }
   return undefined;
@@ -100,7 +113,9 @@ async function diskProblem(
   if (facts === undefined) {
     if (vm.state === 'created') return undefined;
     const what = factsOf(dir) === undefined ? `its directory ${dir}` : `its disk ${rootDisk}`;
-    return `${what} is gone; a start would make an empty disk`;
+    // As assertDisk in vm-lifecycle.ts: after a first start that failed there may be none yet.
+    const then = vm.state === 'error' ? 'a start would make an empty disk' : 'it cannot be started without';
+    return `${what} is gone; ${then}`;
   }
   if (facts.kind !== 'file') return `${rootDisk} is not a regular file`;
   const overlay = await readOverlay(rootDisk);
