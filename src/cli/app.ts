@@ -25,6 +25,12 @@ const FORMATTING = {
   caseStyle: 'original',
 } as const;
 
+/** What counts as a near miss: letters swapped, one wrong, one too many, or up to three left out. */
+const NEAR = {
+  threshold: 3,
+  weights: { insertion: 1, deletion: 3, substitution: 2, transposition: 0 },
+} as const;
+
 export interface Resolved {
   /** The words that were recognised, `banger` first, aliases as written. */
   readonly words: readonly string[];
@@ -57,7 +63,7 @@ export async function buildCliApplication(
     routes,
     {
       name: PROGRAM,
-      scanner: { caseStyle: 'original', allowArgumentEscapeSequence: false },
+      scanner: { caseStyle: 'original', allowArgumentEscapeSequence: false, distanceOptions: NEAR },
       documentation: { caseStyle: 'original', disableAnsiColor: true },
       completion: { includeAliases: false, includeHiddenRoutes: false },
       localization: { text },

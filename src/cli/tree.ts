@@ -126,7 +126,7 @@ const state: Group = {
   description:
     'The state is the database that says which VMs and images there are; disks and images lie beside it and are not in a ' +
     'snapshot. A snapshot is named by its digest: the same state has the same one. SNAPSHOT is a digest (sha256:… or the ' +
-    'beginning of its hex), a ref ("latest", a name given with --ref), or a path. Nothing here needs a daemon or starts one.',
+    'first 6 digits of its hex or more), a ref ("latest", a name given with --ref), or a path. Nothing here needs a daemon or starts one.',
   examples: [
     { line: 'banger state export', brief: 'keep a snapshot of the state as it is now' },
     { line: 'banger state diff latest', brief: 'what has changed since' },

@@ -120,7 +120,7 @@ export function isLoopbackHost(hostname: string): boolean {
 }
 
 function invalid(text: string, why: string, example = 'registry.example.com/NAME'): BangerError {
-  return new BangerError('bad_request', `${quoted(text)} is no image reference: ${why}`, {
+  return new BangerError('bad_request', `${quoted(text)} names nothing in a registry: ${why}`, {
     hint: `write, for example, ${example}`,
   });
 }

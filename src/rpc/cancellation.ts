@@ -42,7 +42,7 @@ export class RequestTokens {
   take(token: CancellationToken): CancellableRequest | undefined {
     const request = this.#requests.get(token);
     if (request === undefined) return undefined;
-    const onCancelled = () => request.abort.abort(new BangerError('cancelled', 'cancelled by the client'));
+    const onCancelled = () => request.abort.abort(new BangerError('cancelled', 'cancelled'));
     if (token.isCancellationRequested) onCancelled();
     else token.onCancellationRequested(onCancelled);
     return request;

@@ -60,7 +60,7 @@ async function create(path: string, bytes: Buffer): Promise<void> {
 
 function occupied(path: string, cause: unknown): BangerError {
   return new BangerError('already_exists', `${path} exists and is something else`, {
-    hint: 'name another file, or remove that one',
+    hint: 'nothing is overwritten: name another file, or remove that one',
     ...(cause === undefined ? {} : { cause }),
   });
 }

@@ -268,7 +268,7 @@ for (const [name, strike] of [
         const { status, stderr } = await done;
         if (status === 0) assert.equal(listed.length, 1);
         else if (status !== null)
-          assert.deepEqual([status, stderr.split('\n')[0]], [130, 'banger: cancelled by the client']);
+          assert.deepEqual([status, stderr.split('\n')[0]], [130, 'banger: cancelled']);
         await home.ok('state', 'export');
       },
     );

@@ -183,6 +183,8 @@ test('diff: 0, 1, 2 as diff(1)', async () => {
 
 for (const [line, message] of [
   ['pull a/b', /^banger: which snapshot of a\/b\?\nbanger state pull a\/b@sha256:/],
+  ['pull sha256:12', /^banger: "sha256:12" does not say from which registry\n/],
+  ['push state', /^banger: "state" does not say in which registry\nbanger state push REGISTRY\/state\n/],
   ['pull a/b@sha256:12 --tag t', /^banger: a digest and --tag/],
   ['pull a/b:t --tag u', /^banger: "a\/b:t" has a tag in it\nbanger state pull a\/b --tag t\n/],
   ['prune --keep 0', /too small/],
@@ -197,6 +199,13 @@ for (const [line, message] of [
     assert.deepEqual(calls, []);
   });
 }
+
+test('export: an empty path is not the current directory', async () => {
+  const { status, stderr, calls } = await fakeCli(['state', 'export', '--output', '']);
+  assert.equal(status, 2);
+  assert.match(stderr, /^banger: --output is empty/);
+  assert.deepEqual(calls, []);
+});
 
 test('SNAPSHOT: a path when it has a slash or names a file here, else as it is', () => {
   const cwd = mkdtempSync(join(tmpdir(), 'banger-arg-'));

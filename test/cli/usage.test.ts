@@ -5,6 +5,7 @@ import { fakeCli } from './fake-cli.ts';
 /** Wrong command lines, and what the first line of the complaint must say. */
 const WRONG: readonly (readonly [line: string, message: RegExp])[] = [
   ['frobnicate', /^banger: unknown command "frobnicate"\n/],
+  ['state foo', /^banger: unknown command "state foo"\nrun /],
   ['vm rum', /^banger: unknown command "vm rum"\ndid you mean "banger vm run"\?\n/],
   ['constructor', /^banger: unknown command "constructor"\n/],
   ['vm run --memroy 4G', /^banger: unknown flag --memroy\ndid you mean --memory\?\n/],

@@ -46,7 +46,7 @@ interface Reference {
   readonly digest: string | undefined;
 }
 
-/** @throws {BangerError} `usage`: both a digest and a tag, or neither */
+/** @throws {BangerError} `usage`: no registry, both a digest and a tag, or neither */
 function splitReference(reference: string, tag: string | undefined): Reference {
   const at = reference.indexOf('@');
   const repository = at === -1 ? reference : reference.slice(0, at);
@@ -58,6 +58,11 @@ function splitReference(reference: string, tag: string | undefined): Reference {
   if (inlineTag !== null) {
     throw new BangerError('usage', `"${repository}" has a tag in it`, {
       hint: `banger state pull ${inlineTag[1]} --tag ${inlineTag[2]}`,
+    });
+  }
+  if (!repository.includes('/')) {
+    throw new BangerError('usage', `"${reference}" does not say from which registry`, {
+      hint: 'banger state pull REGISTRY/NAME@sha256:…, as "state push" printed it',
     });
   }
   if (digest === undefined && tag === undefined) {

@@ -1,3 +1,4 @@
+import { BangerError } from '../../../core/errors.ts';
 import { formatSize } from '../../../core/units.ts';
 import { defineCommand } from '../../command.ts';
 import { completeSnapshots } from '../../complete-names.ts';
@@ -35,6 +36,11 @@ export const command = defineCommand({
   },
   flags: { tag: text('TAG', 'Also set this tag'), json: jsonFlag },
   async run(context, flags, [repository = '', snapshot = DEFAULT_SNAPSHOT]) {
+    if (!repository.includes('/')) {
+      throw new BangerError('usage', `"${repository}" does not say in which registry`, {
+        hint: `banger state push REGISTRY/${repository === '' ? 'NAME' : repository}`,
+      });
+    }
     const pushed = await withOfflineClient(context, (client) =>
       longCall(context, client, 'state.push', {
         source: snapshotSource(context, snapshot),
