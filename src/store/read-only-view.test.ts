@@ -268,8 +268,11 @@ describe('what cannot be read:', () => {
     makeClean();
     // As good as a writer, and sure: its times are always those of this instant.
     const touch = setInterval(() => chmodSync(path, 0o600), 1);
-    await rejection(openReadOnlyView(path, { places, timeoutMs: 300 }), 'unavailable', /all the time/);
-    clearInterval(touch);
+    try {
+      await rejection(openReadOnlyView(path, { places, timeoutMs: 300 }), 'unavailable', /all the time/);
+    } finally {
+      clearInterval(touch);
+    }
     assert.deepEqual(await viewsOf(), [150, 150]);
   });
 
