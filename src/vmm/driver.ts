@@ -16,6 +16,8 @@ export interface DriverCapabilities {
   readonly networks: readonly MachineNetwork['kind'][];
   /** Runs as the user, without the root helper. */
   readonly rootless: boolean;
+  /** `Machine.pause` and `resume` work; without, they throw `unsupported`. */
+  readonly canPause: boolean;
 }
 
 export type Transport = 'mmio' | 'pci';
@@ -87,6 +89,9 @@ export interface MachineExit {
   readonly signal: string | null;
 }
 
+/** Whether time passes in the guest, or it was paused. */
+export type MachineRunState = 'running' | 'paused';
+
 /** A running VMM process. */
 export interface Machine {
   readonly handles: MachineHandles;
@@ -98,7 +103,22 @@ export interface Machine {
    * @throws {BangerError} `vmm_failed` when the process ended (with its last words), `cancelled`
    */
   connectChannel(signal: AbortSignal): Promise<Duplex>;
-  /** Ends the process (SIGKILL) and waits until it is gone. Idempotent. */
+  /**
+   * Stands the guest still: once this returns no vCPU runs, and what the guest has handed to its disks is written. Memory,
+   * disks and connections stay as they are; time that counts in the guest stands still where the accelerator allows it,
+   * and its wall clock falls behind everywhere. The machine stays paused beyond this process and until `resume`.
+   * Idempotent. When it fails, the machine may come to stand still all the same: `runState` tells, `resume` undoes it.
+   * @throws {BangerError} `vmm_failed` (it refused, or has ended), `timeout`, `unsupported`
+   */
+  pause(): Promise<void>;
+  /**
+   * The guest goes on where it stood; setting its wall clock is the caller's. Idempotent.
+   * @throws {BangerError} as `pause`
+   */
+  resume(): Promise<void>;
+  /** Asks the VMM, whoever paused the machine. @throws {BangerError} `vmm_failed`, `timeout` */
+  runState(): Promise<MachineRunState>;
+  /** Ends the process (SIGKILL), paused or not, and waits until it is gone. Idempotent. */
   kill(): Promise<void>;
   /** Stops watching without touching the process: the daemon is going away, the machine stays. */
   release(): void;

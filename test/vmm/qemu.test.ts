@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import { mkdir, open, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { AgentClient } from '../../src/guest/agent-client.ts';
 import type { MachineHandles, MachineSpec, Platform } from '../../src/vmm/driver.ts';
 import {
@@ -153,6 +154,41 @@ test('a machine outlives the SIGKILL of its daemon and is adopted, twice; its ow
   } finally {
     const left = await driver.adopt(handles);
     await left?.kill();
+  }
+});
+
+test('a paused machine stands still, across an adoption, and goes on where it stood', async () => {
+  const first = await driver.launch(await specIn(workshop, 'paused', MICROVM), async () => {});
+  let machine = first;
+  try {
+    assert.equal(driver.capabilities.canPause, true);
+    const agent = await connectAgent(first);
+    assert.equal(await first.runState(), 'running');
+    await first.pause();
+    await first.pause();
+    assert.equal(await first.runState(), 'paused');
+    const answer = agent.health(undefined, 60_000);
+    const silence = sleep(1000).then(() => 'silence');
+    assert.equal(await Promise.race([answer, silence]), 'silence');
+    await first.resume();
+    await first.resume();
+    assert.equal(await first.runState(), 'running');
+    const { bootId } = await answer;
+
+    await first.pause();
+    agent.close();
+    first.release();
+    const adopted = await driver.adopt(first.handles);
+    assert(adopted !== undefined);
+    machine = adopted;
+    assert.equal(await machine.runState(), 'paused');
+    await machine.resume();
+    assert.equal((await connectAgent(machine)).hello.bootId, bootId);
+    await machine.pause();
+    await machine.kill();
+    await assert.rejects(machine.pause(), { code: 'vmm_failed' });
+  } finally {
+    await machine.kill();
   }
 });
 

@@ -23,6 +23,11 @@ class SilentMachine implements Machine {
       else signal.addEventListener('abort', giveUp);
     });
   }
+  async pause(): Promise<void> {}
+  async resume(): Promise<void> {}
+  async runState(): Promise<'running'> {
+    return 'running';
+  }
   async kill(): Promise<void> {
     this.kills++;
   }

@@ -35,6 +35,7 @@ const CAPABILITIES: DriverCapabilities = {
   diskFormats: ['raw', 'qcow2'],
   networks: ['none', 'user', 'tap'],
   rootless: true,
+  canPause: true,
 };
 
 export function createQemuDriver(options: QemuDriverOptions): VmmDriver {

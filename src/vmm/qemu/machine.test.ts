@@ -231,3 +231,82 @@ test('a guest that is paused for another reason is not resumed', async () => {
   machine.release();
   assert.deepEqual(commands, ['qmp_capabilities', 'query-status', 'query-status']);
 });
+
+/** A machine whose control socket remembers the commands it got, and answers `query-status` with what `status` is then. */
+async function controlled(it: Awaited<ReturnType<typeof sleeper>>, status: { now: string }) {
+  const commands: string[] = [];
+  const sockets: Socket[] = [];
+  const server = await listen(it.handles.controlSocketPath, (socket) => {
+    sockets.push(socket);
+    socket.write('{"QMP": {}}\n');
+    socket.on('data', (chunk) => {
+      for (const line of chunk.toString().trim().split('\n')) {
+        const { execute, id } = JSON.parse(line);
+        commands.push(execute);
+        const result = execute === 'query-status' ? { status: status.now } : {};
+        socket.write(`${JSON.stringify({ return: result, id })}\n`);
+      }
+    });
+  });
+  return { commands, sockets, server };
+}
+
+test('a machine is paused and resumed over the connection that is kept, and says what it is', async () => {
+  await using it = await sleeper();
+  const status = { now: 'running' };
+  const { commands, sockets, server } = await controlled(it, status);
+  await using _server = server;
+  const machine = new QemuMachine(it.handles, it.vmm, { log: NO_LOG, isUp: true });
+  assert.equal(await machine.runState(), 'running');
+  commands.length = 0;
+  await machine.pause();
+  status.now = 'paused';
+  await machine.pause();
+  assert.equal(await machine.runState(), 'paused');
+  await machine.resume();
+  assert.deepEqual(commands, ['stop', 'stop', 'query-status', 'cont']);
+  assert.equal(sockets.length, 1);
+  machine.release();
+});
+
+test('a pause waits for the control socket, and is made on a new connection when that broke', async () => {
+  await using it = await sleeper();
+  const machine = new QemuMachine(it.handles, it.vmm, { log: NO_LOG, isUp: true });
+  const early = machine.pause();
+  const { commands, sockets, server } = await controlled(it, { now: 'running' });
+  await using _server = server;
+  await early;
+  sockets[0]?.destroy();
+  while ((await machine.resume().catch(() => 'not yet')) === 'not yet') continue;
+  assert.equal(sockets.length, 2);
+  assert.deepEqual([commands.includes('stop'), commands.at(-1)], [true, 'cont']);
+  machine.release();
+});
+
+test('a machine that has ended cannot be paused, and is quoted', async () => {
+  await using it = await sleeper(['sh', '-c', 'sleep 0.2; echo no space left >&2; exit 3']);
+  const machine = new QemuMachine(it.handles, it.vmm, { log: NO_LOG, isUp: true });
+  const message = 'QEMU ended (exit status 3): no space left';
+  await assert.rejects(machine.pause(), { code: 'vmm_failed', message });
+  await assert.rejects(machine.runState(), { code: 'vmm_failed', message });
+});
+
+test('a guest that a full disk halted and that is paused besides waits to be resumed', async () => {
+  await using it = await sleeper();
+  const { commands, sockets, server } = await controlled(it, { now: 'io-error' });
+  await using _server = server;
+  const machine = new QemuMachine(it.handles, it.vmm, { log: NO_LOG, isUp: true, resumeMs: 1 });
+  await machine.pause();
+  assert.equal(await machine.runState(), 'paused');
+  const looks = () => commands.filter((name) => name === 'query-status').length;
+  const before = looks();
+  sockets[0]?.write('{"event": "BLOCK_IO_ERROR", "data": {"action": "stop"}}\n');
+  while (looks() === before) await new Promise((resolve) => setImmediate(resolve));
+  // The second answer comes after what the look led to.
+  await machine.runState();
+  assert.equal(await machine.runState(), 'paused');
+  assert.ok(!commands.includes('cont'), commands.join(' '));
+  await machine.resume();
+  assert.equal(await machine.runState(), 'running', 'it goes on by itself');
+  machine.release();
+});

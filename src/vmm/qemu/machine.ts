@@ -6,7 +6,7 @@ import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BangerError, errorText } from '../../core/errors.ts';
 import type { Log } from '../../host/log.ts';
-import type { Machine, MachineExit, MachineHandles } from '../driver.ts';
+import type { Machine, MachineExit, MachineHandles, MachineRunState } from '../driver.ts';
 import type { VmmProcess } from './process.ts';
 import { QmpClient, type QmpEvent } from './qmp.ts';
 
@@ -18,6 +18,10 @@ const CONTROL_RETRY_MAX_MS = 5000;
 /** QEMU's sockets close a moment before its process is gone. */
 const CONFIRM_EXIT_MS = 1000;
 const CONFIRM_POLL_MS = 10;
+/** For QEMU's control socket to be there: at once with a machine that runs. */
+const CONTROL_TIMEOUT_MS = 10_000;
+/** QEMU answers `stop` only when all that was under way to the disks has been written and flushed. */
+const PAUSE_TIMEOUT_MS = 30_000;
 /** How often a guest that was halted because the host's disk is full gets to try again. */
 const RESUME_MS = 5000;
 
@@ -39,7 +43,11 @@ export class QemuMachine implements Machine {
   readonly #released = new AbortController();
   /** Settles when QEMU runs its main loop, or there is no more waiting for that. */
   readonly #up = Promise.withResolvers<void>();
+  /** The connection to the control socket: settles when there is one, and is replaced when that ends. */
+  #control = Promise.withResolvers<QmpClient>();
   #resuming = false;
+  /** It was paused on request: a full disk that has space again is no reason to go on. */
+  #held = false;
 
   constructor(handles: MachineHandles, vmm: VmmProcess, options: QemuMachineOptions) {
     this.handles = handles;
@@ -74,6 +82,28 @@ export class QemuMachine implements Machine {
     }
   }
 
+  async pause(): Promise<void> {
+    const wasHeld = this.#held;
+    this.#held = true;
+    try {
+      await this.#command('stop', PAUSE_TIMEOUT_MS);
+    } catch (error) {
+      this.#held = wasHeld;
+      throw error;
+    }
+  }
+
+  async resume(): Promise<void> {
+    await this.#command('cont');
+    this.#held = false;
+  }
+
+  /** A guest that a full disk halted counts as running, because it goes on by itself; not one that was paused besides. */
+  async runState(): Promise<MachineRunState> {
+    const status = statusOf(await this.#command('query-status'));
+    return status === 'paused' || (status === 'io-error' && this.#held) ? 'paused' : 'running';
+  }
+
   async kill(): Promise<void> {
     await this.#process.kill();
   }
@@ -81,6 +111,18 @@ export class QemuMachine implements Machine {
   release(): void {
     this.#released.abort();
     this.#process.release();
+  }
+
+  /** One on the connection that is kept: QEMU serves one client at a time. */
+  async #command(name: string, timeoutMs?: number): Promise<unknown> {
+    const over = AbortSignal.any([AbortSignal.timeout(CONTROL_TIMEOUT_MS), this.#released.signal]);
+    const qmp = await unlessAborted(this.#control.promise, over);
+    if (qmp !== undefined) return await qmp.execute(name, {}, timeoutMs);
+    this.#process.check();
+    if (this.#process.exit !== undefined) throw await this.#process.deathError();
+    if (this.#released.signal.aborted) throw new BangerError('cancelled', `${name} was cancelled`);
+    const waited = `${CONTROL_TIMEOUT_MS / 1000} s`;
+    throw new BangerError('timeout', `QEMU's control socket did not answer within ${waited}`);
   }
 
   /**
@@ -102,7 +144,7 @@ export class QemuMachine implements Machine {
         if (error instanceof BangerError) this.#log.debug({ reason: errorText(error) }, 'no control socket');
         else throw error;
       }
-      await this.#pause(retryMs);
+      await this.#wait(retryMs);
       retryMs = Math.min(retryMs * CONTROL_RETRY_FACTOR, CONTROL_RETRY_MAX_MS);
     }
   }
@@ -112,16 +154,18 @@ export class QemuMachine implements Machine {
     this.#released.signal.addEventListener('abort', onRelease);
     try {
       if (this.#released.signal.aborted) return;
+      this.#control.resolve(qmp);
       if (await isHalted(qmp)) this.#resumeLater(qmp);
       await qmp.closed;
     } finally {
+      this.#control = Promise.withResolvers();
       this.#released.signal.removeEventListener('abort', onRelease);
       qmp.close();
     }
     const until = performance.now() + CONFIRM_EXIT_MS;
     while (!this.#released.signal.aborted && performance.now() < until) {
       this.#process.check();
-      await this.#pause(CONFIRM_POLL_MS);
+      await this.#wait(CONFIRM_POLL_MS);
     }
   }
 
@@ -139,32 +183,40 @@ export class QemuMachine implements Machine {
   #resumeLater(qmp: QmpClient): void {
     if (this.#resuming) return;
     this.#resuming = true;
-    void this.#pause(this.#resumeMs)
+    void this.#wait(this.#resumeMs)
       .then(async () => {
         this.#resuming = false;
-        if (!this.#released.signal.aborted && (await isHalted(qmp))) await qmp.execute('cont');
+        if (this.#released.signal.aborted || !(await isHalted(qmp)) || this.#held) return;
+        await qmp.execute('cont');
       })
       .catch((error: unknown) => this.#log.warn({ err: error }, 'could not resume the VM'));
   }
 
-  async #pause(delayMs: number): Promise<void> {
+  async #wait(delayMs: number): Promise<void> {
     await sleep(delayMs, undefined, { signal: this.#released.signal }).catch(() => {});
   }
 }
 
-/** Waits for the promise, but not beyond the signal. */
-async function unlessAborted(promise: Promise<void>, signal: AbortSignal): Promise<void> {
-  const aborted = Promise.withResolvers<void>();
-  const onAbort = (): void => aborted.resolve();
+/** Waits for the promise, but not beyond the signal: then it is undefined. */
+async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  const aborted = Promise.withResolvers<undefined>();
+  const onAbort = (): void => aborted.resolve(undefined);
   signal.addEventListener('abort', onAbort);
   if (signal.aborted) onAbort();
-  await Promise.race([promise, aborted.promise]);
-  signal.removeEventListener('abort', onAbort);
+  try {
+    return await Promise.race([promise, aborted.promise]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
 }
 
 async function isHalted(qmp: QmpClient): Promise<boolean> {
-  const answer = await qmp.execute('query-status');
-  return typeof answer === 'object' && answer !== null && 'status' in answer && answer.status === 'io-error';
+  return statusOf(await qmp.execute('query-status')) === 'io-error';
+}
+
+/** RunState of QEMU's QMP reference: `running`, `paused`, `io-error` … */
+function statusOf(answer: unknown): unknown {
+  return typeof answer === 'object' && answer !== null && 'status' in answer ? answer.status : undefined;
 }
 
 /** Undefined while the socket does not accept. */

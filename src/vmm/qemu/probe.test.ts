@@ -74,6 +74,9 @@ function fakeMachine(fate: Fate, onKill: () => void): Machine {
       if (connections > 1) throw new BangerError('vmm_failed', 'QEMU ended (SIGABRT): failed to set MSR');
       return fakeChannel(fate);
     },
+    pause: async () => {},
+    resume: async () => {},
+    runState: async () => 'running',
     kill: async () => onKill(),
     release: () => {},
   };
