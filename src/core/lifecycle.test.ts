@@ -11,6 +11,17 @@ test('a VM can be deleted in every state, and started only where it does not run
   );
 });
 
+test('a paused VM can be woken, ended and deleted; who wants something of its guest is told to resume it', () => {
+  assert.deepEqual(
+    VM_ACTIONS.filter((action) => isLegal(action, 'paused')),
+    ['stop', 'restart', 'pause', 'resume', 'kill', 'delete'],
+  );
+  for (const action of ['exec', 'ports', 'health', 'workspace', 'start'] as const) {
+    assert.throws(() => assertLegal(action, 'paused', 'dev'), { hint: 'banger vm resume dev' });
+  }
+  assert.throws(() => assertLegal('set', 'paused', 'dev'), { hint: 'banger vm stop dev' });
+});
+
 test('what is not legal is refused with the VM, its state, and a command that leads on', () => {
   for (const action of VM_ACTIONS) {
     for (const state of VM_STATES) {

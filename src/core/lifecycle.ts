@@ -3,7 +3,8 @@
  * the CLI's messages quote and docs/vm.md shows.
  *
  *   created → starting → running → stopping → stopped
- *                            ↘ paused ↗         any → error
+ *                          ↑↓    ↗
+ *                         paused               any → error
  */
 
 import { BangerError } from './errors.ts';
@@ -13,6 +14,8 @@ export const VM_ACTIONS = [
   'start',
   'stop',
   'restart',
+  'pause',
+  'resume',
   'kill',
   'delete',
   'set',
@@ -26,7 +29,9 @@ export type VmAction = (typeof VM_ACTIONS)[number];
 const LEGAL: Record<VmAction, readonly VmState[]> = {
   start: ['created', 'stopped', 'error'],
   stop: ['running', 'paused', 'error'],
-  restart: ['running', 'stopped', 'created', 'error'],
+  restart: ['running', 'paused', 'stopped', 'created', 'error'],
+  pause: ['running', 'paused'],
+  resume: ['running', 'paused'],
   kill: ['starting', 'running', 'stopping', 'paused', 'error'],
   delete: ['created', 'starting', 'running', 'stopping', 'stopped', 'paused', 'error'],
   set: ['created', 'stopped', 'error'],
@@ -39,6 +44,7 @@ const LEGAL: Record<VmAction, readonly VmState[]> = {
 /** What to run to get from a state to one where the action is legal. */
 function wayOut(action: VmAction, state: VmState, name: string): string {
   if (state === 'starting' || state === 'stopping') return `wait until it is done: banger vm show ${name}`;
+  if (state === 'paused') return action === 'set' ? `banger vm stop ${name}` : `banger vm resume ${name}`;
   if (action === 'start')
     return `banger vm exec ${name} runs commands in it; banger vm restart ${name} starts it anew`;
   if (state === 'running') return `banger vm stop ${name}`;
