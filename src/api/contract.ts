@@ -286,6 +286,8 @@ export interface Results {
   'vm.start': VmView;
   'vm.stop': VmView;
   'vm.restart': VmView;
+  'vm.pause': VmView;
+  'vm.resume': VmView;
   'vm.kill': VmView;
   'vm.delete': VmView;
   'vm.prune': readonly VmView[];
@@ -322,6 +324,8 @@ export const LONG_METHODS: ReadonlySet<Method> = new Set<Method>([
   'vm.start',
   'vm.stop',
   'vm.restart',
+  'vm.pause',
+  'vm.resume',
   'vm.delete',
   'vm.prune',
   'image.build',

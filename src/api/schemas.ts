@@ -68,6 +68,8 @@ export const paramsSchemas = {
   'vm.start': oneVm,
   'vm.stop': oneVm,
   'vm.restart': oneVm,
+  'vm.pause': oneVm,
+  'vm.resume': oneVm,
   'vm.kill': z.strictObject({ ref, signal: z.string().max(16).default('KILL') }),
   'vm.delete': oneVm,
   'vm.prune': z.strictObject({ dryRun: z.boolean().default(false) }),

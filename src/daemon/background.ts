@@ -34,7 +34,7 @@ export function startBackground(options: BackgroundOptions): () => void {
 }
 
 async function round(options: BackgroundOptions): Promise<void> {
-  for (const vm of options.registry.list().filter((one) => one.state === 'running')) {
+  for (const vm of options.registry.list().filter(({ state }) => state === 'running' || state === 'paused')) {
     try {
       await lookAfter(vm, options);
     } catch (error) {
@@ -52,7 +52,8 @@ async function lookAfter(
   await capLog(files.consoleLog);
   await capLog(files.vmmLog);
   if (stopStaleAfterMs === 0) return;
-  if (registry.live(vm.id)?.isBusy === true) registry.touch(vm.id);
+  // In a paused VM no command runs, even if one has not ended.
+  if (vm.state === 'running' && registry.live(vm.id)?.isBusy === true) registry.touch(vm.id);
   const idleMs = Date.now() - Date.parse(registry.find(vm.id)?.lastTouchedAt ?? vm.lastTouchedAt);
   if (idleMs <= stopStaleAfterMs) return;
   log.info({ vm: vm.name, idleMs }, 'stopping a VM nobody has touched');

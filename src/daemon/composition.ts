@@ -26,6 +26,7 @@ import { VmBoot } from './services/vm-boot.ts';
 import { VmLifecycle } from './services/vm-lifecycle.ts';
 import { reconcile } from './services/vm-reconcile.ts';
 import { VmRegistry } from './services/vm-registry.ts';
+import { VmPause } from './services/vm-pause.ts';
 import { VmService } from './services/vm-service.ts';
 import { WorkspaceService } from './services/workspace-service.ts';
 
@@ -93,6 +94,7 @@ export function compose(options: CompositionOptions): DaemonServices {
     ...{
       registry,
       lifecycle,
+      pause: new VmPause({ registry, driver }),
       store,
       runner,
       driver,

@@ -11,6 +11,7 @@ import { now } from '../../host/clock.ts';
 import type { Log } from '../../host/log.ts';
 import type { Store } from '../../store/store.ts';
 import { assertReadable } from '../../store/vm-row.ts';
+import { abandonable } from '../abandonable.ts';
 import { KeyedLock } from '../keyed-lock.ts';
 import type { OperationHandle } from '../operations.ts';
 import { removeHandles, removeSocketDir, type VmFiles } from '../vm-files.ts';
@@ -18,11 +19,16 @@ import { removeVmRecord } from '../vm-record-file.ts';
 import type { ImageService, LocalImage } from './image-service.ts';
 import type { LiveVm } from './live-vm.ts';
 import type { GuestErrand, VmBoot } from './vm-boot.ts';
+import { setGuestClock, wake } from './vm-pause.ts';
 import type { VmRegistry } from './vm-registry.ts';
 import type { WorkspaceService } from './workspace-service.ts';
 
 /** A dead agent costs a stop at most this. */
 const AGENT_ALIVE_TIMEOUT_MS = 2000;
+/** One that has just been woken may have to be read back from the host's swap first. */
+const AGENT_WOKEN_TIMEOUT_MS = 10_000;
+/** A VMM that does not say whether its guest stands still is taken for one whose guest runs. */
+const WAKE_TIMEOUT_MS = 2000;
 /** What a living guest gets to end its programs before they are killed … */
 const POWER_OFF_GRACE_MS = 3000;
 /** … and to write everything to disk. */
@@ -155,17 +161,29 @@ export class VmLifecycle {
     if (live === undefined) return;
     live.ending = true;
     operation.progress({ step: 'power_off', text: `stopping ${vm.name}` });
+    const woken = await this.#wake(vm, live);
+    const timeoutMs = woken ? AGENT_WOKEN_TIMEOUT_MS : AGENT_ALIVE_TIMEOUT_MS;
     let alive = false;
     try {
-      const signal = AbortSignal.timeout(AGENT_ALIVE_TIMEOUT_MS);
-      const agent = await live.agent(signal, AGENT_ALIVE_TIMEOUT_MS);
-      await agent.health(signal);
+      const signal = AbortSignal.timeout(timeoutMs);
+      const agent = await live.agent(signal, timeoutMs);
+      await (woken ? setGuestClock(agent, signal) : agent.health(signal));
       alive = true;
       await agent.powerOff(POWER_OFF_GRACE_MS, undefined, POWER_OFF_TIMEOUT_MS);
     } catch (error) {
       // It may be about to: an earlier daemon asked it, and it is writing its data to disk.
       if (alive) await Promise.race([live.exited, sleep(POWERING_OFF_MS, undefined, { ref: false })]);
       this.#deps.log.warn({ vm: vm.name, err: error }, 'the guest did not power off; ending its VMM');
+    }
+  }
+
+  /** A guest that stands still cannot write its data to disk. @returns whether it stood */
+  async #wake(vm: VmRecord, { machine }: LiveVm): Promise<boolean> {
+    try {
+      return await abandonable(wake(machine), AbortSignal.timeout(WAKE_TIMEOUT_MS));
+    } catch (error) {
+      this.#deps.log.warn({ vm: vm.name, err: error }, 'could not tell whether the guest stands still');
+      return false;
     }
   }
 

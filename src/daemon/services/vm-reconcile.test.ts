@@ -17,7 +17,7 @@ import { BangerError } from '../../core/errors.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
 import { type Log, NO_LOG } from '../../host/log.ts';
 import { openStore, type Store } from '../../store/store.ts';
-import type { Machine, MachineExit, MachineHandles, VmmDriver } from '../../vmm/driver.ts';
+import type { Machine, MachineExit, MachineHandles, MachineRunState, VmmDriver } from '../../vmm/driver.ts';
 import { vmFiles, writeHandles } from '../vm-files.ts';
 import { listVmDirs, readVmRecord } from '../vm-record-file.ts';
 import { VmLifecycle, type VmLifecycleDeps } from './vm-lifecycle.ts';
@@ -26,16 +26,30 @@ import { VmRegistry } from './vm-registry.ts';
 
 const id = (digit: string): string => digit.repeat(32);
 
-/** A machine that runs until it is killed; its guest answers nobody. */
+/** A machine that runs until it is killed; its guest answers nobody, but tells of who asks. */
 class FakeMachine implements Machine {
   readonly handles: MachineHandles;
   readonly exited = new Promise<MachineExit>(() => undefined);
   kills = 0;
+  connects = 0;
+  /** Null: the VMM does not say. */
+  state: MachineRunState | null = 'running';
   constructor(handles: MachineHandles) {
     this.handles = handles;
   }
   async connectChannel(): Promise<never> {
+    this.connects += 1;
     throw new BangerError('timeout', 'nobody answers');
+  }
+  async pause(): Promise<void> {
+    this.state = 'paused';
+  }
+  async resume(): Promise<void> {
+    this.state = 'running';
+  }
+  async runState(): Promise<MachineRunState> {
+    if (this.state === null) throw new BangerError('timeout', 'the VMM does not answer');
+    return this.state;
   }
   async kill(): Promise<void> {
     this.kills += 1;
@@ -151,6 +165,64 @@ test('a VM that runs as its row says is taken over as it is', async () => {
   await start();
   assert.deepEqual([state(id('1')), store.getVmById(id('1'))?.runtime], ['running', runtime]);
   assert.equal(machine.kills, 0);
+});
+
+const RUNTIME = { bootId: 'b', startedAt: 's', machine: 'm' };
+for (const [row, machineState, expected] of [
+  ['paused', 'paused', 'paused'],
+  ['running', 'paused', 'paused'],
+  ['paused', 'running', 'running'],
+  ['paused', null, 'paused'],
+  ['running', null, 'running'],
+] as const) {
+  test(`a VM whose row says ${row} and whose machine says ${machineState} is ${expected}, and stays what it is`, async () => {
+    addRow({ state: row, runtime: RUNTIME });
+    const machine = await run(id('1'));
+    machine.state = machineState;
+    await start();
+    assert.deepEqual([state(id('1')), store.getVmById(id('1'))?.runtime], [expected, RUNTIME]);
+    assert.deepEqual([machine.kills, machine.state], [0, machineState]);
+    assert.equal(registry.live(id('1'))?.machine, machine);
+  });
+}
+
+test('the clock of a VM that goes on although its row says paused is seen to, no other', async () => {
+  for (const [row, connects] of [
+    ['paused', 1],
+    ['running', 0],
+  ] as const) {
+    addRow({ state: row, runtime: RUNTIME });
+    const machine = await run(id('1'));
+    await start();
+    assert.equal(machine.connects, connects, row);
+    store.deleteVm(id('1'));
+  }
+});
+
+test('a paused VM whose row is older than its boot is taken over without asking the guest, which cannot answer', async () => {
+  addRow({ state: 'stopped', runtime: { stoppedAt: 'then', bootId: 'another boot' } });
+  const machine = await run(id('1'));
+  machine.state = 'paused';
+  await start();
+  assert.deepEqual([state(id('1')), store.getVmById(id('1'))?.runtime], ['paused', {}]);
+  assert.deepEqual([machine.connects, machine.kills], [0, 0]);
+});
+
+test('a paused VM whose process is gone is stopped', async () => {
+  addRow({ state: 'paused' });
+  await dir.addVm({ id: id('1') });
+  await start();
+  assert.equal(state(id('1')), 'stopped');
+});
+
+test('a stop that was cut off before the guest was woken is finished: it is woken first', async () => {
+  addRow({ state: 'stopping' });
+  const machine = await run(id('1'));
+  machine.state = 'paused';
+  const woken = Promise.withResolvers<void>();
+  machine.resume = async () => woken.resolve();
+  await start();
+  await woken.promise;
 });
 
 test('a creation that did not end is undone; one that the row does not know to have ended is not', async () => {

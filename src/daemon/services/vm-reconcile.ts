@@ -9,12 +9,14 @@ import type { VmRecord, VmState } from '../../core/model/vm.ts';
 import { now } from '../../host/clock.ts';
 import type { Log } from '../../host/log.ts';
 import type { BangerPaths } from '../../host/paths.ts';
-import type { VmmDriver } from '../../vmm/driver.ts';
+import type { MachineRunState, VmmDriver } from '../../vmm/driver.ts';
+import { abandonable } from '../abandonable.ts';
 import { endStrayVmms } from '../stray-vmm.ts';
 import { readHandles, type VmFiles, vmFiles } from '../vm-files.ts';
 import { hasVmRecord, listVmDirs } from '../vm-record-file.ts';
 import { LiveVm } from './live-vm.ts';
 import type { VmLifecycle } from './vm-lifecycle.ts';
+import { correctClock } from './vm-pause.ts';
 import type { VmRegistry } from './vm-registry.ts';
 
 /** Others have none by what the row says. */
@@ -27,6 +29,8 @@ const MAY_BE_OLDER_THAN_ITS_VMM: ReadonlySet<VmState> = new Set(['created', 'sto
 const STOP_TIMEOUT_MS = 120_000;
 /** What an adopted guest gets to tell since when it runs. */
 const ADOPTION_TIMEOUT_MS = 2000;
+/** A row in one of these is of the boot that runs. */
+const OF_THIS_BOOT: ReadonlySet<VmState> = new Set(['running', 'paused']);
 
 export interface ReconcileDeps {
   readonly paths: BangerPaths;
@@ -77,7 +81,7 @@ async function reconcileOne(deps: ReconcileDeps, vm: VmRecord): Promise<void> {
   }
   if (
     live !== undefined &&
-    (createdSince || vm.state === 'running' || MAY_BE_OLDER_THAN_ITS_VMM.has(vm.state))
+    (createdSince || OF_THIS_BOOT.has(vm.state) || MAY_BE_OLDER_THAN_ITS_VMM.has(vm.state))
   ) {
     await adopt(deps, vm, live);
   } else if (live !== undefined && vm.state === 'stopping') {
@@ -103,15 +107,42 @@ function settle({ registry }: ReconcileDeps, vm: VmRecord, files: VmFiles, creat
   }
 }
 
-/** Takes a running VM over as it is, and asks the guest what a row that is older than its boot cannot say. */
-async function adopt({ registry, log }: ReconcileDeps, vm: VmRecord, live: LiveVm): Promise<void> {
-  const { pid } = live.machine.handles;
-  log.info({ vm: vm.name, pid, state: vm.state }, 'found running');
-  if (vm.state === 'running' && vm.runtime.bootId !== undefined) return;
+/**
+ * Takes a running or paused VM over as it is, and asks the guest what a row that is older than its boot cannot say.
+ * A paused one cannot be asked: a row that says too little then does so until a later adoption.
+ */
+async function adopt(deps: ReconcileDeps, vm: VmRecord, live: LiveVm): Promise<void> {
+  const { registry, log } = deps;
+  const state = await runStateOf(deps, vm, live);
+  log.info({ vm: vm.name, pid: live.machine.handles.pid, state: vm.state }, `found ${state}`);
+  if (vm.state === 'paused' && state === 'running') await finishResume(live, vm, log);
+  const ofThisBoot = OF_THIS_BOOT.has(vm.state);
+  const isKnown = ofThisBoot && vm.runtime.bootId !== undefined;
+  if (vm.state === state && (isKnown || state === 'paused')) return;
   // The boot that an older row tells of is not the one that runs now.
-  const boot = vm.state === 'running' ? {} : { bootId: undefined, startedAt: undefined };
+  const boot = ofThisBoot ? {} : { bootId: undefined, startedAt: undefined };
   const ended = { pending: undefined, stoppedAt: undefined, lastError: undefined };
-  registry.update(vm.id, 'running', { ...ended, ...boot, ...(await bootOf(live)) });
+  const asked = isKnown || state === 'paused' ? {} : await bootOf(live);
+  registry.update(vm.id, state, { ...ended, ...boot, ...asked });
+}
+
+/** By what is true, whatever the row says; by the row only when the VMM does not answer. */
+async function runStateOf({ log }: ReconcileDeps, vm: VmRecord, live: LiveVm): Promise<MachineRunState> {
+  try {
+    return await abandonable(live.machine.runState(), AbortSignal.timeout(ADOPTION_TIMEOUT_MS));
+  } catch (error) {
+    log.warn({ vm: vm.name, err: error }, 'could not tell whether the guest stands still');
+    return vm.state === 'paused' ? 'paused' : 'running';
+  }
+}
+
+/** A daemon ended between a guest's going on and the row's saying so: perhaps before the guest's clock was set. */
+async function finishResume(live: LiveVm, vm: VmRecord, log: Log): Promise<void> {
+  try {
+    await correctClock(live, ADOPTION_TIMEOUT_MS);
+  } catch (error) {
+    log.warn({ vm: vm.name, err: error }, "could not set the guest's clock after a resume");
+  }
 }
 
 /** Nothing when the guest does not answer; that is noticed by whoever wants something of it. */

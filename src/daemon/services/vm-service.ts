@@ -22,6 +22,7 @@ import type { ImageService, LocalImage } from './image-service.ts';
 import type { PlatformService } from './platform-service.ts';
 import type { VmBoot } from './vm-boot.ts';
 import type { VmLifecycle } from './vm-lifecycle.ts';
+import type { VmPause } from './vm-pause.ts';
 import type { VmRegistry } from './vm-registry.ts';
 import type { WorkspaceService } from './workspace-service.ts';
 
@@ -34,6 +35,7 @@ const RELEASE_TIMEOUT_MS = 20_000;
 export interface VmServiceDeps {
   readonly registry: VmRegistry;
   readonly lifecycle: VmLifecycle;
+  readonly pause: VmPause;
   readonly store: Store;
   readonly runner: CommandRunner;
   readonly driver: VmmDriver;
@@ -111,6 +113,16 @@ export class VmService {
     });
   }
 
+  /** The guest stands still until `resume`, with all that is in its memory. */
+  async pause(ref: string, operation: OperationHandle): Promise<VmView> {
+    return await this.#act('pause', ref, operation, (vm) => this.#deps.pause.pause(vm, operation));
+  }
+
+  /** The guest goes on where it stood, and knows what time it is. */
+  async resume(ref: string, operation: OperationHandle): Promise<VmView> {
+    return await this.#act('resume', ref, operation, (vm) => this.#deps.pause.resume(vm, operation));
+  }
+
   /** Ends the VMM process with a signal. What the guest has not written to disk is lost. */
   async kill(ref: string, signal: string, operation: OperationHandle): Promise<VmView> {
     if (signal !== 'KILL') {
@@ -126,7 +138,8 @@ export class VmService {
     // The start undoes itself, and a creation with it; unless it was done just before.
     return await lifecycle.locked(target.id, operation.signal, async () => {
       const vm = registry.find(target.id) ?? { ...target, state: 'stopped' as const };
-      return registry.view(vm.state === 'running' ? await lifecycle.end(vm, 'at once', operation) : vm);
+      const runs = vm.state === 'running' || vm.state === 'paused';
+      return registry.view(runs ? await lifecycle.end(vm, 'at once', operation) : vm);
     });
   }
 
