@@ -51,6 +51,8 @@ const vm: Group = {
       load: () => import('./commands/vm/stop.ts'),
     },
     restart: { brief: 'Stop VMs and start them again', load: () => import('./commands/vm/restart.ts') },
+    pause: { brief: 'Let VMs stand still in memory', load: () => import('./commands/vm/pause.ts') },
+    resume: { brief: 'Let paused VMs go on', load: () => import('./commands/vm/resume.ts') },
     kill: { brief: 'End VMs at once, without asking the guest', load: () => import('./commands/vm/kill.ts') },
     delete: { brief: 'Delete VMs and their disks', load: () => import('./commands/vm/delete.ts') },
     prune: { brief: 'Delete all VMs that are not running', load: () => import('./commands/vm/prune.ts') },

@@ -37,6 +37,8 @@ const REQUESTS: readonly (readonly [line: string, method: Method, params: unknow
   ['vm start a', 'vm.start', { ref: 'a' }],
   ['vm stop a', 'vm.stop', { ref: 'a' }],
   ['vm restart a', 'vm.restart', { ref: 'a' }],
+  ['vm pause a', 'vm.pause', { ref: 'a' }],
+  ['vm resume a', 'vm.resume', { ref: 'a' }],
   ['vm kill a', 'vm.kill', { ref: 'a' }],
   ['vm kill a --signal sigterm', 'vm.kill', { ref: 'a', signal: 'TERM' }],
   ['vm delete a', 'vm.delete', { ref: 'a' }],
