@@ -157,40 +157,45 @@ test('a machine outlives the SIGKILL of its daemon and is adopted, twice; its ow
   }
 });
 
-test('a paused machine stands still, across an adoption, and goes on where it stood', async () => {
-  const first = await driver.launch(await specIn(workshop, 'paused', MICROVM), async () => {});
-  let machine = first;
-  try {
-    assert.equal(driver.capabilities.canPause, true);
-    const agent = await connectAgent(first);
-    assert.equal(await first.runState(), 'running');
-    await first.pause();
-    await first.pause();
-    assert.equal(await first.runState(), 'paused');
-    const answer = agent.health(undefined, 60_000);
-    const silence = sleep(1000).then(() => 'silence');
-    assert.equal(await Promise.race([answer, silence]), 'silence');
-    await first.resume();
-    await first.resume();
-    assert.equal(await first.runState(), 'running');
-    const { bootId } = await answer;
+for (const platform of EMULATED) {
+  test(`${platform.machine}: a paused machine stands still, across an adoption, and goes on where it stood`, async () => {
+    const first = await driver.launch(
+      await specIn(workshop, `paused-${platform.machine}`, platform),
+      async () => {},
+    );
+    let machine = first;
+    try {
+      assert.equal(driver.capabilities.canPause, true);
+      const agent = await connectAgent(first);
+      assert.equal(await first.runState(), 'running');
+      await first.pause();
+      await first.pause();
+      assert.equal(await first.runState(), 'paused');
+      const answer = agent.health(undefined, 60_000);
+      const silence = sleep(1000).then(() => 'silence');
+      assert.equal(await Promise.race([answer, silence]), 'silence');
+      await first.resume();
+      await first.resume();
+      assert.equal(await first.runState(), 'running');
+      const { bootId } = await answer;
 
-    await first.pause();
-    agent.close();
-    first.release();
-    const adopted = await driver.adopt(first.handles);
-    assert(adopted !== undefined);
-    machine = adopted;
-    assert.equal(await machine.runState(), 'paused');
-    await machine.resume();
-    assert.equal((await connectAgent(machine)).hello.bootId, bootId);
-    await machine.pause();
-    await machine.kill();
-    await assert.rejects(machine.pause(), { code: 'vmm_failed' });
-  } finally {
-    await machine.kill();
-  }
-});
+      await first.pause();
+      agent.close();
+      first.release();
+      const adopted = await driver.adopt(first.handles);
+      assert(adopted !== undefined);
+      machine = adopted;
+      assert.equal(await machine.runState(), 'paused');
+      await machine.resume();
+      assert.equal((await connectAgent(machine)).hello.bootId, bootId);
+      await machine.pause();
+      await machine.kill();
+      await assert.rejects(machine.pause(), { code: 'vmm_failed' });
+    } finally {
+      await machine.kill();
+    }
+  });
+}
 
 test('a guest without disks panics on demand: the end is the process’s end, with status 0', async () => {
   const spec = await specIn(workshop, 'panic', Q35, {
