@@ -15,6 +15,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { snapshotOf, smallState } from '../../test/helpers/state-fixture.ts';
 import { BangerError, type ErrorCode } from '../core/errors.ts';
+import { MIGRATIONS } from '../store/migrations/list.ts';
+import { exportState } from './export.ts';
 import { writeSnapshotTo } from './snapshot-output.ts';
 
 const snapshot = snapshotOf(smallState());
@@ -37,6 +39,16 @@ test('two files that only the user can read; the same again is fine', async () =
   assert.ok(readFileSync(`${path}.manifest.json`).equals(snapshot.manifestBytes));
   for (const name of readdirSync(dir)) assert.equal(lstatSync(join(dir, name)).mode & 0o777, 0o600);
   assert.deepEqual(await writeSnapshotTo(path, snapshot), { existed: true });
+});
+
+test('the same state, exported at another time, is there already', async () => {
+  await writeSnapshotTo(path, snapshot);
+  const before = readFileSync(`${path}.manifest.json`);
+  const options = { migrations: MIGRATIONS, version: '9.9.9', encoding: 'identity' } as const;
+  const later = exportState(smallState(), { ...options, createdAt: '2027-01-01T00:00:00.000Z' });
+  assert.ok(!later.manifestBytes.equals(snapshot.manifestBytes));
+  assert.deepEqual(await writeSnapshotTo(path, later), { existed: true });
+  assert.ok(readFileSync(`${path}.manifest.json`).equals(before));
 });
 
 test('what a kill left between the two is completed', async () => {

@@ -4,6 +4,7 @@ import { open, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { BangerError } from '../core/errors.ts';
 import { fileError, syncDir } from '../host/files.ts';
+import { decodeManifest, MAX_MANIFEST_BYTES } from './manifest.ts';
 import { MANIFEST_SUFFIX } from './snapshot-names.ts';
 import { isUnread, readCapped, type SnapshotBytes } from './snapshot-files.ts';
 
@@ -16,8 +17,9 @@ import { isUnread, readCapped, type SnapshotBytes } from './snapshot-files.ts';
 export async function writeSnapshotTo(path: string, snapshot: SnapshotBytes): Promise<{ existed: boolean }> {
   const manifestPath = path + MANIFEST_SUFFIX;
   // A manifest beside another payload would make a damaged snapshot of both.
-  const manifestThere = await isThere(manifestPath, snapshot.manifestBytes);
   const payloadThere = await isThere(path, snapshot.data);
+  if (payloadThere && (await isManifestOfSame(manifestPath, snapshot))) return { existed: true };
+  const manifestThere = await isThere(manifestPath, snapshot.manifestBytes);
   if (manifestThere && payloadThere) return { existed: true };
   // The manifest last: without it the payload is no snapshot.
   if (!payloadThere) await create(path, snapshot.data);
@@ -29,6 +31,19 @@ export async function writeSnapshotTo(path: string, snapshot: SnapshotBytes): Pr
     throw fileError(`cannot write ${manifestPath}`, error);
   }
   return { existed: false };
+}
+
+/** Whether what lies there is a manifest of the same payload, taken at whatever time. */
+async function isManifestOfSame(path: string, { manifestBytes }: SnapshotBytes): Promise<boolean> {
+  try {
+    const found = await readCapped(path, MAX_MANIFEST_BYTES, { followLinks: false });
+    if (found === undefined) return false;
+    const [there, ours] = [found, manifestBytes].map((bytes) => decodeManifest(bytes));
+    return there?.encoded_checksum === ours?.encoded_checksum && there?.checksum === ours?.checksum;
+  } catch (error) {
+    if (error instanceof BangerError) return false;
+    throw error;
+  }
 }
 
 /** @throws {BangerError} `already_exists`: something else is there */

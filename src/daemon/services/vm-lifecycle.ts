@@ -218,7 +218,9 @@ export class VmLifecycle {
 
 /** A row can come without its disk, by a restore. A new, empty one in its place would be a lie. */
 function assertDisk(vm: VmRecord, { dir, rootDisk }: VmFiles): void {
-  if (vm.state !== 'stopped' || existsSync(rootDisk)) return;
+  // In `error` it may be one whose first start never came as far as its disk.
+  const hadDisk = vm.state === 'stopped' || vm.runtime.startedAt !== undefined;
+  if (!hadDisk || existsSync(rootDisk)) return;
   throw new BangerError('invalid_state', `VM "${vm.name}" has no disk: ${rootDisk} is not there`, {
     hint: `copy its directory to ${dir}, or delete it: banger vm delete ${vm.name}`,
   });
