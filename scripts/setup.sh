@@ -78,7 +78,8 @@ build_bundle() {
   node_modules/.bin/node scripts/build.ts
 }
 
-mkdir -p build
+mkdir -p build 2>/dev/null && [ -w build ] ||
+  fail "this checkout is to be set up, and you cannot write to $PWD; its owner can: npm run build"
 exec 9>build/setup.lock
 flock -n 9 || {
   say 'another set-up is under way; waiting for it'
