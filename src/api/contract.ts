@@ -276,6 +276,16 @@ export interface StateRebuilt {
   readonly restored: StateRestored | null;
 }
 
+/** A kernel's directory whose manifest cannot be read. */
+export interface BrokenKernelView {
+  readonly name: string;
+  readonly dir: string;
+  readonly usedBy: readonly string[];
+  readonly problem: string;
+}
+
+export type KernelEntry = (KernelView & { readonly problem: null }) | BrokenKernelView;
+
 export interface Results {
   'daemon.hello': DaemonHello;
   'daemon.status': DaemonStatus;
@@ -303,7 +313,7 @@ export interface Results {
   'image.list': readonly ImageEntry[];
   'image.show': ImageView;
   'image.build': ImageView;
-  'kernel.list': readonly KernelView[];
+  'kernel.list': readonly KernelEntry[];
   'kernel.show': KernelView;
   'doctor.run': DoctorReport;
   'doctor.fix': readonly DoctorFix[];

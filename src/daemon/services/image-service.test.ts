@@ -9,7 +9,7 @@ import { openStore } from '../../store/store.ts';
 import { ImageService } from './image-service.ts';
 import { KernelService } from './kernel-service.ts';
 
-test('a broken image is listed with what is wrong with it, and hides no other', async () => {
+test('a broken image or kernel is listed with what is wrong with it, and hides no other', async () => {
   using state = new StateDirectory();
   const { paths } = state;
   using store = openStore(paths.stateDb);
@@ -28,4 +28,10 @@ test('a broken image is listed with what is wrong with it, and hides no other', 
   assert.match(listed.get('gone') ?? '', /"gone" has lost its files in .*: banger image build gone/);
   assert.match(listed.get('damaged') ?? '', /damaged\/manifest\.json is not JSON/);
   await assert.rejects(images.show('gone'), /has lost its files/);
+
+  for (const name of ['cloud', 'other']) state.addKernel(name);
+  writeFileSync(join(paths.kernelsDir, 'other', 'manifest.json'), '{');
+  const [sound, broken] = await kernels.list();
+  assert.equal(sound?.problem, null);
+  assert.match(broken?.problem ?? '', /^kernel "other": .*manifest\.json is not JSON$/);
 });

@@ -2,7 +2,7 @@
 
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { KernelView } from '../../api/contract.ts';
+import type { KernelEntry, KernelView } from '../../api/contract.ts';
 import { BangerError } from '../../core/errors.ts';
 import type { KernelManifest } from '../../core/model/image.ts';
 import type { BangerPaths } from '../../host/paths.ts';
@@ -56,15 +56,30 @@ export class KernelService {
     );
   }
 
-  async list(): Promise<readonly KernelView[]> {
+  /** All of them: a broken one is listed with what is wrong with it. */
+  async list(): Promise<readonly KernelEntry[]> {
     const names = (await readdir(this.#paths.kernelsDir)).filter((name) => !name.startsWith('.')).sort();
-    return await Promise.all(names.map((name) => this.show(name)));
+    return await Promise.all(names.map((name) => this.#entry(name)));
+  }
+
+  async #entry(name: string): Promise<KernelEntry> {
+    try {
+      return { ...(await this.show(name)), problem: null };
+    } catch (error) {
+      if (!(error instanceof BangerError)) throw error;
+      const dir = join(this.#paths.kernelsDir, name);
+      return { name, dir, usedBy: this.#usedBy(dir), problem: `kernel "${name}": ${error.message}` };
+    }
+  }
+
+  #usedBy(dir: string): readonly string[] {
+    const images = this.#store.listImages().filter((image) => image.kernelPath.startsWith(`${dir}/`));
+    return images.map(({ name }) => name);
   }
 
   async show(name: string): Promise<KernelView> {
     const { dir, manifest } = await this.get(name);
-    const usedBy = this.#store.listImages().filter((image) => image.kernelPath.startsWith(`${dir}/`));
-    return { ...manifest, dir, usedBy: usedBy.map((image) => image.name) };
+    return { ...manifest, dir, usedBy: this.#usedBy(dir) };
   }
 
   /** Undefined when it is not here. Makes nothing. */

@@ -1,13 +1,16 @@
+import type { KernelEntry } from '../../../api/contract.ts';
 import { formatSizeShort } from '../../../core/units.ts';
 import { defineCommand } from '../../command.ts';
 import { jsonFlag } from '../../flags.ts';
 import { printJson } from '../../output/json.ts';
-import { formatTable } from '../../output/table.ts';
+import { formatTable, printable } from '../../output/table.ts';
 import { timeAgo } from '../../output/times.ts';
 import { withClient } from '../../with-client.ts';
 
 export const command = defineCommand({
-  description: 'RELEASE is what "uname -r" says in a VM, USED BY the number of images that boot with it.',
+  description:
+    'RELEASE is what "uname -r" says in a VM, USED BY the number of images that boot with it. A broken kernel is listed, too, ' +
+    'and stderr says what is wrong; in JSON that is "problem", else null.',
   examples: [{ line: 'banger kernel list', brief: 'all kernels' }],
   flags: { json: jsonFlag },
   async run(context, flags) {
@@ -16,17 +19,17 @@ export const command = defineCommand({
       printJson(context.stdout, kernels);
       return;
     }
-    const rows = kernels.map((kernel) => [
-      kernel.name,
-      kernel.distro,
-      kernel.arch,
-      kernel.release,
-      formatSizeShort(kernel.vmlinux.sizeBytes),
-      String(kernel.usedBy.length),
-      timeAgo(kernel.importedAt),
-    ]);
-    context.stdout.write(
-      formatTable(['NAME', 'DISTRO', 'ARCH', 'RELEASE', 'SIZE', 'USED BY', 'IMPORTED'], rows),
-    );
+    const header = ['NAME', 'DISTRO', 'ARCH', 'RELEASE', 'SIZE', 'USED BY', 'IMPORTED'];
+    context.stdout.write(formatTable(header, kernels.map(rowOf)));
+    for (const { problem } of kernels) {
+      if (problem !== null) context.stderr.write(`${printable(problem)}\n`);
+    }
   },
 });
+
+function rowOf(kernel: KernelEntry): readonly string[] {
+  const usedBy = String(kernel.usedBy.length);
+  if (kernel.problem !== null) return [kernel.name, 'broken', '-', '-', '-', usedBy, '-'];
+  const { name, distro, arch, release, vmlinux, importedAt } = kernel;
+  return [name, distro, arch, release, formatSizeShort(vmlinux.sizeBytes), usedBy, timeAgo(importedAt)];
+}
