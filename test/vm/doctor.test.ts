@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, lstatSync, readdirSync, realpathSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { DoctorFinding, DoctorFix, DoctorReport } from '../../src/api/contract.ts';
@@ -101,6 +102,7 @@ describe('doctor', () => {
     assert.equal((await running.done).status, 130);
     await settled(() => processesWith('banger-doctor-').length === 0);
     assert.deepEqual(processesWith('banger-doctor-'), []);
+    assert.equal(existsSync(join(tmpdir(), `banger-doctor-${process.geteuid?.()}`)), false);
     await assertNoProcess(home);
   });
 

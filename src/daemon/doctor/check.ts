@@ -28,6 +28,8 @@ export interface Check<Context> {
   readonly group: DoctorGroup;
   readonly title: string;
   readonly timeoutMs: number;
+  /** How long it may take to remove what it made, once it is told to end. Default 0: it makes nothing. */
+  readonly windUpMs?: number;
   /** Runs with `--deep` only: it takes long, or starts a machine. */
   readonly deep?: boolean;
   /**

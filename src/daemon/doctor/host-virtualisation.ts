@@ -136,6 +136,7 @@ const probe: Check<DoctorContext> = {
   group: 'host',
   title: 'probe boot',
   timeoutMs: PROBE_TIMEOUT_MS,
+  windUpMs: 10_000,
   deep: true,
   alone: true,
   run: async (context, signal) => {

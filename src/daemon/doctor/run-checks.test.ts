@@ -272,3 +272,30 @@ test('the worst severity counts', () => {
   assert.equal(worstOf(['ok', 'info']), 'info');
   assert.equal(worstOf(['failure', 'warning', 'ok']), 'failure');
 });
+
+test('a check that has something to remove is waited for when it is cancelled, and not for ever', async () => {
+  for (const [windUpMs, expected] of [
+    [60_000, true],
+    [undefined, false],
+  ] as const) {
+    const stop = new AbortController();
+    let removed = false;
+    const check: Check<null> = {
+      id: 'host.test',
+      group: 'host',
+      title: 'makes a file',
+      timeoutMs: 60_000,
+      ...(windUpMs === undefined ? {} : { windUpMs }),
+      run: async (_, signal) => {
+        await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
+        await new Promise((resolve) => setTimeout(resolve, 30));
+        removed = true;
+        return ok('it was told to end');
+      },
+    };
+    const running = runChecks([check], null, { signal: stop.signal });
+    setImmediate(() => stop.abort());
+    await running.catch(() => undefined);
+    assert.equal(removed, expected);
+  }
+});

@@ -94,17 +94,26 @@ async function outcomesOf<Context>(
   }, check.timeoutMs);
   const onCancel = (): void => ended.reject(new Error('it was cancelled'));
   outer.addEventListener('abort', onCancel, { once: true });
+  // `async`: a check that throws before its first promise is no exception to the rule.
+  const work = (async () => await check.run(context, signal))();
   try {
-    // `async`: a check that throws before its first promise is no exception to the rule.
-    const work = (async () => await check.run(context, signal))();
     // The race listens to both for good: what the check does after its end was decided disturbs nobody.
     return readOutcomes(await Promise.race([work, ended.promise]));
   } catch (error) {
+    await settledWithin(work, check.windUpMs ?? 0);
     return [itself(error)];
   } finally {
     clearTimeout(timer);
     outer.removeEventListener('abort', onCancel);
   }
+}
+
+/** Never rejects. The process ends after its last check, and with it whatever one of them had yet to remove. */
+async function settledWithin(work: Promise<unknown>, limitMs: number): Promise<void> {
+  const over = Promise.withResolvers<void>();
+  const timer = setTimeout(over.resolve, limitMs);
+  await Promise.race([Promise.allSettled([work]), over.promise]);
+  clearTimeout(timer);
 }
 
 /** Anything can be thrown, also what has no text. */
