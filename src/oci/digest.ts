@@ -22,7 +22,7 @@ export function parseDigest(text: string): string {
   });
 }
 
-/** The digest of these bytes. */
-export function digestOf(bytes: Uint8Array): string {
-  return `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+/** The digest of these bytes, or of the UTF-8 of a text. */
+export function digestOf(data: Uint8Array | string): string {
+  return `sha256:${createHash('sha256').update(data).digest('hex')}`;
 }

@@ -3,11 +3,11 @@ import { test } from 'node:test';
 import { OCI_MANIFEST } from '../oci/media-types.ts';
 import { snapshotOf, smallState } from '../../test/helpers/state-fixture.ts';
 import { decodeArtifact, encodeArtifact } from './artifact.ts';
-import { sha256 } from './manifest.ts';
+import { digestOf } from '../oci/digest.ts';
 
 test('one snapshot, one text: whoever pushes it, it has the same digest', () => {
   const { manifest, manifestBytes } = snapshotOf(smallState(), 'zstd');
-  const config = { digest: sha256(manifestBytes), size: manifestBytes.length };
+  const config = { digest: digestOf(manifestBytes), size: manifestBytes.length };
   const hex = manifest.checksum.slice('sha256:'.length);
   assert.equal(
     encodeArtifact(manifest, config).toString(),
@@ -26,7 +26,7 @@ test('one snapshot, one text: whoever pushes it, it has the same digest', () => 
 test('what was encoded is decoded, also when somebody annotated it', () => {
   for (const encoding of ['identity', 'zstd'] as const) {
     const { manifest, manifestBytes } = snapshotOf(smallState(), encoding);
-    const config = { digest: sha256(manifestBytes), size: manifestBytes.length };
+    const config = { digest: digestOf(manifestBytes), size: manifestBytes.length };
     const layer = { digest: manifest.encoded_checksum, size: manifest.encoded_bytes, encoding };
     const bytes = encodeArtifact(manifest, config);
     assert.deepEqual(decodeArtifact(bytes, OCI_MANIFEST), { config, layer });

@@ -85,7 +85,7 @@ class Differ {
   }
 
   remember(table: TableSchema, row: Row): void {
-    this.#open.set(keyOf(table, row), digestOf(table, row));
+    this.#open.set(keyOf(table, row), rowDigest(table, row));
   }
 
   compare(table: TableSchema, row: Row): void {
@@ -93,7 +93,7 @@ class Differ {
     const digest = this.#open.get(key);
     if (digest === undefined)
       this.#add(key, { table: table.name, row: nameOf(table, row), change: 'added', columns: [] });
-    else if (digest === digestOf(table, row)) this.#open.delete(key);
+    else if (digest === rowDigest(table, row)) this.#open.delete(key);
     else if (this.#changed.size < MAX_ROWS) this.#changed.set(key, row);
     else {
       this.#truncated = true;
@@ -137,7 +137,7 @@ function keyOf(table: TableSchema, row: Row): string {
 }
 
 /** With the columns' names: two schema versions may have the same values in other columns. */
-function digestOf(table: TableSchema, row: Row): string {
+function rowDigest(table: TableSchema, row: Row): string {
   const hash = createHash('sha256');
   return hash.update(JSON.stringify([table.columns, row])).digest('base64');
 }

@@ -3,7 +3,8 @@
 import type { DatabaseSync } from 'node:sqlite';
 import { BangerError } from '../core/errors.ts';
 import { isPlainText, literal, type StoredValue } from './literal.ts';
-import { MAX_PAYLOAD_BYTES, sha256 } from './manifest.ts';
+import { digestOf } from '../oci/digest.ts';
+import { MAX_PAYLOAD_BYTES } from './manifest.ts';
 import { assertSchema, ddl, HISTORY_TABLE, type StateSchema, type TableSchema } from './state-schema.ts';
 import { type StandIn, VOLATILE } from './volatile.ts';
 
@@ -43,7 +44,7 @@ export function canonicalDump(database: DatabaseSync, schema: StateSchema): Cano
   const chunks: Buffer[] = [];
   const counts = dumpInto(database, schema, (chunk) => chunks.push(chunk));
   const payload = Buffer.concat(chunks);
-  return { payload, sha256: sha256(payload), counts };
+  return { payload, sha256: digestOf(payload), counts };
 }
 
 /** The dump in pieces of about a mebibyte, which `sink` may keep. Errors as `canonicalDump`. */

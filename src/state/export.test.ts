@@ -10,14 +10,14 @@ import { addVm, smallState, snapshotOf } from '../../test/helpers/state-fixture.
 import { MIGRATIONS } from '../store/migrations/list.ts';
 import { openDatabase } from '../store/open.ts';
 import { openStore } from '../store/store.ts';
-import { sha256 } from './manifest.ts';
+import { digestOf } from '../oci/digest.ts';
 import { readPayload } from './payload-reader.ts';
 import { verify } from './verify.ts';
 
 test('the manifest says what is in the payload', () => {
   using database = smallState();
   const { data, manifest, manifestBytes } = snapshotOf(database);
-  assert.equal(manifest.checksum, sha256(data));
+  assert.equal(manifest.checksum, digestOf(data));
   assert.equal(manifest.payload_bytes, data.length);
   assert.equal(manifest.control_version, 7n);
   assert.equal(manifest.db_migration_version, MIGRATIONS.at(-1)?.id);

@@ -7,7 +7,8 @@ import type { SnapshotEncoding, SnapshotManifest } from '../core/model/snapshot.
 import type { Migration } from '../store/migrations/migration.ts';
 import { selectOne } from '../store/sql.ts';
 import { canonicalDump } from './dump.ts';
-import { encodeManifest, FORMAT, KIND, MAX_CONTROL_VERSION, sha256 } from './manifest.ts';
+import { digestOf } from '../oci/digest.ts';
+import { encodeManifest, FORMAT, KIND, MAX_CONTROL_VERSION } from './manifest.ts';
 import { levelOf, schemaAt, type StateSchema } from './state-schema.ts';
 import { CACHE_SCHEMA_VERSION, CONTROL_MODEL_VERSION } from './versions.ts';
 import { HOST_BOUND } from './volatile.ts';
@@ -54,7 +55,7 @@ export function exportState(database: DatabaseSync, options: ExportOptions): Sna
     payload_bytes: payload.length,
     encoding: options.encoding,
     encoded_bytes: data.length,
-    encoded_checksum: options.encoding === 'identity' ? digest : sha256(data),
+    encoded_checksum: options.encoding === 'identity' ? digest : digestOf(data),
     control_model_version: CONTROL_MODEL_VERSION,
     cache_schema_version: CACHE_SCHEMA_VERSION,
     control_version: controlVersion,

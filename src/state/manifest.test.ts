@@ -4,7 +4,8 @@ import { forge, reasonOf } from '../../test/helpers/state-fixture.ts';
 import type { SnapshotManifest } from '../core/model/snapshot.ts';
 import { type CanonicalValue, canonicalJson, parseCanonicalJson } from './canonical-json.ts';
 import { ErrVerify } from './errors.ts';
-import { decodeManifest, encodeManifest, MAX_MANIFEST_BYTES, sha256 } from './manifest.ts';
+import { digestOf } from '../oci/digest.ts';
+import { decodeManifest, encodeManifest, MAX_MANIFEST_BYTES } from './manifest.ts';
 
 const BYTES = forge(Buffer.from('payload'), {
   control_version: 2n ** 64n - 1n,
@@ -16,7 +17,7 @@ type Fields = Record<string, CanonicalValue>;
 function resealed(change: (fields: Fields) => void): Buffer {
   const { manifest_checksum: _, ...fields } = parseCanonicalJson(BYTES) as Fields;
   change(fields);
-  return Buffer.from(canonicalJson({ ...fields, manifest_checksum: sha256(canonicalJson(fields)) }));
+  return Buffer.from(canonicalJson({ ...fields, manifest_checksum: digestOf(canonicalJson(fields)) }));
 }
 
 test('what was encoded is decoded, an unsigned 64-bit control version too', () => {

@@ -1,11 +1,11 @@
 /** The manifest of a snapshot: its bytes to a checked value, and back. */
 
-import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { errorText } from '../core/errors.ts';
 import { SNAPSHOT_ENCODINGS, type SnapshotManifest } from '../core/model/snapshot.ts';
 import { type CanonicalValue, canonicalJson, parseCanonicalJson } from './canonical-json.ts';
 import { MAX_CONTROL_VERSION as MAX_USER_VERSION } from '../store/sql.ts';
+import { digestOf } from '../oci/digest.ts';
 import { ErrVerify } from './errors.ts';
 
 export const MAX_MANIFEST_BYTES = 64 * 1024;
@@ -56,17 +56,12 @@ function isSortedSet(values: readonly string[]): boolean {
   return values.every((value, index) => index === 0 || (values[index - 1] as string) < value);
 }
 
-/** `sha256:<64 hex>` */
-export function sha256(data: Uint8Array | string): string {
-  return `sha256:${createHash('sha256').update(data).digest('hex')}`;
-}
-
 /** Adds the checksum of the manifest itself. The bytes are what `decodeManifest` takes. */
 export function encodeManifest(fields: Omit<SnapshotManifest, 'manifest_checksum'>): {
   readonly manifest: SnapshotManifest;
   readonly bytes: Buffer;
 } {
-  const manifest = { ...fields, manifest_checksum: sha256(canonicalJson(fields)) };
+  const manifest = { ...fields, manifest_checksum: digestOf(canonicalJson(fields)) };
   return { manifest, bytes: Buffer.from(canonicalJson(manifest)) };
 }
 
@@ -91,7 +86,7 @@ export function decodeManifest(bytes: Uint8Array): SnapshotManifest {
   const parsed = shape.safeParse(fields);
   if (!parsed.success) throw new ErrVerify('manifest', describe(parsed.error));
   const { manifest_checksum: checksum, ...rest } = fields;
-  if (checksum !== sha256(canonicalJson(rest))) {
+  if (checksum !== digestOf(canonicalJson(rest))) {
     throw new ErrVerify('manifest', 'its checksum does not match its content');
   }
   const { kind, format, encoding } = parsed.data;

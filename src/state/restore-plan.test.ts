@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { type CanonicalValue, canonicalJson } from './canonical-json.ts';
-import { sha256 } from './manifest.ts';
+import { digestOf } from '../oci/digest.ts';
 import {
   keptFiles,
   readRestorePlan,
@@ -58,7 +58,7 @@ function forged(change: Record<string, CanonicalValue>): string {
     temporary: PLAN.temporary,
     ...change,
   };
-  return canonicalJson({ ...fields, plan_checksum: sha256(canonicalJson(fields)) });
+  return canonicalJson({ ...fields, plan_checksum: digestOf(canonicalJson(fields)) });
 }
 
 async function assertRefused(content: string | Uint8Array, what: string): Promise<void> {

@@ -10,7 +10,7 @@ import { z } from 'zod';
 import { BangerError, errorText } from '../core/errors.ts';
 import { fileError, syncDir, writeFileAtomic } from '../host/files.ts';
 import { canonicalJson, parseCanonicalJson } from './canonical-json.ts';
-import { sha256 } from './manifest.ts';
+import { digestOf } from '../oci/digest.ts';
 import { SIDECARS } from './target-files.ts';
 
 /**
@@ -69,7 +69,7 @@ export async function writeRestorePlan(dbPath: string, plan: RestorePlan): Promi
     suffixes: plan.suffixes,
     temporary: plan.temporary,
   };
-  const text = canonicalJson({ ...fields, plan_checksum: sha256(canonicalJson(fields)) });
+  const text = canonicalJson({ ...fields, plan_checksum: digestOf(canonicalJson(fields)) });
   // A plan that cannot be read back would leave the restore to nobody.
   parsePlan(Buffer.from(text), dbPath);
   await writeFileAtomic(restorePlanPath(dbPath), text);
@@ -132,7 +132,7 @@ function parsePlan(bytes: Uint8Array, dbPath: string): RestorePlan {
   if (bytes.byteLength > MAX_PLAN_BYTES) throw new Error(`larger than ${MAX_PLAN_BYTES} bytes`);
   const fields = shape.parse(parseCanonicalJson(bytes));
   const { plan_checksum: checksum, ...rest } = fields;
-  if (checksum !== sha256(canonicalJson(rest))) throw new Error('its checksum does not match its content');
+  if (checksum !== digestOf(canonicalJson(rest))) throw new Error('its checksum does not match its content');
   const plan: RestorePlan = {
     mode: fields.mode,
     createdAt: fields.created_at,

@@ -5,7 +5,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { BangerError } from '../core/errors.ts';
 import { HISTORY_SQL, type Migration } from '../store/migrations/migration.ts';
 import { selectAll } from '../store/sql.ts';
-import { sha256 } from './manifest.ts';
+import { digestOf } from '../oci/digest.ts';
 
 export interface TableSchema {
   readonly name: string;
@@ -54,7 +54,7 @@ export function schemaAt(migrations: readonly Migration[], level: number): State
     tables,
     indexes,
     history: history.map(({ id, name }) => ({ id, name })),
-    digest: sha256(ddl(tables) + ddl(indexes)),
+    digest: digestOf(ddl(tables) + ddl(indexes)),
   };
 }
 

@@ -5,7 +5,8 @@ import { forge, reasonOf, smallState, snapshotOf } from '../../test/helpers/stat
 import type { SnapshotManifest } from '../core/model/snapshot.ts';
 import { MIGRATIONS } from '../store/migrations/list.ts';
 import { ErrVerify } from './errors.ts';
-import { MAX_PAYLOAD_BYTES, sha256 } from './manifest.ts';
+import { digestOf } from '../oci/digest.ts';
+import { MAX_PAYLOAD_BYTES } from './manifest.ts';
 import { verify } from './verify.ts';
 
 using state = smallState();
@@ -160,5 +161,5 @@ test('zstd data that is none, stops early, or is less than said', () => {
   assert.equal(refused(ZSTD.data.subarray(0, -10)), 'decode');
   assert.equal(refused(zstdCompressSync(PLAIN.data.subarray(1))), 'payload_size');
   assert.equal(refused(zstdCompressSync(Buffer.alloc(PLAIN.data.length))), 'checksum');
-  assert.equal(sha256(PLAIN.data), PLAIN.manifest.checksum);
+  assert.equal(digestOf(PLAIN.data), PLAIN.manifest.checksum);
 });

@@ -4,7 +4,8 @@ import { zstdDecompressSync } from 'node:zlib';
 import type { SnapshotManifest } from '../core/model/snapshot.ts';
 import type { Migration } from '../store/migrations/migration.ts';
 import { ErrVerify, type VerifyReason } from './errors.ts';
-import { decodeManifest, MAX_CONTROL_VERSION, MAX_PAYLOAD_BYTES, sha256 } from './manifest.ts';
+import { digestOf } from '../oci/digest.ts';
+import { decodeManifest, MAX_CONTROL_VERSION, MAX_PAYLOAD_BYTES } from './manifest.ts';
 import { schemaAt, type StateSchema } from './state-schema.ts';
 import { CACHE_SCHEMA_VERSION, CONTROL_MODEL_VERSION } from './versions.ts';
 
@@ -62,7 +63,7 @@ function decode(encoded: Buffer, manifest: SnapshotManifest): Buffer {
     'size',
     () => `${encoded.length} bytes, where the manifest says ${encodedSize}`,
   );
-  const encodedDigest = sha256(encoded);
+  const encodedDigest = digestOf(encoded);
   check(
     encodedDigest === manifest.encoded_checksum,
     'encoded_checksum',
@@ -74,7 +75,7 @@ function decode(encoded: Buffer, manifest: SnapshotManifest): Buffer {
     'payload_size',
     () => `${payload.length} bytes decoded, where the manifest says ${size}`,
   );
-  const digest = manifest.encoding === 'zstd' ? sha256(payload) : encodedDigest;
+  const digest = manifest.encoding === 'zstd' ? digestOf(payload) : encodedDigest;
   check(
     digest === manifest.checksum,
     'checksum',

@@ -3,7 +3,8 @@
 import { DatabaseSync, type SQLInputValue } from 'node:sqlite';
 import type { SnapshotEncoding, SnapshotManifest } from '../../src/core/model/snapshot.ts';
 import { exportState, type Snapshot } from '../../src/state/export.ts';
-import { encodeManifest, sha256 } from '../../src/state/manifest.ts';
+import { digestOf } from '../../src/oci/digest.ts';
+import { encodeManifest } from '../../src/state/manifest.ts';
 import { schemaAt } from '../../src/state/state-schema.ts';
 import { MIGRATIONS } from '../../src/store/migrations/list.ts';
 import { HISTORY_SQL, type Migration } from '../../src/store/migrations/migration.ts';
@@ -113,11 +114,11 @@ export function forge(
     manifest_version: 1,
     kind: 'bootstrap.sqlite.dump',
     format: 'sqlite3dump.sql',
-    checksum: sha256(payload),
+    checksum: digestOf(payload),
     payload_bytes: payload.length,
     encoding: 'identity',
     encoded_bytes: payload.length,
-    encoded_checksum: sha256(payload),
+    encoded_checksum: digestOf(payload),
     control_model_version: 1,
     cache_schema_version: 1,
     control_version: 7n,
