@@ -32,6 +32,9 @@ static void decode_configure(const uint8_t *data, size_t size) {
 	struct reader reader;
 	reader_init(&reader, data, size);
 	if (!configure_request_decode(&reader, &request)) return;
+	/* Each of them becomes a line of a file, or a name. */
+	if (strpbrk(request.mac, "\n/ ") != NULL || strpbrk(request.boot_id, "\n/ ") != NULL) abort();
+	if (strlen(request.machine_id) != 0 && strspn(request.machine_id, "0123456789abcdef") != 32) abort();
 	for (size_t i = 0; i < request.file_count; i++) {
 		if (request.files[i].path.length >= MAX_PATH_BYTES || request.files[i].path.bytes[0] != '/') abort();
 	}
@@ -49,6 +52,7 @@ static void parse_texts(char *text, size_t size, uint8_t what) {
 	static struct port ports[MAX_PORTS];
 	struct user user;
 	uint32_t address, netmask;
+	uint8_t mac[MAC_BYTES];
 	char value[32];
 	char *second = text + size / 2;
 	switch (what % 5) {
@@ -63,6 +67,7 @@ static void parse_texts(char *text, size_t size, uint8_t what) {
 		default:
 			health_memory_available_kib(text);
 			network_parse_address(text, &address, &netmask);
+			if (network_parse_mac(text, mac) && strlen(text) != 17) abort();
 			break;
 	}
 }

@@ -22,6 +22,8 @@ exec_tty = struct.pack("<IHH", 3, 24, 80) + text(b"root") + text(b"") + strings(
 configure = (
     text(b"box") + struct.pack("<I", 1) + text(b"/etc/hosts") + struct.pack("<III", 0o644, 0, 0) + text(b"hosts")
     + struct.pack("<Q", 1) + text(b"0123456789abcdef") + text(b"10.0.2.15/24") + text(b"10.0.2.2") + struct.pack("<I", 0)
+    + text(b"52:54:00:12:34:56") + text(b"0f0e0d0c-0b0a-4908-8706-050403020100") + text(b"00112233445546778899aabbccddeeff")
+    + struct.pack("<Q", 1 << 33)
 )
 mount = text(b"/dev/vdb") + text(b"squashfs") + text(b"/root/repo") + struct.pack("<I", 0) + text(b"repo")
 data = frame(3, 1, b"x" * 1000)

@@ -6,7 +6,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include "file.h"
+#include "boot_id.h"
 
 /* Programs meet the usual soft limit, and may raise it as far as systemd lets its services (systemd.exec(5)). */
 #define SOFT_NOFILE 1024
@@ -30,8 +30,7 @@ static void raise_nofile(void) {
 void agent_init(char **argv) {
 	agent.own_name = argv[0];
 	raise_nofile();
-	ssize_t length = file_read("/proc/sys/kernel/random/boot_id", agent.boot_id, sizeof agent.boot_id);
-	if (length > 0) agent.boot_id[strcspn(agent.boot_id, "\n")] = 0;
+	strcpy(agent.boot_id, BOOT_ID_UNKNOWN);
 }
 
 void agent_hello(struct textbuf *text) {

@@ -20,6 +20,7 @@ struct agent {
 	bool handed_over;
 	/* Why the boot did not finish; empty when it did. */
 	char boot_error[256];
+	/* BOOT_ID_UNKNOWN until CONFIGURE. */
 	char boot_id[40];
 	/* What programs get as RLIMIT_NOFILE; the agent itself uses the hard limit. */
 	struct rlimit program_nofile;

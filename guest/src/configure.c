@@ -6,12 +6,15 @@
 #include <unistd.h>
 
 #include "agent.h"
+#include "boot_id.h"
 #include "clock.h"
 #include "configure_request.h"
 #include "entropy.h"
 #include "growth.h"
 #include "handover.h"
+#include "machine_id.h"
 #include "network.h"
+#include "result.h"
 #include "session.h"
 #include "tree.h"
 #include "user.h"
@@ -28,21 +31,28 @@ static void failed(uint32_t id, const char *what, int error) {
 	session_refuse(id, error, text);
 }
 
-/* Randomness comes before anything that might use it. Returns false when it has answered with a failure. */
+/*
+ * Randomness comes before anything that might use it (the boot id is made from it), then the clock, which files and answers
+ * are stamped with. Returns false when it has answered with a failure.
+ */
 static bool apply(uint32_t id, const struct configure_request *request) {
 	int error = request->entropy.length == 0 ? 0 : entropy_add(request->entropy);
 	if (error != 0) return failed(id, "entropy", error), false;
 	error = request->clock_ns == 0 ? 0 : clock_set(request->clock_ns);
 	if (error != 0) return failed(id, "clock", error), false;
+	error = boot_id_settle(request->boot_id);
+	if (error != 0) return failed(id, "boot id", error), false;
 	if (request->hostname[0] != 0 && sethostname(request->hostname, strlen(request->hostname)) != 0) {
 		return failed(id, "hostname", errno), false;
 	}
+	error = request->machine_id[0] == 0 ? 0 : machine_id_set(&machine_id_paths, request->machine_id);
+	if (error != 0) return failed(id, "machine id", error), false;
 	for (size_t i = 0; i < request->file_count; i++) {
 		char path[MAX_PATH_BYTES];
 		error = write_file(&request->files[i], path);
 		if (error != 0) return failed(id, path, error), false;
 	}
-	error = request->address[0] == 0 ? 0 : network_configure(request->address, request->gateway);
+	error = network_configure(request->mac, request->address, request->gateway);
 	if (error != 0) return failed(id, "network", error), false;
 	return true;
 }
@@ -60,7 +70,9 @@ static void finish(uint32_t id, bool hand_over) {
 		return;
 	}
 	agent.configured = true;
-	session_done(id);
+	struct textbuf text = {.bytes = NULL};
+	agent_hello(&text);
+	result_send(id, &text);
 }
 
 /* A CONFIGURE that waits until the root file system has its full size. */
@@ -71,27 +83,28 @@ static struct pending {
 
 static void stop_waiting(void) {
 	stream_forget(&pending.stream);
-	growth_await(NULL);
 	pending.waiting = false;
 }
 
-static void growth_ended(void) {
+static void growth_ended(int error) {
 	stop_waiting();
-	finish(pending.stream.id, pending.hand_over);
+	if (error == 0) finish(pending.stream.id, pending.hand_over);
+	else failed(pending.stream.id, "size of the root disk", error);
 }
 
 static void pending_abandon(struct stream *stream) {
 	(void)stream;
+	growth_withdraw();
 	stop_waiting();
 }
 
 static const struct stream_operations pending_operations = {.abandon = pending_abandon};
 
-static void wait_for_growth(uint32_t id, bool hand_over) {
+static void finish_when_grown(uint32_t id, const struct configure_request *request) {
 	stream_start(&pending.stream, &pending_operations, id);
 	pending.waiting = true;
-	pending.hand_over = hand_over;
-	growth_await(growth_ended);
+	pending.hand_over = (request->flags & CONFIGURE_HAND_OVER) != 0 && !agent.handed_over;
+	growth_ensure(request->root_bytes, growth_ended);
 }
 
 void configure_open(uint32_t id, struct reader *reader) {
@@ -105,8 +118,5 @@ void configure_open(uint32_t id, struct reader *reader) {
 		session_fail(id, "busy", EBUSY);
 		return;
 	}
-	bool hand_over = (request.flags & CONFIGURE_HAND_OVER) != 0 && !agent.handed_over;
-	if (!apply(id, &request)) return;
-	if (growth_running()) wait_for_growth(id, hand_over);
-	else finish(id, hand_over);
+	if (apply(id, &request)) finish_when_grown(id, &request);
 }

@@ -7,7 +7,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "boot_id.h"
 #include "bytes.h"
+#include "machine_id.h"
 
 #define CONFIGURE_HAND_OVER 1U
 #define MAX_CONFIGURE_FILES 256
@@ -34,6 +36,14 @@ struct configure_request {
 	char address[20];
 	char gateway[16];
 	uint32_t flags;
+	/* `52:54:00:12:34:56`; empty: as it is. */
+	char mac[18];
+	/* Empty: the kernel's own. */
+	char boot_id[BOOT_ID_CAPACITY];
+	/* Empty: as it is. */
+	char machine_id[MACHINE_ID_CAPACITY];
+	/* Of the root disk; 0: whatever it has. */
+	uint64_t root_bytes;
 };
 
 /* Decodes the payload behind the operation byte; false when anything about it is wrong. */

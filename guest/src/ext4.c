@@ -24,6 +24,14 @@ bool ext4_parse_size(const uint8_t *superblock, struct ext4_size *size) {
 	return true;
 }
 
+int ext4_device_bytes(const char *device, uint64_t *bytes) {
+	int fd = open(device, O_RDONLY | O_CLOEXEC);
+	if (fd < 0) return errno;
+	int error = control(fd, BLKGETSIZE64, bytes) == 0 ? 0 : errno;
+	close(fd);
+	return error;
+}
+
 static int measure(const char *device, struct ext4_size *size, uint64_t *device_bytes) {
 	uint8_t superblock[EXT4_SUPERBLOCK_BYTES];
 	int fd = open(device, O_RDONLY | O_CLOEXEC);

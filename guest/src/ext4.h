@@ -15,6 +15,8 @@ struct ext4_size {
 
 /* Reads the size out of EXT4_SUPERBLOCK_BYTES of a superblock (Documentation/filesystems/ext4/super.rst); false when it is none. */
 bool ext4_parse_size(const uint8_t *superblock, struct ext4_size *size);
+/* How large the device is now. Returns 0 or an errno. */
+int ext4_device_bytes(const char *device, uint64_t *bytes);
 /* Whether the device is larger than its file system by enough to be worth it. */
 bool ext4_can_grow(const char *device);
 /* Grows the file system of `device`, mounted at `mount_point`, when the device is larger. Returns 0 or an errno. */

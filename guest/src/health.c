@@ -8,6 +8,7 @@
 
 #include "agent.h"
 #include "file.h"
+#include "idle.h"
 
 /* sysinfo(2) gives load averages as fixed-point numbers with 16 fractional bits. */
 #define LOAD_ONE 65536.0
@@ -20,7 +21,6 @@ unsigned long long health_memory_available_kib(const char *meminfo) {
 
 static unsigned long long uptime_ms(void) {
 	struct timespec now;
-	/* Includes the time a clone or a laptop was asleep. */
 	clock_gettime(CLOCK_BOOTTIME, &now);
 	return (unsigned long long)now.tv_sec * 1000 + (unsigned long long)now.tv_nsec / 1000000;
 }
@@ -39,6 +39,6 @@ void health_report(struct textbuf *text) {
 		(unsigned long long)info.totalram * info.mem_unit / 1024, health_memory_available_kib(meminfo));
 	textbuf_add(text, ",\"load1\":%.2f,\"processes\":%u", (double)info.loads[0] / LOAD_ONE, (unsigned)info.procs);
 	textbuf_add(text, ",\"diskTotalBytes\":%llu,\"diskFreeBytes\":%llu", block * disk.f_blocks, block * disk.f_bavail);
-	textbuf_add(text, ",\"init\":\"%s\",\"configured\":%s}", agent.handed_over ? "systemd" : "agent",
-		agent.configured ? "true" : "false");
+	textbuf_add(text, ",\"init\":\"%s\",\"configured\":%s,\"idle\":%s}", agent.handed_over ? "systemd" : "agent",
+		agent.configured ? "true" : "false", idle() ? "true" : "false");
 }

@@ -6,12 +6,15 @@
 #include <unistd.h>
 
 #define BATCH 32
+/* Waking so much later than asked is no delay of the scheduler: the machine was paused or frozen. */
+#define STANDSTILL_MS 2000
 
 static int epoll_fd = -1;
 static struct timer *timers;
 /* The batch being dispatched, so that a source removed on the way gets nothing more. */
 static struct epoll_event batch[BATCH];
 static int batch_size;
+static uint64_t stood_still_ms;
 
 int loop_start(void) {
 	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -68,10 +71,14 @@ void timer_stop(struct timer *timer) {
 	if (timer->next != NULL) timer->next->link = timer->link;
 }
 
+bool timers_armed(void) {
+	return timers != NULL;
+}
+
 uint64_t now_ms(void) {
 	struct timespec now;
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000 - stood_still_ms;
 }
 
 static struct timer *earliest_timer(void) {
@@ -101,8 +108,18 @@ static void fire_timers(void) {
 	}
 }
 
+/* How much of the wait the machine ran is not known: timers count none of it rather than too much. */
+static int wait_for_events(void) {
+	int wait = wait_ms();
+	uint64_t before = now_ms();
+	int count = epoll_wait(epoll_fd, batch, BATCH, wait);
+	uint64_t elapsed = now_ms() - before;
+	if (wait >= 0 && elapsed > (uint64_t)wait + STANDSTILL_MS) stood_still_ms += elapsed;
+	return count;
+}
+
 void loop_turn(void (*settle)(void)) {
-	int count = epoll_wait(epoll_fd, batch, BATCH, wait_ms());
+	int count = wait_for_events();
 	batch_size = count < 0 ? 0 : count;
 	for (int i = 0; i < batch_size; i++) {
 		struct source *source = batch[i].data.ptr;

@@ -34,7 +34,12 @@ void loop_unwatch(struct source *source);
 void loop_close(struct source *source);
 void timer_start(struct timer *timer, uint64_t after_ms);
 void timer_stop(struct timer *timer);
-/* Milliseconds of CLOCK_MONOTONIC. */
+/* Whether any timer is still to fire. */
+bool timers_armed(void);
+/*
+ * Milliseconds of CLOCK_MONOTONIC, less the times the machine stood still. (Where a paused machine's clock goes on, no timer
+ * may take the pause for time its process had.)
+ */
 uint64_t now_ms(void);
 /* Waits once and dispatches. `settle` is called after every batch. */
 void loop_turn(void (*settle)(void));

@@ -27,6 +27,24 @@ bool network_parse_address(const char *text, uint32_t *address, uint32_t *netmas
 	return inet_pton(AF_INET, part, address) == 1;
 }
 
+static int hex_value(char digit) {
+	if (digit >= '0' && digit <= '9') return digit - '0';
+	if (digit >= 'a' && digit <= 'f') return digit - 'a' + 10;
+	return digit >= 'A' && digit <= 'F' ? digit - 'A' + 10 : -1;
+}
+
+bool network_parse_mac(const char *text, uint8_t mac[MAC_BYTES]) {
+	static const uint8_t zeros[MAC_BYTES];
+	if (strlen(text) != MAC_BYTES * 3 - 1) return false;
+	for (size_t i = 0; i < MAC_BYTES; i++) {
+		int high = hex_value(text[i * 3]), low = hex_value(text[i * 3 + 1]);
+		if (high < 0 || low < 0 || (i < MAC_BYTES - 1 && text[i * 3 + 2] != ':')) return false;
+		mac[i] = (uint8_t)(high * 16 + low);
+	}
+	/* The lowest bit of the first byte marks a group. */
+	return (mac[0] & 1) == 0 && memcmp(mac, zeros, MAC_BYTES) != 0;
+}
+
 static void set_address(struct sockaddr *target, uint32_t address) {
 	struct sockaddr_in value = {.sin_family = AF_INET, .sin_addr.s_addr = address};
 	memcpy(target, &value, sizeof value);
@@ -82,26 +100,73 @@ static int replace_default_route(int fd, char *interface, uint32_t gateway) {
 	return errno;
 }
 
-static int configure_interface(int fd, char *name, uint32_t address, uint32_t netmask, uint32_t gateway) {
+static int set_flags(int fd, const char *name, bool up) {
+	struct ifreq request = {.ifr_flags = 0};
+	strcpy(request.ifr_name, name);
+	if (up) return bring_up(fd, &request);
+	if (control(fd, SIOCGIFFLAGS, &request) != 0) return errno;
+	request.ifr_flags = (short)(request.ifr_flags & ~IFF_UP);
+	return control(fd, SIOCSIFFLAGS, &request) == 0 ? 0 : errno;
+}
+
+/*
+ * Setting a MAC makes the kernel forget the neighbours of the interface, also when it is the one it has. Another one is set
+ * while the interface is down: then the link-local address of IPv6, which is made from it, is made anew.
+ */
+static int change_mac(int fd, const char *name, const uint8_t mac[MAC_BYTES]) {
+	struct ifreq request = {.ifr_flags = 0};
+	strcpy(request.ifr_name, name);
+	if (control(fd, SIOCGIFHWADDR, &request) != 0) return errno;
+	if (memcmp(request.ifr_hwaddr.sa_data, mac, MAC_BYTES) != 0) {
+		int error = set_flags(fd, name, false);
+		if (error != 0) return error;
+	}
+	/* The address family stays the one just read. */
+	memcpy(request.ifr_hwaddr.sa_data, mac, MAC_BYTES);
+	return control(fd, SIOCSIFHWADDR, &request) == 0 ? 0 : errno;
+}
+
+static int change_address(int fd, const char *name, uint32_t address, uint32_t netmask) {
 	struct ifreq request = {.ifr_flags = 0};
 	strcpy(request.ifr_name, name);
 	set_address(&request.ifr_addr, address);
 	if (control(fd, SIOCSIFADDR, &request) != 0) return errno;
 	set_address(&request.ifr_netmask, netmask);
-	if (control(fd, SIOCSIFNETMASK, &request) != 0) return errno;
-	int error = bring_up(fd, &request);
-	return error != 0 ? error : replace_default_route(fd, name, gateway);
+	return control(fd, SIOCSIFNETMASK, &request) == 0 ? 0 : errno;
 }
 
-int network_configure(const char *address_text, const char *gateway_text) {
-	uint32_t address, netmask, gateway = 0;
-	if (!network_parse_address(address_text, &address, &netmask)) return EINVAL;
-	if (*gateway_text != 0 && inet_pton(AF_INET, gateway_text, &gateway) != 1) return EINVAL;
+struct plan {
 	char name[IFNAMSIZ];
-	if (!find_interface(name)) return ENODEV;
+	bool has_mac, has_address;
+	uint8_t mac[MAC_BYTES];
+	uint32_t address, netmask, gateway;
+};
+
+static int carry_out(int fd, struct plan *plan) {
+	int error = plan->has_mac ? change_mac(fd, plan->name, plan->mac) : 0;
+	if (error == 0 && plan->has_address) error = change_address(fd, plan->name, plan->address, plan->netmask);
+	if (error == 0) error = set_flags(fd, plan->name, true);
+	if (error == 0 && plan->has_address) error = replace_default_route(fd, plan->name, plan->gateway);
+	return error;
+}
+
+int network_configure_interface(const char *name, const char *mac, const char *address, const char *gateway) {
+	struct plan plan = {.has_mac = *mac != 0, .has_address = *address != 0};
+	if (strlen(name) >= sizeof plan.name) return EINVAL;
+	strcpy(plan.name, name);
+	if (plan.has_mac && !network_parse_mac(mac, plan.mac)) return EINVAL;
+	if (plan.has_address && !network_parse_address(address, &plan.address, &plan.netmask)) return EINVAL;
+	if (*gateway != 0 && inet_pton(AF_INET, gateway, &plan.gateway) != 1) return EINVAL;
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0) return errno;
-	int error = configure_interface(fd, name, address, netmask, gateway);
+	int error = carry_out(fd, &plan);
 	close(fd);
 	return error;
+}
+
+int network_configure(const char *mac, const char *address, const char *gateway) {
+	char name[IFNAMSIZ];
+	if (*mac == 0 && *address == 0) return 0;
+	if (!find_interface(name)) return ENODEV;
+	return network_configure_interface(name, mac, address, gateway);
 }

@@ -25,7 +25,9 @@ static void hello_follows_leftovers_and_preamble(void) {
 	close(fd);
 	CHECK(strncmp(hello, "{\"agent\":\"", 10) == 0);
 	CHECK(strstr(hello, "\"mounted\":true,\"error\":null}") != NULL);
-	CHECK(strstr(hello, "\"bootId\":\"") != NULL && strstr(hello, "\"kernel\":\"") != NULL);
+	/* Not read before it is needed: the kernel makes it up at that moment. */
+	CHECK(strstr(hello, "\"bootId\":\"00000000-0000-0000-0000-000000000000\"") != NULL);
+	CHECK(strstr(hello, "\"kernel\":\"") != NULL);
 }
 
 static void a_preamble_may_come_byte_by_byte(void) {
@@ -173,9 +175,31 @@ static void health_is_an_object(void) {
 	CHECK_NUMBER(outcome.kind, CLOSE_DONE);
 	const char *json = outcome.output[1];
 	static const char *const keys[] = {"uptimeMs", "bootId", "memoryTotalKib", "memoryAvailableKib", "load1", "processes",
-		"diskTotalBytes", "diskFreeBytes", "init", "configured"};
+		"diskTotalBytes", "diskFreeBytes", "init", "configured", "idle"};
 	CHECK(json[0] == '{' && json[strlen(json) - 1] == '}');
 	for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) CHECK(strstr(json, keys[i]) != NULL);
+}
+
+static bool is_idle(struct client *client) {
+	client_finish(client, client_open_operation(client, OPERATION_HEALTH, NULL), true, &outcome);
+	return strstr(outcome.output[1], "\"idle\":true}") != NULL;
+}
+
+static void a_machine_with_work_under_way_is_not_idle(void) {
+	struct server server;
+	struct client client = {.fd = server_start_port(&server)};
+	CHECK(client_greet(client.fd, NULL, 0));
+	CHECK(is_idle(&client));
+	/* A program that ignores the hangup, and outlives its stream by the time it gets to end. */
+	uint32_t id = client_shell(&client, 0, "trap '' HUP; echo ready; while :; do sleep 0.1; done");
+	CHECK(client_receive(&client, &frame) && frame.type == FRAME_DATA);
+	CHECK(!is_idle(&client));
+	client_send(&client, FRAME_RESET, 0, id, NULL, 0);
+	CHECK(!is_idle(&client));
+	for (int i = 0; i < 1000 && !is_idle(&client); i++) usleep(10000);
+	CHECK(is_idle(&client));
+	client_close(&client);
+	CHECK(server_stop(&server));
 }
 
 static void ports_lists_a_listener(void) {
@@ -305,6 +329,7 @@ const struct test protocol_tests[] = {
 	TEST(open_streams_are_limited),
 	TEST(wrong_parameters_are_bad_requests),
 	TEST(health_is_an_object),
+	TEST(a_machine_with_work_under_way_is_not_idle),
 	TEST(ports_lists_a_listener),
 	TEST(the_harness_changes_no_machine),
 	TEST(a_port_says_farewell_and_begins_anew),

@@ -226,6 +226,11 @@ static void mounts_are_checked(void) {
 	CHECK(!decodes_mount("/dev/vdb", "squashfs", "/root/repo", 0, "a23456789012345678901234567890123"));
 }
 
+static struct identity {
+	const char *mac, *boot_id, *machine_id;
+	uint64_t root_bytes;
+} identity = {"52:54:00:12:34:56", "0f0e0d0c-0b0a-4908-8706-050403020100", "00112233445546778899aabbccddeeff", 1};
+
 static bool decodes_configure(const char *path, uint32_t mode, uint64_t clock_ns, uint32_t flags) {
 	struct reader reader;
 	static struct configure_request request;
@@ -242,8 +247,14 @@ static bool decodes_configure(const char *path, uint32_t mode, uint64_t clock_ns
 	packet_str(&packet, "10.0.2.15/24");
 	packet_str(&packet, "");
 	packet_u32(&packet, flags);
+	packet_str(&packet, identity.mac);
+	packet_str(&packet, identity.boot_id);
+	packet_str(&packet, identity.machine_id);
+	packet_u64(&packet, identity.root_bytes);
 	reader_init(&reader, packet.bytes, packet.length);
-	return configure_request_decode(&reader, &request) && request.file_count == 1 && request.files[0].gid == 2 &&
+	return configure_request_decode(&reader, &request) && strcmp(request.mac, identity.mac) == 0 &&
+		strcmp(request.boot_id, identity.boot_id) == 0 && strcmp(request.machine_id, identity.machine_id) == 0 &&
+		request.root_bytes == identity.root_bytes && request.file_count == 1 && request.files[0].gid == 2 &&
 		request.clock_ns == clock_ns && request.entropy.length == 16;
 }
 
@@ -255,6 +266,28 @@ static void configurations_are_checked(void) {
 	CHECK(!decodes_configure("/etc/hosts", 0100644, 1, 0));
 	CHECK(!decodes_configure("/etc/hosts", 0644, UINT64_MAX, 0));
 	CHECK(!decodes_configure("/etc/hosts", 0644, 1, 2));
+}
+
+static bool decodes_identity(const char *mac, const char *boot_id, const char *machine_id, uint64_t root_bytes) {
+	struct identity saved = identity;
+	identity = (struct identity){mac, boot_id, machine_id, root_bytes};
+	bool decoded = decodes_configure("/etc/hosts", 0644, 1, 0);
+	identity = saved;
+	return decoded;
+}
+
+static void identities_are_checked(void) {
+	CHECK(decodes_identity("", "", "", 0));
+	static const char *const macs[] = {"52:54:00:12:34:5", "52:54:00:12:34:567", "52-54-00-12-34-56", "52:54:00:12:34:5g",
+		"53:54:00:12:34:56", "00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff", "52:54:00:12:34:56:78", " 2:54:00:12:34:56"};
+	for (size_t i = 0; i < sizeof macs / sizeof macs[0]; i++) CHECK(!decodes_identity(macs[i], "", "", 0));
+	static const char *const boot_ids[] = {"00000000-0000-0000-0000-000000000000", "0f0e0d0c-0b0a-4908-8706-05040302010",
+		"0f0e0d0c-0b0a-4908-8706-0504030201000", "0F0e0d0c-0b0a-4908-8706-050403020100", "0f0e0d0c/0b0a-4908-8706-050403020100", "x"};
+	for (size_t i = 0; i < sizeof boot_ids / sizeof boot_ids[0]; i++) CHECK(!decodes_identity("", boot_ids[i], "", 0));
+	static const char *const machine_ids[] = {"00000000000000000000000000000000", "00112233445546778899aabbccddeef",
+		"00112233445546778899aabbccddeefff", "00112233445546778899AABBCCDDEEFF", "00112233-4455-4677-8899-aabbccddeeff"};
+	for (size_t i = 0; i < sizeof machine_ids / sizeof machine_ids[0]; i++) CHECK(!decodes_identity("", "", machine_ids[i], 0));
+	CHECK(!decodes_identity("", "", "", UINT64_MAX));
 }
 
 static void exec_requests_are_cut_at_every_byte(void) {
@@ -303,6 +336,7 @@ const struct test unit_tests[] = {
 	TEST(json_strings_are_escaped),
 	TEST(mounts_are_checked),
 	TEST(configurations_are_checked),
+	TEST(identities_are_checked),
 	TEST(exec_requests_are_cut_at_every_byte),
 	{NULL, NULL},
 };

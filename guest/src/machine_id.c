@@ -1,0 +1,28 @@
+#include "machine_id.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "bytes.h"
+#include "file.h"
+#include "tree.h"
+
+#define MODE 0444
+
+const struct machine_id_paths machine_id_paths = {.systemd = "/etc/machine-id", .dbus = "/var/lib/dbus/machine-id"};
+
+static int replace(const char *path, const char *id) {
+	char line[MACHINE_ID_CAPACITY + 1], present[MACHINE_ID_CAPACITY + 2];
+	int length = snprintf(line, sizeof line, "%s\n", id);
+	if (file_read(path, present, sizeof present) >= 0 && strcmp(present, line) == 0) return 0;
+	return tree_write(path, MODE, geteuid(), getegid(), (struct text){.bytes = line, .length = (size_t)length});
+}
+
+int machine_id_set(const struct machine_id_paths *paths, const char *id) {
+	struct stat status;
+	int error = replace(paths->systemd, id);
+	if (error != 0 || lstat(paths->dbus, &status) != 0 || !S_ISREG(status.st_mode)) return error;
+	return replace(paths->dbus, id);
+}

@@ -1,0 +1,40 @@
+/*
+ * Functions of the agent and of the system that tests put something else in the place of (linker option --wrap). What no test
+ * has asked for goes through to the real one.
+ */
+#ifndef BANGER_TEST_FAKES_H
+#define BANGER_TEST_FAKES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define MAX_CALLS 32
+
+/* While `recording`, calls that would change the machine or answer a host are only written down, by name, in order. */
+extern struct recorder {
+	bool recording;
+	const char *names[MAX_CALLS];
+	unsigned count;
+	/* The call of this name fails with EIO. */
+	const char *failing;
+	/* Of the last answer: 0 when it was a success, and its text. */
+	int refused;
+	char text[256];
+	/* Growth that does not end at once ends when this is called. */
+	void (*growth_then)(int error);
+	bool growth_takes_time;
+	uint64_t growth_bytes;
+} recorder;
+
+/* Begins anew, recording. */
+void recorder_start(void);
+void recorder_stop(void);
+
+/* Added to what the clocks say, in ms. */
+extern struct clock_offsets {
+	int64_t realtime, boottime, monotonic;
+} clock_offsets;
+/* When not negative: the next epoll_wait finds nothing and takes so many ms of CLOCK_MONOTONIC. */
+extern int64_t next_wait_ms;
+
+#endif

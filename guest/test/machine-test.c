@@ -1,0 +1,284 @@
+/* What makes a machine one of its own: CONFIGURE, ids, timers, the network interface. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <net/if_arp.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../src/agent.h"
+#include "../src/boot_id.h"
+#include "../src/bytes.h"
+#include "../src/configure.h"
+#include "../src/control.h"
+#include "../src/file.h"
+#include "../src/loop.h"
+#include "../src/machine_id.h"
+#include "../src/network.h"
+#include "../src/session.h"
+#include "check.h"
+#include "client.h"
+#include "fakes.h"
+
+#define BOOT_ID "0f0e0d0c-0b0a-4908-8706-050403020100"
+#define MACHINE_ID "00112233445546778899aabbccddeeff"
+
+/* linux/sockios.h, which not every C library shows. */
+#define ADD_BRIDGE 0x89a0
+
+static struct packet packet;
+
+static void configure(void) {
+	struct reader reader;
+	packet.length = 0;
+	packet_str(&packet, "name");
+	packet_u32(&packet, 2);
+	for (int i = 0; i < 2; i++) {
+		packet_str(&packet, "/etc/hosts");
+		for (int field = 0; field < 3; field++) packet_u32(&packet, 0);
+		packet_str(&packet, "content");
+	}
+	packet_u64(&packet, 1);
+	packet_str(&packet, "0123456789abcdef");
+	packet_str(&packet, "10.0.2.15/24");
+	packet_str(&packet, "");
+	packet_u32(&packet, 0);
+	packet_str(&packet, "52:54:00:12:34:56");
+	packet_str(&packet, BOOT_ID);
+	packet_str(&packet, MACHINE_ID);
+	packet_u64(&packet, UINT64_C(5) << 40);
+	reader_init(&reader, packet.bytes, packet.length);
+	configure_open(1, &reader);
+}
+
+static bool calls_were(const char *const *names, unsigned count) {
+	for (unsigned i = 0; i < recorder.count; i++) {
+		if (i < count && strcmp(recorder.names[i], names[i]) == 0) continue;
+		printf("  call %u is %s\n", i, recorder.names[i]);
+		return false;
+	}
+	return recorder.count == count;
+}
+
+static const char *const order[] = {
+	"entropy", "clock", "boot id", "hostname", "machine id", "file", "file", "network", "growth", "answer"};
+#define STEPS (sizeof order / sizeof order[0])
+
+static void randomness_comes_before_everything(void) {
+	recorder_start();
+	configure();
+	recorder_stop();
+	CHECK(calls_were(order, STEPS));
+	CHECK_NUMBER(recorder.refused, 0);
+	CHECK(recorder.growth_bytes == UINT64_C(5) << 40);
+	CHECK(strstr(recorder.text, "\"bootId\":\"" BOOT_ID "\",\"configured\":true") != NULL);
+	CHECK(!session_has_streams());
+}
+
+static void nothing_follows_a_step_that_failed(void) {
+	for (unsigned i = 0; i < STEPS - 1; i++) {
+		const char *expected[STEPS + 1];
+		unsigned count = 0;
+		agent.configured = false;
+		recorder_start();
+		recorder.failing = order[i];
+		configure();
+		recorder_stop();
+		while (count == 0 || strcmp(expected[count - 1], order[i]) != 0) {
+			expected[count] = order[count];
+			count++;
+		}
+		expected[count++] = "refused";
+		CHECK(calls_were(expected, count));
+		CHECK(recorder.refused == EIO && strncmp(recorder.text, "internal: ", 10) == 0);
+		CHECK(!agent.configured && !session_has_streams());
+	}
+}
+
+static void a_configuration_answers_once_the_disk_has_grown(void) {
+	recorder_start();
+	recorder.growth_takes_time = true;
+	configure();
+	CHECK_NUMBER(recorder.refused, -1);
+	CHECK(session_has_streams());
+	/* A second one meanwhile would not know whose growth it is. */
+	configure();
+	CHECK(recorder.refused == EBUSY && strcmp(recorder.text, "busy") == 0);
+	recorder.growth_then(0);
+	recorder_stop();
+	CHECK_NUMBER(recorder.refused, 0);
+	CHECK(!session_has_streams());
+}
+
+static void machine_ids_are_put_in_place(void) {
+	char directory[] = "/tmp/agent-test-XXXXXX", systemd[64], dbus[64], content[64];
+	struct stat before, after;
+	CHECK(mkdtemp(directory) != NULL);
+	snprintf(systemd, sizeof systemd, "%s/machine-id", directory);
+	snprintf(dbus, sizeof dbus, "%s/dbus-id", directory);
+	struct machine_id_paths paths = {.systemd = systemd, .dbus = dbus};
+	CHECK_NUMBER(machine_id_set(&paths, MACHINE_ID), 0);
+	CHECK(file_read(systemd, content, sizeof content) == 33 && strcmp(content, MACHINE_ID "\n") == 0);
+	CHECK(access(dbus, F_OK) != 0);
+	CHECK(stat(systemd, &before) == 0 && (before.st_mode & 07777) == 0444);
+	/* What is there already is left alone; a link of D-Bus too. */
+	CHECK(symlink("machine-id", dbus) == 0);
+	CHECK_NUMBER(machine_id_set(&paths, MACHINE_ID), 0);
+	CHECK(stat(systemd, &after) == 0 && after.st_ino == before.st_ino);
+	CHECK(lstat(dbus, &after) == 0 && S_ISLNK(after.st_mode));
+	CHECK(unlink(dbus) == 0);
+	CHECK(close(open(dbus, O_WRONLY | O_CREAT, 0644)) == 0);
+	CHECK_NUMBER(machine_id_set(&paths, "ff112233445546778899aabbccddeeff"), 0);
+	CHECK(file_read(dbus, content, sizeof content) == 33 && content[0] == 'f');
+	CHECK(file_read(systemd, content, sizeof content) == 33 && content[0] == 'f');
+	CHECK(unlink(dbus) == 0 && unlink(systemd) == 0 && rmdir(directory) == 0);
+}
+
+static void a_boot_id_is_read_when_it_is_settled(void) {
+	char expected[64] = "";
+	strcpy(agent.boot_id, BOOT_ID_UNKNOWN);
+	CHECK_NUMBER(boot_id_settle(""), 0);
+	CHECK(file_read("/proc/sys/kernel/random/boot_id", expected, sizeof expected) == 37);
+	CHECK(strncmp(agent.boot_id, expected, 36) == 0 && agent.boot_id[36] == 0);
+	/* Given again, or not at all: it stays. */
+	expected[36] = 0;
+	CHECK_NUMBER(boot_id_settle(expected), 0);
+	CHECK_NUMBER(boot_id_settle(""), 0);
+	CHECK(strcmp(agent.boot_id, expected) == 0);
+}
+
+static unsigned fired;
+
+static void count_fired(struct timer *timer) {
+	(void)timer;
+	fired++;
+}
+
+static void nothing_to_settle(void) {}
+
+static void turn(int64_t taking_ms) {
+	next_wait_ms = taking_ms;
+	loop_turn(nothing_to_settle);
+}
+
+static void timers_do_not_take_a_standstill_for_time(void) {
+	struct timer timer = {.fired = count_fired};
+	CHECK_NUMBER(loop_start(), 0);
+	fired = 0;
+	timer_start(&timer, 10000);
+	CHECK(timers_armed());
+	/* The wall clock is set, and the machine was asleep for a year. */
+	clock_offsets.realtime += INT64_C(31536000000);
+	clock_offsets.boottime += INT64_C(31536000000);
+	turn(0);
+	CHECK_NUMBER(fired, 0);
+	/* It was paused for an hour, where that counts as time. */
+	turn(3600000);
+	CHECK_NUMBER(fired, 0);
+	turn(9000);
+	CHECK_NUMBER(fired, 0);
+	/* Late by less than a second: so the scheduler can be. */
+	turn(2000);
+	CHECK_NUMBER(fired, 1);
+	CHECK(!timers_armed());
+	clock_offsets = (struct clock_offsets){0, 0, 0};
+}
+
+static bool has_mac(int fd, const uint8_t mac[MAC_BYTES]) {
+	struct ifreq request = {.ifr_name = "br0"};
+	return control(fd, SIOCGIFHWADDR, &request) == 0 && memcmp(request.ifr_hwaddr.sa_data, mac, MAC_BYTES) == 0;
+}
+
+static bool is_up(int fd) {
+	struct ifreq request = {.ifr_name = "br0"};
+	return control(fd, SIOCGIFFLAGS, &request) == 0 && (request.ifr_flags & IFF_UP) != 0;
+}
+
+static bool file_has(const char *path, const char *text) {
+	char content[8192];
+	return file_read(path, content, sizeof content) >= 0 && strstr(content, text) != NULL;
+}
+
+/* A neighbour that only goes when it is flushed. */
+static bool meet_neighbour(int fd, const char *address) {
+	struct arpreq request = {.arp_flags = ATF_COM | ATF_PERM, .arp_dev = "br0"};
+	struct sockaddr_in target = {.sin_family = AF_INET};
+	inet_pton(AF_INET, address, &target.sin_addr);
+	memcpy(&request.arp_pa, &target, sizeof target);
+	request.arp_ha.sa_family = ARPHRD_ETHER;
+	memcpy(request.arp_ha.sa_data, "\x02\0\0\0\0\x09", MAC_BYTES);
+	return control(fd, SIOCSARP, &request) == 0 && file_has("/proc/net/arp", address);
+}
+
+#define EXPECT(condition) \
+	do { \
+		if (!(condition)) return __LINE__; \
+	} while (0)
+
+/* Returns the line of what is wrong, or 0. */
+static int make_interface_over(int fd) {
+	static const uint8_t first[MAC_BYTES] = {0x52, 0x54, 0, 1, 2, 3}, second[MAC_BYTES] = {0x52, 0x54, 0, 1, 2, 0xfe};
+	EXPECT(network_configure_interface("br0", "52:54:00:01:02:03", "", "") == 0);
+	EXPECT(has_mac(fd, first) && is_up(fd));
+	EXPECT(network_configure_interface("br0", "52:54:00:01:02:03", "10.9.1.2/24", "10.9.1.1") == 0);
+	EXPECT(file_has("/proc/net/route", "br0\t00000000\t0101090A"));
+	EXPECT(meet_neighbour(fd, "10.9.1.1"));
+	/* Another MAC, while it is up; then the same one. */
+	EXPECT(network_configure_interface("br0", "52:54:00:01:02:FE", "10.9.2.2/24", "10.9.2.1") == 0);
+	EXPECT(has_mac(fd, second) && is_up(fd) && !file_has("/proc/net/arp", "10.9.1.1"));
+	EXPECT(file_has("/proc/net/route", "br0\t00000000\t0102090A") && !file_has("/proc/net/route", "0101090A"));
+	EXPECT(meet_neighbour(fd, "10.9.2.1"));
+	EXPECT(network_configure_interface("br0", "52:54:00:01:02:fe", "", "") == 0);
+	EXPECT(!file_has("/proc/net/arp", "10.9.2.1") && file_has("/proc/net/route", "br0\t00000000\t0102090A"));
+	/* No way out any more. */
+	EXPECT(network_configure_interface("br0", "", "10.9.2.2/24", "") == 0);
+	EXPECT(has_mac(fd, second) && !file_has("/proc/net/route", "br0\t00000000"));
+	EXPECT(network_configure_interface("br0", "53:54:00:01:02:fe", "", "") == EINVAL);
+	EXPECT(network_configure_interface("br1", "52:54:00:01:02:fe", "", "") == ENODEV);
+	return 0;
+}
+
+#define NO_NAMESPACE 255
+
+static void interfaces_are_made_over(void) {
+	int report[2], line = -1;
+	CHECK(pipe(report) == 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		bool inside = unshare(CLONE_NEWNET) == 0 || unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0;
+		int fd = socket(AF_INET, SOCK_DGRAM, 0);
+		if (!inside || control(fd, ADD_BRIDGE, "br0") != 0) _exit(NO_NAMESPACE);
+		line = make_interface_over(fd);
+		_exit(write(report[1], &line, sizeof line) == (ssize_t)sizeof line ? 0 : 1);
+	}
+	int status = -1;
+	CHECK(pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status));
+	close(report[1]);
+	ssize_t length = read(report[0], &line, sizeof line);
+	close(report[0]);
+	if (WEXITSTATUS(status) == NO_NAMESPACE) {
+		printf("  not tested: no network namespace, or no bridge in it\n");
+		return;
+	}
+	CHECK(length == (ssize_t)sizeof line);
+	CHECK_NUMBER(line, 0);
+}
+
+const struct test machine_tests[] = {
+	TEST(randomness_comes_before_everything),
+	TEST(nothing_follows_a_step_that_failed),
+	TEST(a_configuration_answers_once_the_disk_has_grown),
+	TEST(machine_ids_are_put_in_place),
+	TEST(a_boot_id_is_read_when_it_is_settled),
+	TEST(timers_do_not_take_a_standstill_for_time),
+	TEST(interfaces_are_made_over),
+	{NULL, NULL},
+};
