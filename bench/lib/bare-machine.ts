@@ -112,6 +112,7 @@ async function machineSpec(dir: string, options: BareOptions): Promise<MachineSp
     platform: options.platform,
     vcpus: options.vcpus,
     memoryMib: options.memoryMib,
+    memory: { kind: 'anonymous' },
     kernelPath: join(kernelDir, kernel.vmlinux.file),
     initramfsPath,
     disks: [

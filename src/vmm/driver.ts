@@ -7,6 +7,7 @@
 
 import type { Duplex } from 'node:stream';
 import type { Accelerator, DriverName } from '../core/model/vm.ts';
+import type { MachineShape } from './shape.ts';
 
 /** What a driver can do on this host, as data, so that callers branch on it and `doctor` prints it. */
 export interface DriverCapabilities {
@@ -18,6 +19,10 @@ export interface DriverCapabilities {
   readonly rootless: boolean;
   /** `Machine.pause` and `resume` work; without, they throw `unsupported`. */
   readonly canPause: boolean;
+  /** `Machine.freeze` and `VmmDriver.restore` work: a booted guest can be kept as files and go on from them. */
+  readonly canFreeze: boolean;
+  /** Machines restored from one frozen machine share its memory until they write to it. */
+  readonly canRestorePrivately: boolean;
 }
 
 export type Transport = 'mmio' | 'pci';
@@ -42,6 +47,8 @@ export interface MachineDisk {
 
 export type MachineNetwork =
   | { readonly kind: 'none' }
+  /** A network card whose cable leads nowhere. What is frozen with it can be restored to every other kind but `none`. */
+  | { readonly kind: 'unplugged'; readonly mac: string }
   /** User-mode network, no privileges. `outbound` false: nothing leaves the VM. Guest, gateway and DNS share one /24. */
   | {
       readonly kind: 'user';
@@ -53,12 +60,23 @@ export type MachineNetwork =
     }
   | { readonly kind: 'tap'; readonly tap: string; readonly mac: string };
 
+/** Where the guest's memory lies. */
+export type MachineMemory =
+  | { readonly kind: 'anonymous' }
+  /**
+   * A file of exactly the memory's size. Shared: the file *is* the memory, and the driver makes it, in the place of what
+   * was there; what `freeze` needs. Not shared: the file is read, and what the guest writes stays with the process; what
+   * `restore` needs, and nothing else takes.
+   */
+  | { readonly kind: 'file'; readonly path: string; readonly shared: boolean };
+
 export interface MachineSpec {
   /** For the process title and messages. */
   readonly name: string;
   readonly platform: Platform;
   readonly vcpus: number;
   readonly memoryMib: number;
+  readonly memory: MachineMemory;
   readonly kernelPath: string;
   readonly initramfsPath: string;
   readonly disks: readonly MachineDisk[];
@@ -92,6 +110,38 @@ export interface MachineExit {
 /** Whether time passes in the guest, or it was paused. */
 export type MachineRunState = 'running' | 'paused';
 
+export interface FreezeOptions {
+  /** The state appears here whole, durable, and only once the process is gone. Its directory exists. */
+  readonly statePath: string;
+  readonly signal: AbortSignal;
+}
+
+/** The state of a frozen machine's devices and processors. Plain JSON. */
+export interface FrozenState {
+  readonly path: string;
+  readonly sizeBytes: number;
+  /** Hex. A state is loaded only when it still has this digest: VMMs trust what they load. */
+  readonly sha256: string;
+}
+
+/** SHA-256, hex, of the files a spec names: who made them knows, and the driver does not read them. */
+export interface ShapeDigests {
+  readonly kernel: string;
+  readonly initramfs: string;
+}
+
+export interface RestoreOptions {
+  readonly state: FrozenState;
+  /** What `VmmDriver.shape` said of the spec it was frozen with. */
+  readonly shape: MachineShape;
+  /** Of the spec that is restored. */
+  readonly digests: ShapeDigests;
+  /** Disks that are larger than they were when the machine was frozen: the guest is told. */
+  readonly grownDisks?: readonly { readonly id: string; readonly sizeBytes: number }[];
+  /** Ends the process when it comes before the guest goes on. */
+  readonly signal: AbortSignal;
+}
+
 /** A running VMM process. */
 export interface Machine {
   readonly handles: MachineHandles;
@@ -118,6 +168,14 @@ export interface Machine {
   resume(): Promise<void>;
   /** Asks the VMM, whoever paused the machine. @throws {BangerError} `vmm_failed`, `timeout` */
   runState(): Promise<MachineRunState>;
+  /**
+   * Stops the guest, writes the state of its devices, and ends the process. The memory is the file it was started with;
+   * file and disks are durable too, and must not be written from now on: they are what clones read. The channel must be
+   * closed. When it fails while the VMM is still there, a guest that ran goes on.
+   * @throws {BangerError} `unsupported` (no shared memory file), `invalid_state` (the guest neither runs nor is paused),
+   *   `vmm_failed`, `timeout`, `cancelled`, `limit_exceeded`, `no_space`, `io_error`
+   */
+  freeze(options: FreezeOptions): Promise<FrozenState>;
   /** Ends the process (SIGKILL), paused or not, and waits until it is gone. Idempotent. */
   kill(): Promise<void>;
   /** Stops watching without touching the process: the daemon is going away, the machine stays. */
@@ -170,6 +228,26 @@ export interface VmmDriver {
    * @throws {BangerError} `dependency_missing`, `vmm_failed` with its last words
    */
   launch(spec: MachineSpec, onSpawn: (handles: MachineHandles) => Promise<void>): Promise<Machine>;
+  /**
+   * Everything that a machine frozen with this spec depends on; what one machine has and another has not (name, paths,
+   * addresses, the network beyond the card) is not in it. Frozen machines are found by its `shapeKey`.
+   * @throws {BangerError} `dependency_missing`, `vmm_failed`, `cancelled`
+   */
+  shape(spec: MachineSpec, digests: ShapeDigests, signal: AbortSignal): Promise<MachineShape>;
+  /**
+   * Starts a process that goes on where a frozen machine stood, with that machine's memory file mapped privately: any
+   * number at a time. Disks are the caller's: copies or overlays of the frozen machine's, of the same sizes or grown. The
+   * guest believes to be the frozen one (its MAC address included) until it is told otherwise. `onSpawn` as in `launch`.
+   * Returns when the guest runs; whether it answers is for the caller to see. On any failure no process stays.
+   * @throws {BangerError} `unsupported` (another shape: says what differs), `verify_failed` (state or memory are not what
+   *   was frozen), both before anything is started; `dependency_missing`, `vmm_failed` with its last words, `timeout`,
+   *   `cancelled`
+   */
+  restore(
+    spec: MachineSpec,
+    options: RestoreOptions,
+    onSpawn: (handles: MachineHandles) => Promise<void>,
+  ): Promise<Machine>;
   /** Finds a machine that an earlier daemon started: undefined when that process is gone or is not what the handles say. */
   adopt(handles: MachineHandles): Promise<Machine | undefined>;
 }

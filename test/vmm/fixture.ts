@@ -79,6 +79,7 @@ export async function specIn(
     platform,
     vcpus: 1,
     memoryMib: 256,
+    memory: { kind: 'anonymous' },
     kernelPath: workshop.kernelPath,
     initramfsPath: await workshop.initramfsFor(platform.transport),
     disks: [],

@@ -28,6 +28,9 @@ class SilentMachine implements Machine {
   async runState(): Promise<'running'> {
     return 'running';
   }
+  freeze(): Promise<never> {
+    return Promise.reject(new BangerError('unsupported', 'a silent machine is not frozen'));
+  }
   async kill(): Promise<void> {
     this.kills++;
   }

@@ -125,6 +125,7 @@ export class VmBoot {
       platform,
       vcpus: vm.spec.vcpus,
       memoryMib: vm.spec.memoryMib,
+      memory: { kind: 'anonymous' },
       kernelPath: join(image.kernel.dir, image.kernel.manifest.vmlinux.file),
       initramfsPath: await this.#platforms.initramfs(image.kernel, platform.transport),
       disks: [

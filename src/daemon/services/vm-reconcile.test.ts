@@ -51,6 +51,9 @@ class FakeMachine implements Machine {
     if (this.state === null) throw new BangerError('timeout', 'the VMM does not answer');
     return this.state;
   }
+  async freeze(): Promise<never> {
+    throw new BangerError('unsupported', 'it is not frozen here');
+  }
   async kill(): Promise<void> {
     this.kills += 1;
   }

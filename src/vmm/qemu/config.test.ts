@@ -13,6 +13,7 @@ function specOf(changes: Partial<MachineSpec> = {}): MachineSpec {
     platform: MICROVM,
     vcpus: 2,
     memoryMib: 512,
+    memory: { kind: 'anonymous' },
     kernelPath: '/k/vmlinux',
     initramfsPath: '/i/mmio.cpio',
     disks: [],

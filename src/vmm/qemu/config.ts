@@ -51,6 +51,10 @@ const SANDBOX = 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecont
 const CONTROL_SOCKET = 'qmp.sock';
 const CHANNEL_SOCKET = 'agent.sock';
 
+/** The memory's name is part of a frozen machine's state. */
+const MEMORY_ID = 'memory';
+const MEMORY_PATH_KEY = ',mem-path=';
+
 export interface SocketPaths {
   readonly control: string;
   readonly channel: string;
@@ -58,6 +62,15 @@ export interface SocketPaths {
 
 export function socketPaths(socketDir: string): SocketPaths {
   return { control: join(socketDir, CONTROL_SOCKET), channel: join(socketDir, CHANNEL_SOCKET) };
+}
+
+/** The file that is the memory of a machine with this command line; undefined when its memory is no file or private. */
+export function sharedMemoryPath(argv: readonly string[]): string | undefined {
+  const object = argv[argv.indexOf('-object') + 1] ?? '';
+  const at = object.indexOf(MEMORY_PATH_KEY);
+  if (!object.startsWith('memory-backend-file,') || !object.slice(0, at).includes(',share=on'))
+    return undefined;
+  return object.slice(at + MEMORY_PATH_KEY.length).replaceAll(',,', ',');
 }
 
 /** Whether a guest on this platform must be told the host's TSC rate: an emulated microvm has no timer to measure it by. */
@@ -87,8 +100,8 @@ export function machineArgv(
     qemuPath,
     ...['-name', `guest=${escapeOption(spec.name)}`],
     // A core of QEMU, which may go to a place that others read, does not hold the guest's memory.
-    ...['-M', `${platform.machine},dump-guest-core=off`, ...acceleratorArgv(platform)],
-    ...['-smp', String(spec.vcpus), '-m', `${spec.memoryMib}M`],
+    ...['-M', machineOptions(spec), ...acceleratorArgv(platform)],
+    ...['-smp', String(spec.vcpus), '-m', `${spec.memoryMib}M`, ...memoryArgv(spec)],
     ...['-no-user-config', '-nodefaults', '-no-reboot', '-display', 'none', '-sandbox', SANDBOX],
     ...(transport === 'mmio' ? ['-global', 'virtio-mmio.force-legacy=false'] : []),
     ...['-kernel', spec.kernelPath, '-initrd', spec.initramfsPath],
@@ -119,6 +132,19 @@ function transportOf(platform: Platform): Transport {
 
 export function isMachineType(name: string): name is QemuMachineType {
   return Object.hasOwn(MACHINES, name);
+}
+
+function machineOptions({ platform, memory }: MachineSpec): string {
+  const backend = memory.kind === 'file' ? `,memory-backend=${MEMORY_ID}` : '';
+  return `${platform.machine},dump-guest-core=off${backend}`;
+}
+
+function memoryArgv({ memory, memoryMib }: MachineSpec): readonly string[] {
+  if (memory.kind === 'anonymous') return [];
+  assertPath(memory.path);
+  const share = memory.shared ? 'on' : 'off';
+  const path = `${MEMORY_PATH_KEY}${escapeOption(memory.path)}`;
+  return ['-object', `memory-backend-file,id=${MEMORY_ID},size=${memoryMib}M,share=${share}${path}`];
 }
 
 function acceleratorArgv({ accelerator }: Platform): readonly string[] {
@@ -191,6 +217,8 @@ function networkArgv(network: MachineNetwork, transport: Transport): readonly st
 }
 
 function netdev(network: Exclude<MachineNetwork, { kind: 'none' }>): string {
+  // A hub with one port.
+  if (network.kind === 'unplugged') return 'hubport,id=net0,hubid=0';
   if (network.kind === 'tap') {
     return `tap,id=net0,ifname=${escapeOption(network.tap)},script=no,downscript=no`;
   }

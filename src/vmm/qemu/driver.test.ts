@@ -22,6 +22,7 @@ function specOf(changes: Partial<MachineSpec> = {}): MachineSpec {
     platform: { accelerator: 'tcg', machine: 'q35', transport: 'pci', vmmVersion: '7.2.22' },
     vcpus: 1,
     memoryMib: 64,
+    memory: { kind: 'anonymous' },
     kernelPath: join(dir, 'missing-vmlinux'),
     initramfsPath: join(dir, 'missing.cpio'),
     disks: [],

@@ -1,6 +1,9 @@
 /** QEMU behind the driver port: rootless, with KVM or software emulation. */
 
-import { open, readlink, rm } from 'node:fs/promises';
+import assert from 'node:assert/strict';
+import { open, readFile, readlink, rm } from 'node:fs/promises';
+import { release } from 'node:os';
+import { BangerError } from '../../core/errors.ts';
 import { fileError } from '../../host/files.ts';
 import { type Log, NO_LOG } from '../../host/log.ts';
 import { assertSocketPath } from '../../host/paths.ts';
@@ -12,13 +15,25 @@ import type {
   MachineSpec,
   ProbeOptions,
   ProbeResult,
+  RestoreOptions,
+  ShapeDigests,
   VmmDriver,
 } from '../driver.ts';
+import type { MachineShape } from '../shape.ts';
 import { machineArgv, needsTscRate, socketPaths } from './config.ts';
 import { QemuMachine } from './machine.ts';
 import { probe } from './probe.ts';
 import { VmmProcess } from './process.ts';
-import { inspectQemu } from './program.ts';
+import { identifyFile, inspectQemu, readVersionLine } from './program.ts';
+import {
+  assertSameShape,
+  checkMemoryFile,
+  goOn,
+  INCOMING_ARGV,
+  openVerified,
+  RESTORE_TIMEOUT_MS,
+} from './restore.ts';
+import { qemuShape } from './shape.ts';
 import { readTscKhz } from './tsc.ts';
 
 export interface QemuDriverOptions {
@@ -33,9 +48,11 @@ export interface QemuDriverOptions {
 const CAPABILITIES: DriverCapabilities = {
   transports: ['mmio', 'pci'],
   diskFormats: ['raw', 'qcow2'],
-  networks: ['none', 'user', 'tap'],
+  networks: ['none', 'unplugged', 'user', 'tap'],
   rootless: true,
   canPause: true,
+  canFreeze: true,
+  canRestorePrivately: true,
 };
 
 export function createQemuDriver(options: QemuDriverOptions): VmmDriver {
@@ -50,6 +67,8 @@ class QemuDriver implements VmmDriver {
   readonly #tscToolPath: string;
   readonly #log: Log;
   #tscKhz: Promise<number | undefined> | undefined;
+  /** What the program's file said of itself when it last looked like that. */
+  #program: { readonly file: string; readonly versionLine: string } | undefined;
 
   constructor(options: QemuDriverOptions) {
     this.#runner = options.runner;
@@ -74,7 +93,65 @@ class QemuDriver implements VmmDriver {
   }
 
   async launch(spec: MachineSpec, onSpawn: (handles: MachineHandles) => Promise<void>): Promise<Machine> {
+    const { memory } = spec;
+    assert(memory.kind === 'anonymous' || memory.shared, 'a private memory file is for restored machines');
     const argv = await this.argv(spec);
+    if (memory.kind === 'file') await makeEmptyFile(memory.path);
+    return await this.#start(spec, argv, onSpawn);
+  }
+
+  async shape(spec: MachineSpec, digests: ShapeDigests, signal: AbortSignal): Promise<MachineShape> {
+    const tscKhz = needsTscRate(spec.platform) ? await this.#knownTscKhz() : undefined;
+    const { file, versionLine } = await this.#identify(signal);
+    const hostCpu = spec.platform.accelerator === 'kvm' ? await describeHostCpu() : '';
+    return qemuShape(spec, { vmm: versionLine, program: file, digests, tscKhz, hostCpu });
+  }
+
+  async restore(
+    spec: MachineSpec,
+    options: RestoreOptions,
+    onSpawn: (handles: MachineHandles) => Promise<void>,
+  ): Promise<Machine> {
+    const { memory } = spec;
+    assert(memory.kind === 'file' && !memory.shared, 'a restored machine has a private memory file');
+    const grownDisks = options.grownDisks ?? [];
+    for (const { id } of grownDisks) {
+      assert(
+        spec.disks.some((disk) => disk.id === id),
+        `a disk "${id}"`,
+      );
+    }
+    assertSameShape(options.shape, await this.shape(spec, options.digests, options.signal));
+    await checkMemoryFile(memory.path, spec.memoryMib);
+    await using state = await openVerified(options.state);
+    const argv = [...(await this.argv(spec)), ...INCOMING_ARGV] as const;
+    throwIfCancelled(options.signal);
+    const machine = await this.#start(spec, argv, onSpawn, state.fd);
+    try {
+      const late = AbortSignal.timeout(RESTORE_TIMEOUT_MS);
+      const over = AbortSignal.any([options.signal, late]);
+      await withinSignal(
+        machine.withControl(over, (qmp) => goOn(qmp, spec, grownDisks, over)),
+        over,
+        () =>
+          options.signal.aborted
+            ? cancelled()
+            : new BangerError('timeout', `QEMU did not load its state within ${RESTORE_TIMEOUT_MS} ms`),
+      );
+      return machine;
+    } catch (error) {
+      await machine.kill();
+      machine.release();
+      throw error;
+    }
+  }
+
+  async #start(
+    spec: MachineSpec,
+    argv: readonly [string, ...string[]],
+    onSpawn: (handles: MachineHandles) => Promise<void>,
+    inheritFd?: number,
+  ): Promise<QemuMachine> {
     const sockets = socketPaths(spec.socketDir);
     for (const path of [sockets.control, sockets.channel]) {
       assertSocketPath(path);
@@ -82,7 +159,8 @@ class QemuDriver implements VmmDriver {
       await rm(path, { force: true });
     }
     await makePrivateFile(spec.consoleLogPath);
-    const vmm = await VmmProcess.spawn(argv, { logPath: spec.vmmLogPath });
+    const logPath = spec.vmmLogPath;
+    const vmm = await VmmProcess.spawn(argv, { logPath, ...(inheritFd === undefined ? {} : { inheritFd }) });
     try {
       const handles = {
         driver: this.name,
@@ -111,6 +189,58 @@ class QemuDriver implements VmmDriver {
   async #knownTscKhz(): Promise<number | undefined> {
     this.#tscKhz ??= readTscKhz(this.#runner, this.#tscToolPath, this.#log);
     return await this.#tscKhz;
+  }
+
+  async #identify(signal: AbortSignal): Promise<{ readonly file: string; readonly versionLine: string }> {
+    const file = await identifyFile(this.#qemuPath);
+    if (this.#program?.file !== file) {
+      this.#program = { file, versionLine: await readVersionLine(this.#runner, this.#qemuPath, signal) };
+    }
+    return this.#program;
+  }
+}
+
+/** What `promise` gives, or `error` as soon as the signal comes; what the promise does later is nobody's. */
+async function withinSignal<T>(
+  promise: Promise<T>,
+  signal: AbortSignal,
+  error: () => BangerError,
+): Promise<T> {
+  const aborted = Promise.withResolvers<never>();
+  const onAbort = (): void => aborted.reject(error());
+  aborted.promise.catch(() => {});
+  promise.catch(() => {});
+  signal.addEventListener('abort', onAbort);
+  if (signal.aborted) onAbort();
+  try {
+    return await Promise.race([aborted.promise, promise]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}
+
+function throwIfCancelled(signal: AbortSignal): void {
+  if (signal.aborted) throw cancelled();
+}
+
+function cancelled(): BangerError {
+  return new BangerError('cancelled', 'restoring the machine was cancelled');
+}
+
+/** With KVM the state holds what the host's CPU and kernel offer: proc(5), /proc/cpuinfo. */
+async function describeHostCpu(): Promise<string> {
+  const first = (await readFile('/proc/cpuinfo', 'utf8')).split('\n\n', 1)[0] ?? '';
+  const facts = first.split('\n').filter((line) => /^(model name|stepping|microcode|flags)\s*:/.test(line));
+  return [release(), ...facts].join('\n');
+}
+
+/** The guest's memory begins empty, and readable by nobody else. What had the name before is not touched: it may be in use. */
+async function makeEmptyFile(path: string): Promise<void> {
+  try {
+    await rm(path, { force: true });
+    await (await open(path, 'wx', 0o600)).close();
+  } catch (error) {
+    throw fileError(`cannot make ${path}`, error);
   }
 }
 

@@ -2,11 +2,22 @@
 
 import { once } from 'node:events';
 import { createConnection, type Socket } from 'node:net';
+import { dirname, join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BangerError, errorText } from '../../core/errors.ts';
 import type { Log } from '../../host/log.ts';
-import type { Machine, MachineExit, MachineHandles, MachineRunState } from '../driver.ts';
+import type {
+  FreezeOptions,
+  FrozenState,
+  Machine,
+  MachineExit,
+  MachineHandles,
+  MachineRunState,
+} from '../driver.ts';
+import { sharedMemoryPath } from './config.ts';
+import { freeze } from './freeze.ts';
+import { runState } from './migration.ts';
 import type { VmmProcess } from './process.ts';
 import { QmpClient, type QmpEvent } from './qmp.ts';
 
@@ -24,6 +35,9 @@ const CONTROL_TIMEOUT_MS = 10_000;
 const PAUSE_TIMEOUT_MS = 30_000;
 /** How often a guest that was halted because the host's disk is full gets to try again. */
 const RESUME_MS = 5000;
+
+/** Beside the other sockets of the machine, and no longer than they are. */
+const STATE_SOCKET = 'state.sock';
 
 /** What connect(2) says of a socket that is not there yet, or whose queue is full. */
 const NOT_YET = new Set(['ENOENT', 'ECONNREFUSED', 'EAGAIN']);
@@ -100,8 +114,44 @@ export class QemuMachine implements Machine {
 
   /** A guest that a full disk halted counts as running, because it goes on by itself; not one that was paused besides. */
   async runState(): Promise<MachineRunState> {
-    const status = statusOf(await this.#command('query-status'));
+    const over = AbortSignal.timeout(CONTROL_TIMEOUT_MS);
+    const status = await this.withControl(over, (qmp) => runState(qmp));
     return status === 'paused' || (status === 'io-error' && this.#held) ? 'paused' : 'running';
+  }
+
+  async freeze(options: FreezeOptions): Promise<FrozenState> {
+    const { argv, controlSocketPath } = this.handles;
+    const memoryPath = sharedMemoryPath(argv);
+    if (memoryPath === undefined) {
+      throw new BangerError('unsupported', 'only a machine whose memory is a shared file can be frozen');
+    }
+    const socketPath = join(dirname(controlSocketPath), STATE_SOCKET);
+    return await this.withControl(options.signal, async (qmp) => {
+      return await freeze({ qmp, memoryPath, socketPath, end: () => this.#process.kill() }, options);
+    });
+  }
+
+  /**
+   * Works with the connection that is kept, because QEMU serves one client at a time, as soon as there is one. When the
+   * process ends meanwhile, its last words are the error.
+   * @throws {BangerError} `vmm_failed`, `cancelled`, `timeout` (the signal was a time limit), what `work` throws
+   */
+  async withControl<T>(signal: AbortSignal, work: (qmp: QmpClient) => Promise<T>): Promise<T> {
+    const over = AbortSignal.any([signal, this.#released.signal]);
+    const qmp = await unlessAborted(this.#control.promise, over);
+    if (qmp !== undefined) {
+      try {
+        return await work(qmp);
+      } catch (error) {
+        if (!(error instanceof BangerError) || error.code !== 'vmm_failed') throw error;
+        await this.#confirmExit();
+        throw this.#process.exit === undefined ? error : await this.#process.deathError();
+      }
+    }
+    this.#process.check();
+    if (this.#process.exit !== undefined) throw await this.#process.deathError();
+    if (isTimeout(signal)) throw new BangerError('timeout', "QEMU's control socket did not answer in time");
+    throw new BangerError('cancelled', 'talking to QEMU was cancelled');
   }
 
   async kill(): Promise<void> {
@@ -113,16 +163,10 @@ export class QemuMachine implements Machine {
     this.#process.release();
   }
 
-  /** One on the connection that is kept: QEMU serves one client at a time. */
-  async #command(name: string, timeoutMs?: number): Promise<unknown> {
-    const over = AbortSignal.any([AbortSignal.timeout(CONTROL_TIMEOUT_MS), this.#released.signal]);
-    const qmp = await unlessAborted(this.#control.promise, over);
-    if (qmp !== undefined) return await qmp.execute(name, {}, timeoutMs);
-    this.#process.check();
-    if (this.#process.exit !== undefined) throw await this.#process.deathError();
-    if (this.#released.signal.aborted) throw new BangerError('cancelled', `${name} was cancelled`);
-    const waited = `${CONTROL_TIMEOUT_MS / 1000} s`;
-    throw new BangerError('timeout', `QEMU's control socket did not answer within ${waited}`);
+  async #command(name: string, timeoutMs?: number): Promise<void> {
+    await this.withControl(AbortSignal.timeout(CONTROL_TIMEOUT_MS), (qmp) =>
+      qmp.execute(name, {}, timeoutMs),
+    );
   }
 
   /**
@@ -162,6 +206,11 @@ export class QemuMachine implements Machine {
       this.#released.signal.removeEventListener('abort', onRelease);
       qmp.close();
     }
+    await this.#confirmExit();
+  }
+
+  /** Waits a moment for the end of a process whose sockets have closed. */
+  async #confirmExit(): Promise<void> {
     const until = performance.now() + CONFIRM_EXIT_MS;
     while (!this.#released.signal.aborted && performance.now() < until) {
       this.#process.check();
@@ -210,13 +259,12 @@ async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promi
   }
 }
 
-async function isHalted(qmp: QmpClient): Promise<boolean> {
-  return statusOf(await qmp.execute('query-status')) === 'io-error';
+function isTimeout(signal: AbortSignal): boolean {
+  return signal.aborted && signal.reason instanceof DOMException && signal.reason.name === 'TimeoutError';
 }
 
-/** RunState of QEMU's QMP reference: `running`, `paused`, `io-error` … */
-function statusOf(answer: unknown): unknown {
-  return typeof answer === 'object' && answer !== null && 'status' in answer ? answer.status : undefined;
+async function isHalted(qmp: QmpClient): Promise<boolean> {
+  return (await runState(qmp)) === 'io-error';
 }
 
 /** Undefined while the socket does not accept. */

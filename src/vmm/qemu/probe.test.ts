@@ -77,6 +77,7 @@ function fakeMachine(fate: Fate, onKill: () => void): Machine {
     pause: async () => {},
     resume: async () => {},
     runState: async () => 'running',
+    freeze: async () => assert.fail('a probe freezes nothing'),
     kill: async () => onKill(),
     release: () => {},
   };

@@ -185,6 +185,7 @@ function probeSpec(kernelPath: string, initramfsPath: string, platform: Platform
     platform,
     vcpus: 1,
     memoryMib: MEMORY_MIB,
+    memory: { kind: 'anonymous' },
     kernelPath,
     initramfsPath,
     disks: [],

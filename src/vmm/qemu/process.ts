@@ -14,7 +14,12 @@ import { lastWords } from '../last-words.ts';
 export interface SpawnOptions {
   /** stdout and stderr are appended to it; made with mode 0600. */
   readonly logPath: string;
+  /** A descriptor of this process that the new one gets as INHERITED_FD. The caller closes its own. */
+  readonly inheritFd?: number;
 }
+
+/** Where a process finds what it was handed beside its log. */
+export const INHERITED_FD = 3;
 
 const POLL_MS = 2000;
 const KILL_TIMEOUT_MS = 10_000;
@@ -52,18 +57,19 @@ export class VmmProcess {
   }
 
   /**
-   * Starts `argv` in a session of its own, with nothing open but its log.
+   * Starts `argv` in a session of its own, with nothing open but its log and what it is handed.
    * @throws {BangerError} `dependency_missing`, `vmm_failed` (cannot be executed, or gone before it could be named;
    *   with its last words), `no_space`, `permission`, `io_error` (the log)
    */
-  static async spawn(argv: readonly [string, ...string[]], { logPath }: SpawnOptions): Promise<VmmProcess> {
+  static async spawn(argv: readonly [string, ...string[]], options: SpawnOptions): Promise<VmmProcess> {
     const [program, ...args] = argv;
+    const { logPath, inheritFd } = options;
     await using file = await openLog(logPath);
     const log = { path: logPath, fromByte: (await file.stat()).size };
     const child = spawn(program, args, {
       detached: true,
       cwd: '/',
-      stdio: childStdio(file.fd),
+      stdio: childStdio(file.fd, inheritFd),
       env: { ...pick(process.env, PASSED_ENVIRONMENT), LC_ALL: 'C.UTF-8' },
     });
     if (child.pid === undefined) throw spawnError(program, (await once(child, 'error'))[0]);
@@ -137,13 +143,14 @@ export class VmmProcess {
  * a VM that lives for days must not hold a shell's pipe open. (Node's own descriptors close on exec. "ignore" for a
  * number above 2 leaves that number as it is.)
  */
-function childStdio(logFd: number): ('ignore' | number)[] {
+function childStdio(logFd: number, inheritFd: number | undefined): ('ignore' | number)[] {
   inheritedFds ??= findInheritedFds();
   const stdio: ('ignore' | number)[] = ['ignore', logFd, logFd];
   for (const fd of inheritedFds) {
     while (stdio.length < fd) stdio.push('ignore');
     stdio[fd] = logFd;
   }
+  if (inheritFd !== undefined) stdio[INHERITED_FD] = inheritFd;
   return stdio;
 }
 

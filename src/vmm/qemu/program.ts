@@ -1,6 +1,8 @@
 /** What the installed QEMU says of itself. */
 
+import { realpath, stat } from 'node:fs/promises';
 import { BangerError, errorText } from '../../core/errors.ts';
+import { findProgram } from '../../host/find-program.ts';
 import type { CommandRunner } from '../../host/runner.ts';
 import { isMachineType, type QemuMachineType } from './config.ts';
 
@@ -33,6 +35,27 @@ export async function inspectQemu(
   return { version, machines: new Set(names.filter(isMachineType)) };
 }
 
+/** Which file would be run: cheap, so that a program that was replaced is noticed. @throws {BangerError} `dependency_missing` */
+export async function identifyFile(qemuPath: string): Promise<string> {
+  try {
+    const path = await realpath(await findProgram(qemuPath));
+    const { size, mtimeNs } = await stat(path, { bigint: true });
+    return `${path}, ${size} bytes, of ${mtimeNs}`;
+  } catch (cause) {
+    throw notInstalled(cause);
+  }
+}
+
+/** @throws {BangerError} as `inspectQemu` */
+export async function readVersionLine(
+  runner: CommandRunner,
+  qemuPath: string,
+  signal: AbortSignal,
+): Promise<string> {
+  const text = await ask(runner, [qemuPath, '--version'], signal);
+  return text.split('\n', 1)[0]?.slice(0, 500) ?? '';
+}
+
 async function ask(
   runner: CommandRunner,
   argv: readonly [string, ...string[]],
@@ -45,11 +68,15 @@ async function ask(
   } catch (cause) {
     if (!(cause instanceof BangerError) || cause.code === 'cancelled') throw cause;
     if (cause.code === 'dependency_missing') {
-      throw new BangerError('dependency_missing', 'QEMU is not installed', {
-        hint: 'apt install qemu-system-x86',
-        cause,
-      });
+      throw notInstalled(cause);
     }
     throw new BangerError('vmm_failed', errorText(cause), { cause });
   }
+}
+
+function notInstalled(cause: unknown): BangerError {
+  return new BangerError('dependency_missing', 'QEMU is not installed', {
+    hint: 'apt install qemu-system-x86',
+    cause,
+  });
 }
