@@ -87,9 +87,6 @@ test('a silent guest is a timeout, an aborted connect is cancelled, a gone guest
 
 test('every operation is one OPEN frame and its answer', async () => {
   const { guest, client } = await connect(answering());
-  await client.configure(
-    buildGuestConfig({ hostname: 'dev', network: null, authorizedKeys: [], handOverInit: false }),
-  );
   await client.setClock(1_700_000_000_000_000_000n);
   await client.reseed(randomBytes(64));
   await client.sync();
@@ -103,27 +100,67 @@ test('every operation is one OPEN frame and its answer', async () => {
   });
   assert.deepEqual(
     guest.frames.map((frame) => [frame.type, frame.stream, frame.payload[0]]),
-    [2, 5, 6, 7, 8, 9].map((operation, index) => [FRAME_TYPES.open, index + 1, operation]),
+    [5, 6, 7, 8, 9].map((operation, index) => [FRAME_TYPES.open, index + 1, operation]),
   );
   assert.equal(client.openStreams, 0);
   client.close();
 });
 
+const START = { hostname: 'dev', network: null, authorizedKeys: [], handOverInit: false };
+
+test('a guest that was configured says hello anew', async () => {
+  const bootId = '6f1c2d3e-0000-4000-8000-00000000beef';
+  const { guest, client } = await connect(answering({ ...FAKE_HELLO, bootId, configured: true }));
+  assert.equal(client.hello.bootId, FAKE_HELLO.bootId);
+  const hello = await client.configure(buildGuestConfig(START));
+  assert.deepEqual([hello.bootId, hello.configured], [bootId, true]);
+  assert.equal(client.hello, hello);
+  assert.equal(guest.frames[0]?.payload[0], 2);
+
+  const silent = await connect(answering());
+  await assert.rejects(silent.client.configure(buildGuestConfig(START)), { code: 'guest_failed' });
+  assert.equal(silent.client.hello.bootId, FAKE_HELLO.bootId);
+});
+
+const HEALTH = {
+  uptimeMs: 12,
+  bootId: FAKE_HELLO.bootId,
+  memoryTotalKib: 1,
+  memoryAvailableKib: 1,
+  load1: 0.5,
+  processes: 3,
+  diskTotalBytes: 2 ** 40,
+  diskFreeBytes: 5,
+  init: 'agent',
+  configured: true,
+  idle: true,
+};
+
+test('a guest has settled when it is idle once everything is written', async () => {
+  const operations: (number | undefined)[] = [];
+  let busyFor = 2;
+  const { client } = await connect({
+    onFrame(frame, guest) {
+      if (frame.type !== FRAME_TYPES.open) return;
+      operations.push(frame.payload[0]);
+      if (frame.payload[0] === 3) {
+        const { idle: _, ...older } = HEALTH;
+        const answers = [HEALTH, { ...HEALTH, idle: false }, older];
+        guest.data(frame.stream, STDOUT, JSON.stringify(answers[Math.max(busyFor--, 0)]));
+      }
+      guest.close(frame.stream, { kind: 'done', status: 0 });
+    },
+  });
+  assert.equal((await client.settle()).idle, true);
+  assert.deepEqual(operations, [7, 3, 7, 3, 7, 3]);
+  busyFor = 1;
+  await assert.rejects(client.settle(undefined, 0), { code: 'timeout', message: /work under way/ });
+  client.close();
+});
+
 test('health and ports are checked', async () => {
-  const health = {
-    uptimeMs: 12,
-    bootId: FAKE_HELLO.bootId,
-    memoryTotalKib: 1,
-    memoryAvailableKib: 1,
-    load1: 0.5,
-    processes: 3,
-    diskTotalBytes: 2 ** 40,
-    diskFreeBytes: 5,
-    init: 'agent',
-    configured: true,
-  };
-  const healthy = await connect(answering(health));
-  assert.deepEqual({ ...(await healthy.client.health()) }, health);
+  const healthy = await connect(answering(HEALTH));
+  assert.deepEqual({ ...(await healthy.client.health()) }, HEALTH);
   await assert.rejects(healthy.client.ports(), { code: 'guest_failed', message: /ports/ });
 
   const port = { protocol: 'tcp', address: '0.0.0.0', port: 22, pid: 1, process: 'sshd' };

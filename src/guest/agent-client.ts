@@ -1,6 +1,7 @@
 /** The daemon's client of the agent in one guest: one connection, one session, every operation with a deadline. */
 
 import type { Duplex } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { BangerError } from '../core/errors.ts';
 import type { GuestConfig } from '../core/guestconfig/guest-config.ts';
 import {
@@ -8,6 +9,7 @@ import {
   type GuestHello,
   type GuestPort,
   MAX_HEALTH_BYTES,
+  MAX_HELLO_BYTES,
   MAX_PORTS_BYTES,
   parseHealth,
   parseHello,
@@ -41,18 +43,21 @@ export interface ConnectOptions {
 const DEFAULT_TIMEOUT_MS = 10_000;
 const SYNC_TIMEOUT_MS = 60_000;
 const MOUNT_TIMEOUT_MS = 30_000;
+/** A guest is busy for up to 2 s after its boot, and longer while its disk is being grown. */
+const SETTLE_TIMEOUT_MS = 30_000;
+const SETTLE_POLL_MS = 100;
 /** On top of the grace the guest's processes get. */
 const POWER_OFF_MARGIN_MS = 10_000;
 
 export class AgentClient {
-  readonly hello: GuestHello;
   /** Settles when the session is over, whoever ended it. Never rejects; `closeReason` says why. */
   readonly closed: Promise<void>;
   readonly #session: Session;
+  #hello: GuestHello;
 
   private constructor(session: Session, hello: GuestHello) {
     this.#session = session;
-    this.hello = hello;
+    this.#hello = hello;
     this.closed = session.ended.then(() => {});
   }
 
@@ -84,6 +89,11 @@ export class AgentClient {
     }
   }
 
+  /** What the guest says about itself: when it was connected to, and again when it was configured. */
+  get hello(): GuestHello {
+    return this.#hello;
+  }
+
   /** Why the session ended; undefined while it lasts. */
   get closeReason(): BangerError | undefined {
     return this.#session.reason;
@@ -99,9 +109,19 @@ export class AgentClient {
     return this.#session.bufferedBytes;
   }
 
-  /** Tells the guest who it is. May come again. */
-  async configure(config: GuestConfig, signal?: AbortSignal, timeoutMs = DEFAULT_TIMEOUT_MS): Promise<void> {
-    await this.#request('configure the guest', encodeConfigure(config), signal, timeoutMs);
+  /**
+   * Tells the guest who it is. May come again, and must come to a clone before anything else does.
+   * @returns the guest's hello as it is from now on: with its own boot id
+   */
+  async configure(
+    config: GuestConfig,
+    signal?: AbortSignal,
+    timeoutMs = DEFAULT_TIMEOUT_MS,
+  ): Promise<GuestHello> {
+    const what = 'configure the guest';
+    const answer = await this.#request(what, encodeConfigure(config), signal, timeoutMs, MAX_HELLO_BYTES);
+    this.#hello = parseHello(answer);
+    return this.#hello;
   }
 
   async health(signal?: AbortSignal, timeoutMs = DEFAULT_TIMEOUT_MS): Promise<GuestHealth> {
@@ -127,6 +147,22 @@ export class AgentClient {
   /** Everything written in the guest is on its disk afterwards. */
   async sync(signal?: AbortSignal, timeoutMs = SYNC_TIMEOUT_MS): Promise<void> {
     await this.#request("write the guest's files to disk", encodeSync(), signal, timeoutMs);
+  }
+
+  /**
+   * Waits until nothing runs in the guest and nothing is under way, everything written: it can be frozen then, once this client
+   * is closed. A machine that is to become a template must besides never have been configured.
+   * @throws {BangerError} `timeout`, `cancelled`, `channel_broken`, `guest_failed`
+   */
+  async settle(signal?: AbortSignal, timeoutMs = SETTLE_TIMEOUT_MS): Promise<GuestHealth> {
+    const until = performance.now() + timeoutMs;
+    for (;;) {
+      await this.sync(signal);
+      const health = await this.health(signal);
+      if (health.idle) return health;
+      if (performance.now() >= until) throw busy(timeoutMs);
+      await sleep(SETTLE_POLL_MS);
+    }
   }
 
   /** The guest answers after its processes are gone and its disk is clean, and then turns itself off. */
@@ -183,6 +219,10 @@ function rejection(signal: AbortSignal): Promise<never> {
 
 function cancelled(): BangerError {
   return new BangerError('cancelled', 'connecting to the guest was cancelled');
+}
+
+function busy(timeoutMs: number): BangerError {
+  return new BangerError('timeout', `the guest had work under way for ${timeoutMs / 1000} s`);
 }
 
 function silent(timeoutMs: number): BangerError {

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { printable } from '../core/channel/close.ts';
 import { BangerError } from '../core/errors.ts';
 
-const MAX_HELLO_BYTES = 16 * 1024;
+export const MAX_HELLO_BYTES = 16 * 1024;
 export const MAX_HEALTH_BYTES = 64 * 1024;
 export const MAX_PORTS_BYTES = 2 * 1024 * 1024;
 const MAX_PORTS = 4096;
@@ -18,7 +18,7 @@ const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
 const helloSchema = z.object({
   /** The agent's version. */
   agent: text(128),
-  /** /proc/sys/kernel/random/boot_id of the guest. */
+  /** /proc/sys/kernel/random/boot_id of the guest; zeros until it has been configured. */
   bootId: z.string().regex(/^[0-9a-f-]{1,64}$/),
   configured: z.boolean(),
   /** `uname -r`. */
@@ -41,6 +41,8 @@ const healthSchema = z.object({
   diskFreeBytes: count,
   init: text(32),
   configured: z.boolean(),
+  /** Nothing runs in it and nothing is under way: it may be frozen. Agents that do not say so count as busy. */
+  idle: z.boolean().default(false),
 });
 export type GuestHealth = z.output<typeof healthSchema>;
 

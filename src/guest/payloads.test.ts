@@ -53,6 +53,10 @@ test('CONFIGURE', () => {
     address: '10.0.2.15/24',
     gateway: '',
     handOverInit: true,
+    mac: '52:54:00:12:34:56',
+    bootId: 'b',
+    machineId: 'm',
+    rootDiskBytes: 2 ** 33,
   });
   const expected = Buffer.concat([
     Buffer.from([2]),
@@ -68,6 +72,11 @@ test('CONFIGURE', () => {
     str('10.0.2.15/24'),
     str(''),
     u32(1),
+    str('52:54:00:12:34:56'),
+    str('b'),
+    str('m'),
+    u32(0),
+    u32(2),
   ]);
   assert.deepEqual(Buffer.from(bytes), expected);
 });

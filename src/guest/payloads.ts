@@ -88,6 +88,10 @@ export function encodeConfigure(config: GuestConfig): Uint8Array {
     .text(config.address, 'the address')
     .text(config.gateway, 'the gateway')
     .u32(config.handOverInit ? CONFIGURE_HAND_OVER_INIT : 0)
+    .text(config.mac, 'the MAC')
+    .text(config.bootId, 'the boot id')
+    .text(config.machineId, 'the machine id')
+    .u64(BigInt(config.rootDiskBytes))
     .join("the guest's configuration");
 }
 

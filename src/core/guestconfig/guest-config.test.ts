@@ -5,6 +5,7 @@ import { type GuestFacts, guestConfigFrom } from './guest-config.ts';
 const facts: GuestFacts = {
   hostname: 'dev',
   network: {
+    mac: '52:54:00:12:34:56',
     guestIp: '10.0.2.15',
     prefixLength: 24,
     gatewayIp: '10.0.2.2',
@@ -28,6 +29,17 @@ test('with outbound network: address, gateway and name server', () => {
   assert.equal(config.gateway, '10.0.2.2');
   assert.equal(config.clockNs, 1_700_000_000_123_000_000n);
   assert.equal(fileText({}, '/etc/resolv.conf'), 'nameserver 10.0.2.3\n');
+});
+
+test('what tells the machine from its clones is left as it is unless given', () => {
+  const { mac, bootId, machineId, rootDiskBytes } = guestConfigFrom(facts);
+  assert.deepEqual([mac, bootId, machineId, rootDiskBytes], ['52:54:00:12:34:56', '', '', 0]);
+  const given = { bootId: 'b', machineId: 'm', rootDiskBytes: 7 };
+  assert.deepEqual(
+    { ...guestConfigFrom({ ...facts, ...given }), ...given },
+    guestConfigFrom({ ...facts, ...given }),
+  );
+  assert.equal(guestConfigFrom({ ...facts, network: null }).mac, '');
 });
 
 test('without outbound network: an address, no way out, no name server', () => {

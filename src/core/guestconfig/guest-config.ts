@@ -24,9 +24,22 @@ export interface GuestConfig {
   readonly gateway: string;
   /** Hand PID 1 to the image's own init. */
   readonly handOverInit: boolean;
+  /** Of the one network device: a clone's has the MAC of the machine it was cloned from. Empty: as it is. */
+  readonly mac: string;
+  /**
+   * A UUID in lower case, for a machine cloned after programs ran in it: they have read the kernel's, which all its clones
+   * share. Empty: the kernel's own, which it makes up at the first reading.
+   */
+  readonly bootId: string;
+  /** 32 lower-case hex digits (machine-id(5)). Empty: the image's file is left alone. */
+  readonly machineId: string;
+  /** Size the root disk has: the file system is grown to it before the answer. 0: whatever the guest sees. */
+  readonly rootDiskBytes: number;
 }
 
 export interface GuestNetworkFacts {
+  /** As the machine's network device was asked for. */
+  readonly mac: string;
   readonly guestIp: string;
   readonly prefixLength: number;
   readonly gatewayIp: string;
@@ -44,6 +57,10 @@ export interface GuestFacts {
   readonly entropy: Uint8Array;
   readonly clockMs: number;
   readonly handOverInit: boolean;
+  /** As in GuestConfig; left out is empty, or 0. */
+  readonly bootId?: string;
+  readonly machineId?: string;
+  readonly rootDiskBytes?: number;
 }
 
 const NS_PER_MS = 1_000_000n;
@@ -58,6 +75,10 @@ export function guestConfigFrom(facts: GuestFacts): GuestConfig {
     address: network === null ? '' : `${network.guestIp}/${network.prefixLength}`,
     gateway: network?.outbound === true ? network.gatewayIp : '',
     handOverInit: facts.handOverInit,
+    mac: network === null ? '' : network.mac,
+    bootId: facts.bootId ?? '',
+    machineId: facts.machineId ?? '',
+    rootDiskBytes: facts.rootDiskBytes ?? 0,
   };
 }
 
