@@ -1,0 +1,190 @@
+/** A guest with programs in it that can be frozen, and clones of it: what the contract of frozen machines works with. */
+
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { AgentClient } from '../../src/guest/agent-client.ts';
+import { collect } from '../../src/guest/collect.ts';
+import { createOverlay } from '../../src/images/disk.ts';
+import { readImageManifest } from '../../src/images/manifests.ts';
+import type {
+  FrozenState,
+  Machine,
+  MachineNetwork,
+  MachineSpec,
+  Platform,
+  RestoreOptions,
+  ShapeDigests,
+  VmmDriver,
+} from '../../src/vmm/driver.ts';
+import type { MachineShape } from '../../src/vmm/shape.ts';
+import { connectAgent, makeSparseFile, specIn, type Workshop } from './fixture.ts';
+
+const TRANSFER_BYTES = 1024 ** 3;
+const MEMORY_MIB = 256;
+const EXEC_TIMEOUT_MS = 30_000;
+const MAX_OUTPUT_BYTES = 64 * 1024;
+const DIGESTS: ShapeDigests = { kernel: 'kernel of this test', initramfs: 'initramfs of this test' };
+
+/** A machine that was frozen, and what it takes to restore it. */
+export interface Frozen {
+  readonly spec: MachineSpec;
+  readonly memoryPath: string;
+  readonly rootPath: string;
+  readonly rootBytes: number;
+  readonly state: FrozenState;
+  readonly shape: MachineShape;
+}
+
+export interface CloneChanges {
+  readonly spec?: Partial<MachineSpec>;
+  readonly options?: Partial<RestoreOptions>;
+  readonly rootBytes?: number;
+}
+
+/** A machine that can be frozen: a Debian guest on an overlay, its memory a shared file, its network unplugged. */
+export async function freezableSpec(
+  workshop: Workshop,
+  name: string,
+  platform: Platform,
+): Promise<{ spec: MachineSpec; rootBytes: number; rootPath: string; memoryPath: string }> {
+  const { path, format, sizeBytes } = await imageDisk();
+  const dir = join(workshop.dir, name);
+  await mkdir(dir, { mode: 0o700 });
+  const [rootPath, transferPath, memoryPath] = ['root.qcow2', 'transfer.img', 'memory'].map((file) =>
+    join(dir, file),
+  ) as [string, string, string];
+  await createOverlay({ basePath: path, baseFormat: format, overlayPath: rootPath, sizeBytes });
+  await makeSparseFile(transferPath, TRANSFER_BYTES);
+  const spec = await specIn(workshop, `${name}-s`, platform, {
+    vcpus: 2,
+    memoryMib: MEMORY_MIB,
+    memory: { kind: 'file', path: memoryPath, shared: true },
+    disks: disksOf(rootPath, transferPath),
+    network: { kind: 'unplugged', mac: '52:54:00:00:00:01' },
+  });
+  return { spec, rootBytes: sizeBytes, rootPath, memoryPath };
+}
+
+/** Boots a guest, lets `prepare` work in it, and freezes it. */
+export async function freezeGuest(
+  driver: VmmDriver,
+  workshop: Workshop,
+  platform: Platform,
+  prepare: (agent: AgentClient) => Promise<void>,
+): Promise<Frozen> {
+  const made = await freezableSpec(workshop, 'frozen', platform);
+  const shape = await driver.shape(made.spec, DIGESTS, AbortSignal.timeout(EXEC_TIMEOUT_MS));
+  const machine = await driver.launch(made.spec, async () => {});
+  try {
+    const agent = await connectAgent(machine);
+    assert.equal(agent.hello.error, null);
+    await prepare(agent);
+    agent.close();
+    const statePath = join(made.memoryPath, '..', 'state');
+    const state = await machine.freeze({ statePath, signal: AbortSignal.timeout(60_000) });
+    return { ...made, state, shape };
+  } finally {
+    await machine.kill();
+  }
+}
+
+/** A clone's own disks and network, and what `restore` is called with. */
+export async function cloneOf(
+  workshop: Workshop,
+  frozen: Frozen,
+  name: string,
+  changes: CloneChanges = {},
+): Promise<{ spec: MachineSpec; options: RestoreOptions; transferPath: string }> {
+  const [rootPath, transferPath] = ['root.qcow2', 'transfer.img'].map((file) =>
+    join(workshop.dir, `${name}-${file}`),
+  ) as [string, string];
+  const sizeBytes = changes.rootBytes ?? frozen.rootBytes;
+  await createOverlay({ basePath: frozen.rootPath, baseFormat: 'qcow2', overlayPath: rootPath, sizeBytes });
+  await makeSparseFile(transferPath, TRANSFER_BYTES);
+  const spec = await specIn(workshop, name, frozen.spec.platform, {
+    vcpus: frozen.spec.vcpus,
+    memoryMib: frozen.spec.memoryMib,
+    memory: { kind: 'file', path: frozen.memoryPath, shared: false },
+    disks: disksOf(rootPath, transferPath),
+    network: userNetwork(10),
+    ...changes.spec,
+  });
+  const signal = AbortSignal.timeout(60_000);
+  const { state, shape } = frozen;
+  return { spec, options: { state, shape, digests: DIGESTS, signal, ...changes.options }, transferPath };
+}
+
+/** @param third of the guest's address: every clone may have a network of its own */
+export function userNetwork(third: number): MachineNetwork {
+  const net = `10.99.${third}`;
+  return {
+    kind: 'user',
+    outbound: false,
+    mac: `52:54:00:00:00:${third.toString(16).padStart(2, '0')}`,
+    guestIp: `${net}.5`,
+    gatewayIp: `${net}.1`,
+    dnsIp: `${net}.254`,
+  };
+}
+
+/** What a shell script prints in the guest; it must succeed. */
+export async function inGuest(agent: AgentClient, script: string): Promise<string> {
+  const open = (): ReturnType<AgentClient['exec']> => agent.exec({ argv: ['/bin/sh', '-ec', script] });
+  const { stdout, stderr, result } = await collect(open, {
+    what: script,
+    timeoutMs: EXEC_TIMEOUT_MS,
+    signal: undefined,
+    maxOutputBytes: MAX_OUTPUT_BYTES,
+  });
+  assert.deepEqual(result, { kind: 'done', status: 0 }, `${script}: ${stderr.toString()}`);
+  return stdout.toString().trim();
+}
+
+/** Runs `work` with the agents of machines, and ends all of them whatever happens. */
+export async function withAgents(
+  machines: readonly Machine[],
+  work: (agents: readonly AgentClient[]) => Promise<void>,
+): Promise<void> {
+  const agents: AgentClient[] = [];
+  try {
+    for (const machine of machines) agents.push(await connectAgent(machine));
+    await work(agents);
+  } finally {
+    for (const agent of agents) agent.close();
+    for (const machine of machines) await machine.kill();
+  }
+}
+
+export async function digestOf(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
+  return hash.digest('hex');
+}
+
+/** Memory of a process in KiB, as proc(5) counts it in /proc/pid/smaps_rollup: Rss, Pss, Private_Dirty … */
+export async function memoryOf(pid: number): Promise<Readonly<Record<string, number>>> {
+  const text = await readFile(`/proc/${pid}/smaps_rollup`, 'utf8');
+  return Object.fromEntries(
+    [...text.matchAll(/^(\w+):\s+(\d+) kB$/gm)].map((match) => [match[1], Number(match[2])]),
+  );
+}
+
+function disksOf(rootPath: string, transferPath: string): MachineSpec['disks'] {
+  return [
+    { id: 'root', path: rootPath, format: 'qcow2', readOnly: false },
+    { id: 'transfer', path: transferPath, format: 'raw', readOnly: true },
+  ];
+}
+
+async function imageDisk(): Promise<{ path: string; format: 'raw' | 'qcow2'; sizeBytes: number }> {
+  const stateDir = process.env['BANGER_TEST_ARTIFACTS'];
+  assert(stateDir, 'BANGER_TEST_ARTIFACTS must name a state directory with an image: npm test sets it');
+  const dir = join(stateDir, 'images', 'debian-bookworm');
+  const image = await readImageManifest(dir);
+  assert(image !== undefined, `${dir} holds no image`);
+  const { file, format, virtualSizeBytes } = image.rootfs;
+  return { path: join(dir, file), format, sizeBytes: virtualSizeBytes };
+}
