@@ -74,10 +74,12 @@ export async function freezeGuest(
   workshop: Workshop,
   platform: Platform,
   prepare: (agent: AgentClient) => Promise<void>,
+  changes: Partial<MachineSpec> = {},
 ): Promise<Frozen> {
   const made = await freezableSpec(workshop, 'frozen', platform);
-  const shape = await driver.shape(made.spec, DIGESTS, AbortSignal.timeout(EXEC_TIMEOUT_MS));
-  const machine = await driver.launch(made.spec, async () => {});
+  const spec = { ...made.spec, ...changes };
+  const shape = await driver.shape(spec, DIGESTS, AbortSignal.timeout(EXEC_TIMEOUT_MS));
+  const machine = await driver.launch(spec, async () => {});
   try {
     const agent = await connectAgent(machine);
     assert.equal(agent.hello.error, null);
@@ -85,7 +87,7 @@ export async function freezeGuest(
     agent.close();
     const statePath = join(made.memoryPath, '..', 'state');
     const state = await machine.freeze({ statePath, signal: AbortSignal.timeout(60_000) });
-    return { ...made, state, shape };
+    return { ...made, spec, state, shape };
   } finally {
     await machine.kill();
   }

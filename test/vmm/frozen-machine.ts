@@ -31,7 +31,7 @@ export function frozenMachineContract(driver: VmmDriver, platform: Platform): vo
     let workshop: Workshop;
     let frozen: Frozen;
     before(async () => {
-      workshop = await openWorkshop();
+      workshop = await openWorkshop(`, "odd"=,,é`);
       frozen = await freezeGuest(driver, workshop, platform, async (agent) => {
         await inGuest(agent, 'echo on disk > /root/disk; echo in memory > /run/memory; sync');
       });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { MachineSpec, Platform } from '../driver.ts';
-import { escapeOption, machineArgv, needsTscRate } from './config.ts';
+import { escapeOption, machineArgv, needsTscRate, sharedMemoryPath } from './config.ts';
 
 const MICROVM: Platform = { accelerator: 'tcg', machine: 'microvm', transport: 'mmio', vmmVersion: '7.2.22' };
 const Q35_KVM: Platform = { accelerator: 'kvm', machine: 'q35', transport: 'pci', vmmVersion: '7.2.22' };
@@ -143,6 +143,24 @@ test('outbound opens the user network', () => {
   assert.doesNotMatch(valuesOf(argv, '-netdev').join(), /hostfwd/);
 });
 
+test('memory in a file is the machine’s, shared or private; a card without a cable hangs on a hub', () => {
+  const argv = machineArgv(
+    'q',
+    specOf({
+      memory: { kind: 'file', path: '/t/memory', shared: false },
+      network: { kind: 'unplugged', mac: '52:54:00:00:00:01' },
+    }),
+    2e6,
+  );
+  assert.deepEqual(valuesOf(argv, '-M'), ['microvm,dump-guest-core=off,memory-backend=memory']);
+  assert.deepEqual(valuesOf(argv, '-object'), [
+    'memory-backend-file,id=memory,size=512M,share=off,mem-path=/t/memory',
+  ]);
+  assert.deepEqual(valuesOf(argv, '-netdev'), ['hubport,id=net0,hubid=0']);
+  assert.equal(sharedMemoryPath(argv), undefined);
+  assert.equal(sharedMemoryPath(machineArgv('q', specOf(), 2e6)), undefined);
+});
+
 test('any name and path comes back out of the option strings as it went in', () => {
   const odd = fc.string({ unit: fc.constantFrom('a', ',', '=', ' ', '"', '\\', '\n', 'é', ':', "'", '-') });
   fc.assert(
@@ -151,6 +169,7 @@ test('any name and path comes back out of the option strings as it went in', () 
         'q',
         specOf({
           name: text,
+          memory: { kind: 'file', path: `/m/${text}`, shared: true },
           socketDir: `/run/${text}x`,
           consoleLogPath: `/c/${text}`,
           disks: [{ id: 'root', path: `/d/${text}`, format: 'raw', readOnly: false }],
@@ -162,6 +181,8 @@ test('any name and path comes back out of the option strings as it went in', () 
       assert.equal(qmp?.['path'], `/run/${text}x/qmp.sock`);
       assert.equal(console_?.['path'], `/c/${text}`);
       assert.equal(agent?.['path'], `/run/${text}x/agent.sock`);
+      assert.equal(parseOptions(valuesOf(argv, '-object')[0] ?? '')['mem-path'], `/m/${text}`);
+      assert.equal(sharedMemoryPath(argv), `/m/${text}`);
       assert.equal(JSON.parse(valuesOf(argv, '-blockdev')[0] ?? '').file.filename, `/d/${text}`);
     }),
   );
@@ -195,6 +216,7 @@ test('what only a mistake of ours can pass is an assertion', () => {
     { vcpus: 0 },
     { memoryMib: 0.5 },
     { kernelPath: 'vmlinux' },
+    { memory: { kind: 'file', path: 'memory', shared: true } },
     { disks: [{ id: 'A,b', path: '/d', format: 'raw', readOnly: false }] },
     { disks: [{ id: 'root', path: 'd', format: 'raw', readOnly: false }] },
     {

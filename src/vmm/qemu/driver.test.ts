@@ -1,7 +1,7 @@
 /** With the real QEMU, but no guest: what happens before one runs. Guests are booted in test/vmm. */
 
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { copyFile, mkdtemp, open, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -130,6 +130,49 @@ test('the rate is asked for once, where it is needed, and without it a microvm i
   assert.equal(asked, 1);
   assert.match((await it.argv(microvm)).join(' '), /tsc_early_khz=2000000 tsc=reliable/);
   await assert.rejects(driver.argv(microvm), { code: 'unsupported' });
+});
+
+test('a shape names this very build of QEMU, and notices when that is replaced under a running daemon', async () => {
+  const qemuPath = join(dir, 'qemu');
+  await copyFile('/bin/sh', qemuPath);
+  let asked = 0;
+  const runner: CommandRunner = {
+    run: async () => {
+      asked += 1;
+      return { stdout: Buffer.from(`QEMU emulator version 7.2.${asked}\nmore\n`), stderr: '', status: 0 };
+    },
+  };
+  const it = createQemuDriver({ runner, qemuPath, tscToolPath: '/x' });
+  const digests = { kernel: 'k', initramfs: 'i' };
+  const first = await it.shape(specOf(), digests, never);
+  assert.equal(first['VMM'], 'QEMU emulator version 7.2.1');
+  assert.deepEqual(await it.shape(specOf(), digests, never), first);
+  assert.equal(asked, 1);
+
+  await utimes(qemuPath, 1, 1);
+  const second = await it.shape(specOf(), digests, never);
+  assert.equal(second['VMM'], 'QEMU emulator version 7.2.2');
+  assert.notEqual(second['VMM program'], first['VMM program']);
+
+  const kvm = specOf({
+    platform: { accelerator: 'kvm', machine: 'q35', transport: 'pci', vmmVersion: '7.2.22' },
+  });
+  assert.match((await it.shape(kvm, digests, never))['host CPU'] ?? '', /flags/);
+  await rm(qemuPath);
+  await assert.rejects(it.shape(specOf(), digests, never), { code: 'dependency_missing' });
+});
+
+test('shared memory begins as a new file; private memory is not for a machine that boots', async () => {
+  const path = join(dir, 'memory');
+  await writeFile(path, 'of a machine before', { mode: 0o644 });
+  await using before = await open(path, 'r');
+  const { error } = await deathOf(specOf({ memory: { kind: 'file', path, shared: true } }));
+  assert.match(error.message, /missing-vmlinux/);
+  assert.equal((await stat(path)).mode & 0o777, 0o600);
+  assert.equal((await readFile(path)).includes('before'), false);
+  assert.equal((await before.readFile()).toString(), 'of a machine before', 'whoever has it mapped keeps it');
+  const wrong = driver.launch(specOf({ memory: { kind: 'file', path, shared: false } }), async () => {});
+  await assert.rejects(wrong, { name: 'AssertionError' });
 });
 
 test('handles of another driver, of a dead process or of another one with its pid are not adopted', async () => {

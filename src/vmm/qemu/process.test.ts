@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, readFile, readlink, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, open, readdir, readFile, readlink, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -67,6 +67,26 @@ test('a process outlives the daemon that started it and is found, watched and en
   assert.equal(isSameProcess(identity), false);
   assert.deepEqual(await vmm.exited, { exitCode: null, signal: null });
   assert.equal(VmmProcess.adopt(identity, logPath), undefined);
+});
+
+test('a descriptor that is handed over is number 3, and nobody else’s afterwards', async () => {
+  const path = join(dir, 'state');
+  await writeFile(path, 'state');
+  let vmm: VmmProcess;
+  {
+    await using file = await open(path, 'r');
+    vmm = await VmmProcess.spawn(SLEEP, { logPath, inheritFd: file.fd });
+  }
+  const { pid } = vmm.identity;
+  try {
+    assert.equal(await readlink(`/proc/${pid}/fd/3`), path);
+    assert.deepEqual(await openFiles(pid), ['/dev/null', logPath, path]);
+    const other = await VmmProcess.spawn(SLEEP, { logPath });
+    assert.deepEqual(await openFiles(other.identity.pid), ['/dev/null', logPath]);
+    await other.kill();
+  } finally {
+    await vmm.kill();
+  }
 });
 
 test('the end of an adopted process is noticed when somebody else ends it', async () => {
