@@ -17,11 +17,12 @@
 #include "loop.h"
 #include "modules.h"
 #include "network.h"
+#include "warmup.h"
 
 #define NEW_ROOT "/newroot"
 #define DEVICE_WITHIN_MS 10000
 #define POLL_NS 1000000
-/* Modules are loaded unasked once nobody is waiting for a first command any more. */
+/* What can wait is done unasked once nobody is waiting for a first command any more. */
 #define IDLE_AFTER_MS 1500
 
 static char root_device[128], root_type[32];
@@ -135,13 +136,15 @@ void boot_finish(void) {
 	if (error != 0) agent_log("agent: lo: %s", strerror(error));
 }
 
-static void load_kept_modules(struct timer *timer) {
+static void idle_fired(struct timer *timer) {
 	(void)timer;
 	modules_load_kept();
+	/* Nobody's machine so long after its boot: it is to be frozen and cloned. */
+	if (agent.mounted && !agent.configured) warmup();
 }
 
 void boot_afterwards(void) {
-	static struct timer idle = {.fired = load_kept_modules};
+	static struct timer idle = {.fired = idle_fired};
 	timer_start(&idle, IDLE_AFTER_MS);
 	if (agent.mounted && strcmp(root_type, "ext4") == 0) growth_start(root_device);
 }

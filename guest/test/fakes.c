@@ -18,6 +18,7 @@
 #include "../src/tree.h"
 
 struct recorder recorder;
+struct fake_disk fake_disk;
 struct clock_offsets clock_offsets;
 int64_t next_wait_ms = -1;
 
@@ -125,6 +126,26 @@ void __wrap_result_send(uint32_t id, struct textbuf *text) {
 	textbuf_free(text);
 }
 
+int __wrap_ext4_device_bytes(const char *device, uint64_t *bytes);
+int __wrap_ext4_device_bytes(const char *device, uint64_t *bytes) {
+	(void)device;
+	*bytes = fake_disk.bytes;
+	return 0;
+}
+
+bool __wrap_ext4_can_grow(const char *device);
+bool __wrap_ext4_can_grow(const char *device) {
+	(void)device;
+	return fake_disk.can_grow;
+}
+
+int __wrap_ext4_grow(const char *device, const char *mount_point);
+int __wrap_ext4_grow(const char *device, const char *mount_point) {
+	(void)device;
+	(void)mount_point;
+	return fake_disk.growing_fails ? ENOSPC : 0;
+}
+
 int __real_clock_gettime(clockid_t clock, struct timespec *now);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *now) {
@@ -132,7 +153,9 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *now) {
 	int64_t offset = clock_offsets.boottime;
 	if (clock == CLOCK_REALTIME) offset = clock_offsets.realtime;
 	if (clock == CLOCK_MONOTONIC) offset = clock_offsets.monotonic;
-	now->tv_sec += (time_t)(offset / 1000);
+	int64_t ns = now->tv_nsec + offset % 1000 * 1000000;
+	now->tv_sec += (time_t)(offset / 1000 + ns / 1000000000);
+	now->tv_nsec = (long)(ns % 1000000000);
 	return result;
 }
 

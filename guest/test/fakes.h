@@ -30,6 +30,12 @@ extern struct recorder {
 void recorder_start(void);
 void recorder_stop(void);
 
+/* The root disk of growth: its size, and whether its file system is smaller, and stays so. */
+extern struct fake_disk {
+	uint64_t bytes;
+	bool can_grow, growing_fails;
+} fake_disk;
+
 /* Added to what the clocks say, in ms. */
 extern struct clock_offsets {
 	int64_t realtime, boottime, monotonic;

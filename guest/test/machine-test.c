@@ -20,6 +20,8 @@
 #include "../src/configure.h"
 #include "../src/control.h"
 #include "../src/file.h"
+#include "../src/growth.h"
+#include "../src/job.h"
 #include "../src/loop.h"
 #include "../src/machine_id.h"
 #include "../src/network.h"
@@ -192,6 +194,64 @@ static void timers_do_not_take_a_standstill_for_time(void) {
 	clock_offsets = (struct clock_offsets){0, 0, 0};
 }
 
+static int grown;
+
+static void growth_ended(int error) {
+	grown = error;
+}
+
+/* What growth answers a caller that asks for this size; -1 when it has not yet. */
+static int ensure(uint64_t bytes) {
+	grown = -1;
+	growth_ensure(bytes, growth_ended);
+	return grown;
+}
+
+/* Until the process that grows has ended and was reaped. */
+static int await_growth(void) {
+	for (int i = 0; i < 2000 && grown == -1; i++) {
+		usleep(1000);
+		jobs_reap();
+	}
+	return grown;
+}
+
+static void a_disk_is_waited_for_and_grown(void) {
+	CHECK_NUMBER(loop_start(), 0);
+	fake_disk = (struct fake_disk){.bytes = 50};
+	growth_start("/dev/fake");
+	CHECK(!growth_running());
+	CHECK_NUMBER(ensure(0), 0);
+	CHECK_NUMBER(ensure(50), 0);
+	/* The news of the new size comes late, or never, or its caller has gone by then. */
+	CHECK_NUMBER(ensure(100), -1);
+	turn(1500);
+	CHECK_NUMBER(grown, -1);
+	fake_disk.bytes = 100;
+	turn(2);
+	CHECK_NUMBER(grown, 0);
+	CHECK_NUMBER(ensure(101), -1);
+	turn(1500);
+	turn(1500);
+	CHECK_NUMBER(grown, ETIMEDOUT);
+	CHECK_NUMBER(ensure(101), -1);
+	growth_withdraw();
+	CHECK(!timers_armed());
+	/* It is larger than its file system. */
+	fake_disk.can_grow = true;
+	CHECK_NUMBER(ensure(100), -1);
+	CHECK(growth_running());
+	CHECK_NUMBER(await_growth(), 0);
+	fake_disk.growing_fails = true;
+	CHECK_NUMBER(ensure(100), -1);
+	CHECK_NUMBER(await_growth(), EIO);
+	/* Nobody asked for a size: a root file system that stays small is still one. */
+	CHECK_NUMBER(ensure(0), -1);
+	CHECK_NUMBER(await_growth(), 0);
+	CHECK(!growth_running());
+	clock_offsets = (struct clock_offsets){0, 0, 0};
+}
+
 static bool has_mac(int fd, const uint8_t mac[MAC_BYTES]) {
 	struct ifreq request = {.ifr_name = "br0"};
 	return control(fd, SIOCGIFHWADDR, &request) == 0 && memcmp(request.ifr_hwaddr.sa_data, mac, MAC_BYTES) == 0;
@@ -279,6 +339,7 @@ const struct test machine_tests[] = {
 	TEST(machine_ids_are_put_in_place),
 	TEST(a_boot_id_is_read_when_it_is_settled),
 	TEST(timers_do_not_take_a_standstill_for_time),
+	TEST(a_disk_is_waited_for_and_grown),
 	TEST(interfaces_are_made_over),
 	{NULL, NULL},
 };

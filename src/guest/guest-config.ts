@@ -2,11 +2,12 @@
 
 import { createHash, randomBytes } from 'node:crypto';
 import { type GuestConfig, type GuestFacts, guestConfigFrom } from '../core/guestconfig/guest-config.ts';
+import { wallClockNs } from './wall-clock.ts';
 
 export const ENTROPY_BYTES = 64;
 
 /** Facts about the VM itself; what a start adds to them is made here. */
-export interface GuestStart extends Omit<GuestFacts, 'entropy' | 'clockMs' | 'machineId'> {
+export interface GuestStart extends Omit<GuestFacts, 'entropy' | 'clockNs' | 'machineId'> {
   /** Gives the guest a machine id, the same at every start. Left out: the image's stays. */
   readonly vmId?: string;
 }
@@ -16,7 +17,7 @@ export function buildGuestConfig({ vmId, ...facts }: GuestStart): GuestConfig {
     ...facts,
     machineId: vmId === undefined ? '' : machineIdOf(vmId),
     entropy: randomBytes(ENTROPY_BYTES),
-    clockMs: Date.now(),
+    clockNs: wallClockNs(),
   });
 }
 

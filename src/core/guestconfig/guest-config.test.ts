@@ -14,7 +14,7 @@ const facts: GuestFacts = {
   },
   authorizedKeys: ['ssh-ed25519 AAAA one\n', 'ssh-ed25519 BBBB two'],
   entropy: new Uint8Array(64),
-  clockMs: 1_700_000_000_123.4,
+  clockNs: 1_700_000_000_123_400_000n,
   handOverInit: false,
 };
 
@@ -27,7 +27,7 @@ test('with outbound network: address, gateway and name server', () => {
   const config = guestConfigFrom(facts);
   assert.equal(config.address, '10.0.2.15/24');
   assert.equal(config.gateway, '10.0.2.2');
-  assert.equal(config.clockNs, 1_700_000_000_123_000_000n);
+  assert.equal(config.clockNs, 1_700_000_000_123_400_000n);
   assert.equal(fileText({}, '/etc/resolv.conf'), 'nameserver 10.0.2.3\n');
 });
 

@@ -55,7 +55,8 @@ export interface GuestFacts {
   /** Lines of root's authorized_keys. None: the image's file is left alone. */
   readonly authorizedKeys: readonly string[];
   readonly entropy: Uint8Array;
-  readonly clockMs: number;
+  /** Wall clock, nanoseconds since 1970. */
+  readonly clockNs: bigint;
   readonly handOverInit: boolean;
   /** As in GuestConfig; left out is empty, or 0. */
   readonly bootId?: string;
@@ -63,14 +64,12 @@ export interface GuestFacts {
   readonly rootDiskBytes?: number;
 }
 
-const NS_PER_MS = 1_000_000n;
-
 export function guestConfigFrom(facts: GuestFacts): GuestConfig {
   const network = facts.network;
   return {
     hostname: facts.hostname,
     files: filesFrom(facts),
-    clockNs: BigInt(Math.round(facts.clockMs)) * NS_PER_MS,
+    clockNs: facts.clockNs,
     entropy: facts.entropy,
     address: network === null ? '' : `${network.guestIp}/${network.prefixLength}`,
     gateway: network?.outbound === true ? network.gatewayIp : '',
