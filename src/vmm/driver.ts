@@ -171,7 +171,8 @@ export interface Machine {
   /**
    * Stops the guest, writes the state of its devices, and ends the process. The memory is the file it was started with;
    * file and disks are durable too, and must not be written from now on: they are what clones read. The channel must be
-   * closed. When it fails while the VMM is still there, a guest that ran goes on.
+   * closed. When it fails while the VMM is still there, a guest that ran goes on; when this process is killed meanwhile,
+   * the guest stands still until it is killed or frozen again.
    * @throws {BangerError} `unsupported` (no shared memory file), `invalid_state` (the guest neither runs nor is paused),
    *   `vmm_failed`, `timeout`, `cancelled`, `limit_exceeded`, `no_space`, `io_error`
    */

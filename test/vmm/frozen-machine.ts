@@ -227,6 +227,7 @@ async function failures({ driver, workshop, frozen }: Given): Promise<void> {
   const statePath = join(dir, 'state');
   const began = async (): Promise<void> => {
     while ((await readdir(dir)).length < 4) await turn();
+    assert.equal((await readdir(dir)).includes('state'), false, 'not before it is whole');
   };
   try {
     await sayHello(machine);

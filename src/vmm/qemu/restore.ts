@@ -45,7 +45,8 @@ export async function checkMemoryFile(path: string, memoryMib: number): Promise<
 }
 
 /**
- * The state, opened at its beginning and known to be what was frozen: QEMU loads a damaged state as it is, or waits in it.
+ * The state, opened at its beginning and known to be what was frozen. QEMU checks almost nothing: of 40 states with one
+ * flipped bit it refused one, loaded 39, and one of their guests never answered; of 40 cut off anywhere it loaded 4.
  * @throws {BangerError} `verify_failed`, `io_error`
  */
 export async function openVerified(state: FrozenState): Promise<FileHandle> {
