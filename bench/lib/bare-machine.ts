@@ -12,7 +12,7 @@ import { createOverlay } from '../../src/images/disk.ts';
 import { ensureInitramfs } from '../../src/images/initramfs.ts';
 import { readImageManifest, readKernelManifest } from '../../src/images/manifests.ts';
 import { createQemuDriver } from '../../src/vmm/qemu/driver.ts';
-import type { Machine, MachineSpec, Platform } from '../../src/vmm/driver.ts';
+import type { Machine, MachineSpec, Platform, VmmDriver } from '../../src/vmm/driver.ts';
 import { TRANSFER_DISK_BYTES } from '../../src/daemon/vm-files.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
@@ -39,12 +39,12 @@ export class BareMachine {
 
   static async boot(options: BareOptions): Promise<BareMachine> {
     const dir = mkdtempSync(join(tmpdir(), 'bb-'));
-    const spec = await machineSpec(dir, options);
-    const driver = createQemuDriver({
-      runner: createRunner(),
-      tscToolPath: join(ROOT, 'build/guest/tsc-khz'),
-    });
-    const machine = await driver.launch(spec, async () => undefined);
+    const machine = await bareDriver().launch(await bareSpec(dir, options), async () => undefined);
+    return await BareMachine.connect(dir, machine);
+  }
+
+  /** @param dir holds the machine's files, and is removed with it */
+  static async connect(dir: string, machine: Machine): Promise<BareMachine> {
     const signal = AbortSignal.timeout(BOOT_TIMEOUT_MS);
     const channel = await machine.connectChannel(signal);
     const agent = await AgentClient.connect(channel, { signal, timeoutMs: BOOT_TIMEOUT_MS });
@@ -83,7 +83,17 @@ export class BareMachine {
   }
 }
 
-async function machineSpec(dir: string, options: BareOptions): Promise<MachineSpec> {
+export function bareDriver(): VmmDriver {
+  return createQemuDriver({ runner: createRunner(), tscToolPath: join(ROOT, 'build/guest/tsc-khz') });
+}
+
+export interface BaseDisk {
+  readonly path: string;
+  readonly format: 'raw' | 'qcow2';
+}
+
+/** A machine with new disks in `dir`, its root an overlay over the image or over `base`. */
+export async function bareSpec(dir: string, options: BareOptions, base?: BaseDisk): Promise<MachineSpec> {
   const imageDir = join(options.stateDir, 'images', 'debian-bookworm');
   const image = await readImageManifest(imageDir);
   if (image === undefined) throw new Error(`no image in ${imageDir}`);
@@ -99,8 +109,8 @@ async function machineSpec(dir: string, options: BareOptions): Promise<MachineSp
   });
   const rootDisk = join(dir, 'root.qcow2');
   await createOverlay({
-    basePath: join(imageDir, image.rootfs.file),
-    baseFormat: image.rootfs.format,
+    basePath: base?.path ?? join(imageDir, image.rootfs.file),
+    baseFormat: base?.format ?? image.rootfs.format,
     overlayPath: rootDisk,
     sizeBytes: image.rootfs.virtualSizeBytes,
   });
