@@ -20,10 +20,13 @@ export interface Received {
 export class StateReceiver implements AsyncDisposable {
   readonly #server: Server;
   readonly #maxBytes: number;
+  /** Also a connection that nobody took: the server is not closed before it. */
+  readonly #sockets = new Set<Socket>();
 
   private constructor(server: Server, maxBytes: number) {
     this.#server = server;
     this.#maxBytes = maxBytes;
+    server.on('connection', (socket) => this.#sockets.add(socket.on('error', () => {})));
   }
 
   /** Listens at `path`, in the place of what is there. Who may connect is decided by the directory it lies in. */
@@ -67,6 +70,8 @@ export class StateReceiver implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await new Promise((resolve) => this.#server.close(resolve));
+    const closed = new Promise((resolve) => this.#server.close(resolve));
+    for (const socket of this.#sockets) socket.destroy();
+    await closed;
   }
 }
