@@ -5,10 +5,12 @@
 #include <net/if.h>
 #include <net/if_arp.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -21,6 +23,7 @@
 #include "../src/control.h"
 #include "../src/file.h"
 #include "../src/growth.h"
+#include "../src/idle.h"
 #include "../src/job.h"
 #include "../src/loop.h"
 #include "../src/machine_id.h"
@@ -135,6 +138,9 @@ static void machine_ids_are_put_in_place(void) {
 	CHECK(symlink("machine-id", dbus) == 0);
 	CHECK_NUMBER(machine_id_set(&paths, MACHINE_ID), 0);
 	CHECK(stat(systemd, &after) == 0 && after.st_ino == before.st_ino);
+	CHECK(lstat(dbus, &after) == 0 && S_ISLNK(after.st_mode));
+	CHECK(unlink(dbus) == 0 && symlink("nowhere", dbus) == 0);
+	CHECK_NUMBER(machine_id_set(&paths, MACHINE_ID), 0);
 	CHECK(lstat(dbus, &after) == 0 && S_ISLNK(after.st_mode));
 	CHECK(unlink(dbus) == 0);
 	CHECK(close(open(dbus, O_WRONLY | O_CREAT, 0644)) == 0);
@@ -301,9 +307,45 @@ static int make_interface_over(int fd) {
 	/* No way out any more. */
 	EXPECT(network_configure_interface("br0", "", "10.9.2.2/24", "") == 0);
 	EXPECT(has_mac(fd, second) && !file_has("/proc/net/route", "br0\t00000000"));
+	/* It was down in between, which ends what was made for the old MAC. */
+	EXPECT(network_configure_interface("br0", "", "10.9.2.2/24", "10.9.2.1") == 0);
+	EXPECT(network_configure_interface("br0", "52:54:00:01:02:03", "", "") == 0);
+	EXPECT(has_mac(fd, first) && is_up(fd) && !file_has("/proc/net/route", "br0\t00000000"));
 	EXPECT(network_configure_interface("br0", "53:54:00:01:02:fe", "", "") == EINVAL);
 	EXPECT(network_configure_interface("br1", "52:54:00:01:02:fe", "", "") == ENODEV);
 	return 0;
+}
+
+/* In a process without children, as the agent is in a template. */
+static int become_idle(void) {
+	struct timer timer = {.fired = count_fired};
+	agent.mounted = true;
+	EXPECT(idle());
+	timer_start(&timer, 1000);
+	EXPECT(!idle());
+	timer_stop(&timer);
+	strcpy(agent.boot_error, "no root disk");
+	EXPECT(!idle());
+	agent.boot_error[0] = 0;
+	/* An orphan that PID 1 has inherited, and that nobody waits for. */
+	pid_t pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		pause();
+	}
+	EXPECT(pid > 0 && !idle());
+	kill(pid, SIGKILL);
+	EXPECT(waitpid(pid, NULL, 0) == pid && idle());
+	return 0;
+}
+
+static void only_an_agent_without_work_is_idle(void) {
+	int status = -1;
+	pid_t pid = fork();
+	if (pid == 0) _exit(become_idle() & 0xff);
+	CHECK(pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status));
+	/* The low bits of the line of what is wrong. */
+	CHECK_NUMBER(WEXITSTATUS(status), 0);
 }
 
 #define NO_NAMESPACE 255
@@ -340,6 +382,7 @@ const struct test machine_tests[] = {
 	TEST(a_boot_id_is_read_when_it_is_settled),
 	TEST(timers_do_not_take_a_standstill_for_time),
 	TEST(a_disk_is_waited_for_and_grown),
+	TEST(only_an_agent_without_work_is_idle),
 	TEST(interfaces_are_made_over),
 	{NULL, NULL},
 };
