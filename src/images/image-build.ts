@@ -21,8 +21,8 @@ import { formatManifest, MANIFEST_FILE, MANIFEST_VERSION, readImageManifest } fr
 import { requireMmdebstrap, runMmdebstrap } from './mmdebstrap.ts';
 import { translateFsError } from './no-space.ts';
 import type { OnImageProgress } from './progress.ts';
-import { createDraft, createTempDir } from './publish.ts';
-import { sparseDigest } from './sparse-digest.ts';
+import { createDraft, createTempDir } from '../host/drafts.ts';
+import { sparseDigest } from '../host/sparse-digest.ts';
 import { readTar } from './tar-read.ts';
 import { requireTools } from './tools.ts';
 import { Tree } from './tree.ts';

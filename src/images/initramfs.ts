@@ -11,7 +11,7 @@ import type { KernelManifest } from '../core/model/image.ts';
 import { sweepTemporaries, temporaryPath, writeFileAtomic } from '../host/files.ts';
 import { type CpioEntry, writeCpio } from './cpio.ts';
 import { MANIFEST_FILE } from './manifests.ts';
-import { isErrno } from './publish.ts';
+import { isErrno } from '../host/drafts.ts';
 
 export interface EnsureInitramfsOptions {
   /** Directory of the kernel, with its manifest and modules. */

@@ -20,7 +20,7 @@ import { formatManifest, MANIFEST_FILE, MANIFEST_VERSION, readKernelManifest } f
 import { loadOrder, moduleNameOf, parseBuiltinModules, parseModuleInfo, WANTED_MODULES } from './modules.ts';
 import { translateFsError } from './no-space.ts';
 import type { OnImageProgress } from './progress.ts';
-import { createDraft, createTempDir } from './publish.ts';
+import { createDraft, createTempDir } from '../host/drafts.ts';
 import { checkVmlinux, findKernelPayload } from './vmlinux.ts';
 
 /** The kernel every image made here boots with. */

@@ -10,7 +10,7 @@ import fc from 'fast-check';
 import { BangerError } from '../core/errors.ts';
 import { createRunner } from '../host/runner.ts';
 import { checkExt4, writeExt4 } from './ext4.ts';
-import { sparseDigest } from './sparse-digest.ts';
+import { sparseDigest } from '../host/sparse-digest.ts';
 import { readTar, type TarEntry } from './tar-read.ts';
 import { toolEnv } from './tools.ts';
 import { Tree } from './tree.ts';

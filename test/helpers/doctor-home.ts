@@ -22,7 +22,7 @@ import { NO_LOG } from '../../src/host/log.ts';
 import { createRunner } from '../../src/host/runner.ts';
 import { createOverlay } from '../../src/images/disk.ts';
 import { formatManifest } from '../../src/images/manifests.ts';
-import { sparseDigest } from '../../src/images/sparse-digest.ts';
+import { sparseDigest } from '../../src/host/sparse-digest.ts';
 import { listen } from '../../src/rpc/server.ts';
 import type { Handlers } from '../../src/rpc/server-types.ts';
 import { TicketBooth } from '../../src/rpc/tickets.ts';

@@ -11,7 +11,7 @@ import { checkExt4 } from '../../src/images/ext4.ts';
 import { buildImage } from '../../src/images/image-build.ts';
 import { DEFAULT_KERNEL_NAME } from '../../src/images/kernel-build.ts';
 import { readImageManifest } from '../../src/images/manifests.ts';
-import { sparseDigest } from '../../src/images/sparse-digest.ts';
+import { sparseDigest } from '../../src/host/sparse-digest.ts';
 import { toolEnv } from '../../src/images/tools.ts';
 
 const runner = createRunner();

@@ -6,7 +6,7 @@ import { basename, join } from 'node:path';
 import { errorText } from '../../core/errors.ts';
 import { listDir } from '../../host/files.ts';
 import { readImageManifest, readKernelManifest } from '../../images/manifests.ts';
-import { sparseDigest } from '../../images/sparse-digest.ts';
+import { sparseDigest } from '../../host/sparse-digest.ts';
 import { type Check, failure, type Outcome, orOk } from './check.ts';
 import type { DoctorContext } from './context.ts';
 

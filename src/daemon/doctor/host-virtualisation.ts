@@ -13,7 +13,7 @@ import { ensureInitramfs } from '../../images/initramfs.ts';
 import { DEFAULT_KERNEL_NAME } from '../../images/kernel-build.ts';
 import { readKernelManifest } from '../../images/manifests.ts';
 import { hasSubordinateIds } from '../../images/mmdebstrap.ts';
-import { createTempDir } from '../../images/publish.ts';
+import { createTempDir } from '../../host/drafts.ts';
 import { toolEnv } from '../../images/tools.ts';
 import type { Platform } from '../../vmm/driver.ts';
 import { createQemuDriver } from '../../vmm/qemu/driver.ts';

@@ -3,7 +3,7 @@
 import { mkdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { BangerError } from '../core/errors.ts';
-import { makeTemporaryDir, publishDir, removeTree, sweepTemporaries } from '../host/files.ts';
+import { makeTemporaryDir, publishDir, removeTree, sweepTemporaries } from './files.ts';
 
 /** A private directory that is removed when released. */
 export interface TempDir extends AsyncDisposable {

@@ -10,7 +10,7 @@ import { createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import { z } from 'zod';
 import { BangerError } from '../core/errors.ts';
-import type { CommandRunner } from '../host/runner.ts';
+import type { CommandRunner } from './runner.ts';
 
 const BLOCK_BYTES = 64 * 1024;
 const TIMEOUT_MS = 60_000;

@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
-import { createDraft, createTempDir } from './publish.ts';
+import { createDraft, createTempDir } from './drafts.ts';
 
 let dir = '';
 beforeEach(async () => {
