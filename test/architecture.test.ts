@@ -17,10 +17,11 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   oci: ['host', 'core'],
   state: ['store', 'oci', 'host', 'core'],
   images: ['host', 'core'],
+  frozen: ['host', 'core'],
   guest: ['host', 'core'],
   workspace: ['host', 'core'],
   vmm: ['host', 'core'],
-  daemon: ['vmm', 'workspace', 'guest', 'images', 'state', 'oci', 'store', 'host', 'rpc', 'api', 'core'],
+  daemon: ['vmm', 'workspace', 'guest', 'frozen', 'images', 'state', 'oci', 'store', 'host', 'rpc', 'api', 'core'],
   cli: ['rpc', 'api', 'core'],
   main: ['cli', 'daemon', 'rpc', 'host', 'core'],
 };

@@ -59,6 +59,8 @@ export const paramsSchemas = {
     ...sizing,
     init: z.enum(GUEST_INITS).optional(),
     accel: z.enum([...ACCELERATORS, 'auto']).optional(),
+    /** Boot it even where a template could be restored. */
+    cold: z.boolean().default(false),
     /** Boot it too. */
     start: z.boolean().default(true),
     /** Deleted when this client's connection ends. */

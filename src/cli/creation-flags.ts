@@ -25,6 +25,7 @@ export const creationFlags = {
     GUEST_INITS,
     "What runs as PID 1: banger's agent (the default, fastest), or the image's systemd",
   ),
+  cold: toggle('Boot, even where a template of a booted guest could be restored'),
   accel: choice(
     [...ACCELERATORS, 'auto'],
     'How the CPU is virtualised. Default: auto, what a probe found to work',
@@ -55,6 +56,7 @@ export function creationParams(flags: CreationValues): CreateParams {
     ...(flags.image !== undefined && { image: flags.image }),
     ...sizingParams(flags),
     ...(flags.nat && { nat: true }),
+    ...(flags.cold && { cold: true }),
     ...(flags.init !== undefined && { init: flags.init }),
     ...(flags.accel !== undefined && { accel: flags.accel }),
   };

@@ -22,6 +22,8 @@ import { ImageService } from './services/image-service.ts';
 import { KernelService } from './services/kernel-service.ts';
 import { PlatformService } from './services/platform-service.ts';
 import { StateService } from './services/state-service.ts';
+import { makeTemplates } from './services/templates.ts';
+import type { TemplateService } from './services/template-service.ts';
 import { VmBoot } from './services/vm-boot.ts';
 import { VmLifecycle } from './services/vm-lifecycle.ts';
 import { reconcile } from './services/vm-reconcile.ts';
@@ -41,6 +43,7 @@ export interface DaemonServices {
   readonly images: ImageService;
   readonly kernels: KernelService;
   readonly workspaces: WorkspaceService;
+  readonly templates: TemplateService;
   readonly state: StateService;
   readonly operations: Operations;
   readonly tickets: TicketBooth;
@@ -85,7 +88,15 @@ export function compose(options: CompositionOptions): DaemonServices {
     vmmProgram: () => findProgram(config.qemuBin ?? QEMU_PROGRAM),
   });
   const workspaces = new WorkspaceService({ paths, runner });
-  const boot = new VmBoot({ paths, driver, platforms, log });
+  const templates = makeTemplates({
+    paths,
+    driver,
+    platforms,
+    runner,
+    log,
+    maxBytes: config.templatesMaxBytes,
+  });
+  const boot = new VmBoot({ paths, driver, platforms, templates, log });
   const policy = vmPolicy(config, { cpus: cpuCount(), memoryMib: hostMemoryMib() });
   const defaultImage = config.defaultImageName;
   const registry = new VmRegistry({ store, paths });
@@ -145,12 +156,16 @@ export function compose(options: CompositionOptions): DaemonServices {
     images,
     kernels,
     workspaces,
+    templates,
     state,
     operations,
     tickets,
     status,
     requestStop,
     deleteOnHangup,
-    reconcile: () => reconcile({ paths, registry, lifecycle, driver, log }),
+    reconcile: async () => {
+      await templates.settle();
+      await reconcile({ paths, registry, lifecycle, driver, log });
+    },
   };
 }

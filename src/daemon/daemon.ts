@@ -97,6 +97,7 @@ async function leave(
 ): Promise<void> {
   services.operations.cancelAll();
   await server.close();
+  await services.templates.stop();
   await services.vms.release();
 }
 
@@ -109,6 +110,7 @@ function makeDirectories(paths: BangerPaths): void {
     paths.initramfsDir,
     paths.vmRuntimesDir,
     paths.scratchDir,
+    paths.templatesDir,
   ]) {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
   }

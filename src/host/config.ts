@@ -22,6 +22,8 @@ export interface Config {
   readonly autoStopStaleAfterMs: number;
   /** A snapshot of the state is taken this often, when the state has changed; 0: never. */
   readonly stateSnapshotIntervalMs: number;
+  /** Blocks on the disk that all memory templates may occupy together; 0: there are none. */
+  readonly templatesMaxBytes: number;
   /** What the file says; the rest is policy: core/policy/vm-policy.ts. */
   readonly vmDefaults: VmSizing;
 }
@@ -34,6 +36,7 @@ export const DEFAULT_CONFIG: Config = {
   statsPollIntervalMs: 10_000,
   autoStopStaleAfterMs: 0,
   stateSnapshotIntervalMs: 24 * 60 * 60 * 1000,
+  templatesMaxBytes: 4 * 1024 * MIB,
   vmDefaults: {},
 };
 
@@ -58,6 +61,10 @@ function readWith<In, Out>(schema: z.ZodType<In>, read: (value: In) => Out) {
 }
 
 const size = readWith(z.string({ error: 'must be a text like "8GiB"' }), (text) => parseSize(text));
+const sizeOrNone = readWith(
+  z.union([z.string(), z.literal(0)], { error: 'must be a text like "8GiB", or 0' }),
+  (value) => (value === 0 ? 0 : parseSize(value)),
+);
 const duration = readWith(
   z.union([z.string(), z.literal(0)], { error: 'must be a text like "10s" or "1h30m", or 0' }),
   (value) => (value === 0 ? 0 : parseDuration(value)),
@@ -96,22 +103,27 @@ const schema = z.strictObject({
           .optional(),
         disk_size: size.refine((bytes) => bytes > 0, { error: 'must be larger than 0' }).optional(),
       },
-      { error: tableError },
+      { error: tableError('vm_defaults') },
     )
     .refine((table) => table.memory === undefined || table.memory_mib === undefined, {
       path: ['memory'],
       error: 'is given twice: as memory and as memory_mib',
     })
     .optional(),
+  templates: z
+    .strictObject({ max_size: sizeOrNone.optional() }, { error: tableError('templates') })
+    .optional(),
 });
 
-function tableError(issue: { readonly code?: string | undefined }): string | undefined {
-  return issue.code === 'invalid_type' ? 'must be a table: [vm_defaults]' : undefined;
+function tableError(name: string) {
+  return (issue: { readonly code?: string | undefined }): string | undefined =>
+    issue.code === 'invalid_type' ? `must be a table: [${name}]` : undefined;
 }
 
 const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   '': Object.keys(schema.shape),
   vm_defaults: Object.keys(schema.shape.vm_defaults.unwrap().shape),
+  templates: Object.keys(schema.shape.templates.unwrap().shape),
 };
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -152,6 +164,7 @@ export function parseConfig(text: string, file: string, env: Environment): Confi
     statsPollIntervalMs: top.stats_poll_interval ?? DEFAULT_CONFIG.statsPollIntervalMs,
     autoStopStaleAfterMs: top.auto_stop_stale_after ?? DEFAULT_CONFIG.autoStopStaleAfterMs,
     stateSnapshotIntervalMs: top.state_snapshot_interval ?? DEFAULT_CONFIG.stateSnapshotIntervalMs,
+    templatesMaxBytes: top.templates?.max_size ?? DEFAULT_CONFIG.templatesMaxBytes,
     vmDefaults: {
       ...(table.vcpu === undefined ? {} : { vcpus: table.vcpu }),
       ...(memoryMib === undefined ? {} : { memoryMib }),

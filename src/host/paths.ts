@@ -18,6 +18,8 @@ export interface BangerPaths {
   readonly imagesDir: string;
   readonly kernelsDir: string;
   readonly snapshotsDir: string;
+  /** Memory templates: frozen/template-store.ts. */
+  readonly templatesDir: string;
   readonly sshDir: string;
   /** Where builds work before their result is renamed into imagesDir or kernelsDir: the same file system. */
   readonly scratchDir: string;
@@ -62,6 +64,7 @@ export function resolvePaths(env: Environment, uid: number): BangerPaths {
     imagesDir: join(base.state, 'images'),
     kernelsDir: join(base.state, 'kernels'),
     snapshotsDir: join(base.state, 'snapshots'),
+    templatesDir: join(base.state, 'templates'),
     sshDir: join(base.state, 'ssh'),
     scratchDir: join(base.state, 'scratch'),
     logFile: join(base.state, 'bangerd.log'),

@@ -1,7 +1,9 @@
 /** Disks of VMs: copy-on-write overlays over an image's root file system. */
 
-import { open, stat, unlink } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { chmod, copyFile, open, stat, unlink } from 'node:fs/promises';
 import { BangerError } from '../core/errors.ts';
+import { isErrno } from '../host/drafts.ts';
 import { fileError } from '../host/files.ts';
 import {
   emptyOverlay,
@@ -57,6 +59,20 @@ export async function createOverlay(options: CreateOverlayOptions): Promise<void
       throw new BangerError('already_exists', `the disk ${overlayPath} exists already`, { cause });
     }
     throw fileError(`cannot create the disk ${overlayPath}`, cause);
+  }
+}
+
+/**
+ * Copies an overlay, sharing its blocks where the file system can (FICLONE); the copy stands on the same base.
+ * @throws {BangerError} `already_exists`, `not_found`, `no_space`, `io_error`
+ */
+export async function copyDisk(from: string, to: string): Promise<void> {
+  try {
+    await copyFile(from, to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+    await chmod(to, 0o600);
+  } catch (error) {
+    if (!isErrno(error, 'EEXIST')) await unlink(to).catch(() => undefined);
+    throw fileError(`cannot copy the disk ${from} to ${to}`, error);
   }
 }
 

@@ -80,7 +80,7 @@ export class ExecService {
     const { live } = this.#registry.running(ref, 'health');
     const agent = await live.agent(signal, AGENT_TIMEOUT_MS);
     const begun = performance.now();
-    const { configured: _, ...health } = await agent.health(signal);
+    const { configured: _configured, idle: _idle, ...health } = await agent.health(signal);
     return { reachable: true, roundTripMs: performance.now() - begun, ...health };
   }
 

@@ -53,7 +53,7 @@ export async function startMachine(start: MachineStart): Promise<StartedMachine>
       const silent = error instanceof BangerError && error.code === 'timeout';
       if (!silent || attempt === timeouts.length - 1) throw await notUp(start, error);
       start.log.warn({ vm: start.spec.name, timeoutMs }, 'the guest gave no sign of life; starting it again');
-      await end(live);
+      await endMachine(live);
     }
   }
   throw new Error('there is no attempt');
@@ -70,13 +70,13 @@ async function launch({ driver, vmId, spec, files, undo }: MachineStart): Promis
       return live;
     },
     async () => {
-      if (live !== undefined) await end(live);
+      if (live !== undefined) await endMachine(live);
       await removeHandles(files);
     },
   );
 }
 
-async function end(live: LiveVm): Promise<void> {
+export async function endMachine(live: LiveVm): Promise<void> {
   live.ending = true;
   await live.machine.kill();
   live.release();

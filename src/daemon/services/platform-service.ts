@@ -13,7 +13,7 @@ import type { AcceleratorChoice } from '../../core/model/vm.ts';
 import { readJsonFile, writeFileAtomic } from '../../host/files.ts';
 import type { Log } from '../../host/log.ts';
 import type { BangerPaths } from '../../host/paths.ts';
-import { ensureInitramfs } from '../../images/initramfs.ts';
+import { ensureInitramfs, type Initramfs } from '../../images/initramfs.ts';
 import type { Platform, ProbeResult, Transport, VmmDriver } from '../../vmm/driver.ts';
 import type { OperationHandle } from '../operations.ts';
 import { SingleFlight } from '../single-flight.ts';
@@ -68,15 +68,14 @@ export class PlatformService {
   }
 
   /** The initramfs that boots this kernel on a platform with that transport. */
-  async initramfs(kernel: LocalKernel, transport: Transport): Promise<string> {
-    const { path } = await ensureInitramfs({
+  async initramfs(kernel: LocalKernel, transport: Transport): Promise<Initramfs> {
+    return await ensureInitramfs({
       kernelDir: kernel.dir,
       kernel: kernel.manifest,
       agentPath: this.#agentPath,
       transport,
       cacheDir: this.#paths.initramfsDir,
     });
-    return path;
   }
 
   /** What an earlier probe found; undefined when there was none. */
@@ -99,7 +98,7 @@ export class PlatformService {
       async (signal, onProgress) => {
         const result = await this.#driver.probe({
           kernelPath: join(kernel.dir, kernel.manifest.vmlinux.file),
-          initramfsFor: (transport) => this.initramfs(kernel, transport),
+          initramfsFor: async (transport) => (await this.initramfs(kernel, transport)).path,
           scratchDir: this.#paths.runtimeDir,
           accel,
           signal,

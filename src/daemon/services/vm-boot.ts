@@ -1,24 +1,30 @@
 /** From a row to a guest that answers: the named steps of a start, each with its undo. */
 
 import { mkdir, open, rm, truncate } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Progress } from '../../api/contract.ts';
 import { BangerError } from '../../core/errors.ts';
 import type { VmRecord, VmRuntime } from '../../core/model/vm.ts';
+import { type Template, templatePaths } from '../../frozen/template-store.ts';
 import { now } from '../../host/clock.ts';
 import type { Log } from '../../host/log.ts';
 import type { BangerPaths } from '../../host/paths.ts';
-import { createOverlay } from '../../images/disk.ts';
+import { copyDisk, createOverlay } from '../../images/disk.ts';
 import type { AgentClient } from '../../guest/agent-client.ts';
 import { buildGuestConfig } from '../../guest/guest-config.ts';
 import type { MachineNetwork, MachineSpec, Platform, VmmDriver } from '../../vmm/driver.ts';
 import type { OperationHandle } from '../operations.ts';
-import { withUndo } from '../undo.ts';
+import { type Undo, withUndo } from '../undo.ts';
 import { makeSocketDir, removeSocketDir, TRANSFER_DISK_BYTES, type VmFiles, vmFiles } from '../vm-files.ts';
 import type { LocalImage } from './image-service.ts';
 import type { LiveVm } from './live-vm.ts';
-import { startMachine } from './machine-start.ts';
+import { restoreMachine } from './machine-restore.ts';
+import { machineSpec } from './machine-spec.ts';
+import { type StartedMachine, startMachine } from './machine-start.ts';
 import type { PlatformService } from './platform-service.ts';
+import type { TemplateService } from './template-service.ts';
+
+/** A disk that grows is grown before the answer: ext4 takes seconds for each TiB under emulation. */
+const CONFIGURE_TIMEOUT_MS = 30_000;
 
 /** Work that runs beside the boot and is finished inside the guest once it answers (a workspace being shipped). */
 export interface GuestErrand {
@@ -33,26 +39,41 @@ export interface BootOutcome {
   readonly runtime: VmRuntime;
 }
 
-export class VmBoot {
-  readonly #paths: BangerPaths;
-  readonly #driver: VmmDriver;
-  readonly #platforms: PlatformService;
-  readonly #log: Log;
+export interface BootOptions {
+  /** Boot even where there is a template. */
+  readonly cold: boolean;
+}
 
-  constructor(deps: {
-    paths: BangerPaths;
-    driver: VmmDriver;
-    platforms: PlatformService;
-    log: Log;
-  }) {
-    this.#paths = deps.paths;
-    this.#driver = deps.driver;
-    this.#platforms = deps.platforms;
-    this.#log = deps.log;
+export interface VmBootDeps {
+  readonly paths: BangerPaths;
+  readonly driver: VmmDriver;
+  readonly platforms: PlatformService;
+  readonly templates: TemplateService;
+  readonly log: Log;
+}
+
+/** One start of one VM: what its steps share. */
+interface Start {
+  readonly vm: VmRecord;
+  readonly image: LocalImage;
+  readonly platform: Platform;
+  readonly spec: MachineSpec;
+  readonly files: VmFiles;
+  readonly undo: Undo;
+  readonly signal: AbortSignal;
+  readonly say: (step: string, text: string) => void;
+}
+
+export class VmBoot {
+  readonly #deps: VmBootDeps;
+
+  constructor(deps: VmBootDeps) {
+    this.#deps = deps;
   }
 
   /**
-   * Boots a VM. When it throws, nothing of this start is left: no process, no socket; a disk that was there before stays.
+   * Starts a VM: a new one from a template where there is one, else by booting it. When it throws, nothing of this start is
+   * left: no process, no socket; a disk that was there before stays.
    * @throws {BangerError} `vmm_failed`, `guest_failed`, `no_space`, `cancelled` …
    */
   async boot(
@@ -60,14 +81,15 @@ export class VmBoot {
     image: LocalImage,
     errand: GuestErrand | undefined,
     operation: OperationHandle,
+    options: BootOptions,
   ): Promise<BootOutcome> {
-    const files = vmFiles(this.#paths, vm.id);
+    const { paths, platforms } = this.#deps;
+    const files = vmFiles(paths, vm.id);
     const say = (step: string, text: string): void => operation.progress({ step, text } satisfies Progress);
-    const platform = await this.#platforms.platform(vm.spec.accel, image.kernel, operation);
+    const platform = await platforms.platform(vm.spec.accel, image.kernel, operation);
     const spec = await this.machineSpec(vm, image, platform);
     return await withUndo(async (undo) => {
-      say('prepare_disk', 'preparing the disk');
-      await this.#prepareDisks(vm, image, files);
+      await makeVmDir(files);
       throwIfCancelled(operation.signal);
       await undo.step(
         'sockets',
@@ -75,7 +97,6 @@ export class VmBoot {
         () => removeSocketDir(files),
       );
       const begun = beginErrand(errand, files, operation.signal);
-      const { signal } = begun;
       await undo.step(
         'errand',
         async () => undefined,
@@ -84,24 +105,14 @@ export class VmBoot {
           await begun.prepared.catch(() => undefined);
         },
       );
+      const start = { vm, image, platform, spec, files, undo, signal: begun.signal, say };
       const { live, agent } = await begun.orItsFailure(
         (async () => {
-          const started = await startMachine({
-            driver: this.#driver,
-            log: this.#log,
-            vmId: vm.id,
-            spec,
-            files,
-            undo,
-            signal,
-            say,
-          });
-          say('configure', 'configuring the guest');
-          await started.agent.configure(this.#guestConfig(vm, spec.network), signal);
+          const started = await this.#startGuest(start, options);
           if (errand !== undefined) {
             say('workspace', 'shipping the workspace');
             await begun.prepared;
-            await errand.finish(started.agent, signal);
+            await errand.finish(started.agent, begun.signal);
           }
           return started;
         })(),
@@ -119,28 +130,60 @@ export class VmBoot {
 
   /** What a start of this VM means on this host's platform. */
   async machineSpec(vm: VmRecord, image: LocalImage, platform: Platform): Promise<MachineSpec> {
-    const files = vmFiles(this.#paths, vm.id);
-    return {
+    const initramfs = await this.#deps.platforms.initramfs(image.kernel, platform.transport);
+    return machineSpec({
       name: vm.name,
       platform,
       vcpus: vm.spec.vcpus,
       memoryMib: vm.spec.memoryMib,
-      memory: { kind: 'anonymous' },
-      kernelPath: join(image.kernel.dir, image.kernel.manifest.vmlinux.file),
-      initramfsPath: await this.#platforms.initramfs(image.kernel, platform.transport),
-      disks: [
-        { id: 'root', path: files.rootDisk, format: 'qcow2', readOnly: false },
-        { id: 'transfer', path: files.transferDisk, format: 'raw', readOnly: true },
-      ],
+      kernel: image.kernel,
+      initramfsPath: initramfs.path,
+      files: vmFiles(this.#deps.paths, vm.id),
       network: userNetwork(vm),
-      socketDir: files.socketDir,
-      consoleLogPath: files.consoleLog,
-      vmmLogPath: files.vmmLog,
-    };
+    });
   }
 
-  async #prepareDisks(vm: VmRecord, image: LocalImage, files: VmFiles): Promise<void> {
-    await mkdir(files.dir, { recursive: true, mode: 0o700 });
+  async #startGuest(start: Start, { cold }: BootOptions): Promise<StartedMachine> {
+    const { vm, image, platform, files, signal } = start;
+    const { templates } = this.#deps;
+    // The memory of a template goes with the disk of a template: a VM that has its own disk already is booted.
+    if (await exists(files.rootDisk)) return await this.#coldStart(start);
+    const { vcpus, memoryMib } = vm.spec;
+    const wanted = { image, platform, vcpus, memoryMib };
+    const template = cold ? undefined : await templates.find(wanted, signal);
+    if (template !== undefined) {
+      try {
+        return await this.#startFrom(template, start);
+      } catch (error) {
+        if (!isWorthBooting(error)) throw error;
+        await templates.failed(template, error);
+        // A guest that did not answer may have written to it all the same.
+        await rm(files.rootDisk, { force: true });
+      }
+    }
+    const started = await this.#coldStart(start);
+    if (!cold) templates.makeLater(wanted);
+    return started;
+  }
+
+  async #startFrom(template: Template, start: Start): Promise<StartedMachine> {
+    const { driver, templates, log } = this.#deps;
+    const { vm, spec, files, undo, signal, say } = start;
+    say('restore', 'starting from a template');
+    await copyDisk(templatePaths(template.dir).rootDisk, files.rootDisk);
+    const rootDiskBytes = vm.spec.diskSizeBytes;
+    const about = { driver, log, vmId: vm.id, spec, files, undo, signal };
+    const started = await restoreMachine({ ...about, template, rootDiskBytes });
+    say('configure', 'configuring the guest');
+    await started.agent.configure(guestConfigOf(vm, spec.network), signal, CONFIGURE_TIMEOUT_MS);
+    await templates.markUsed(template);
+    return started;
+  }
+
+  async #coldStart(start: Start): Promise<StartedMachine> {
+    const { driver, log } = this.#deps;
+    const { vm, image, spec, files, undo, signal, say } = start;
+    say('prepare_disk', 'preparing the disk');
     if (!(await exists(files.rootDisk))) {
       await createOverlay({
         basePath: image.record.rootfsPath,
@@ -149,22 +192,38 @@ export class VmBoot {
         sizeBytes: vm.spec.diskSizeBytes,
       });
     }
-    if (!(await exists(files.transferDisk))) {
-      await (await open(files.transferDisk, 'wx', 0o600)).close();
-      await truncate(files.transferDisk, TRANSFER_DISK_BYTES);
-    }
-    await rm(files.consoleLog, { force: true });
-    await rm(files.vmmLog, { force: true });
+    const started = await startMachine({ driver, log, vmId: vm.id, spec, files, undo, signal, say });
+    say('configure', 'configuring the guest');
+    await started.agent.configure(guestConfigOf(vm, spec.network), signal, CONFIGURE_TIMEOUT_MS);
+    return started;
   }
+}
 
-  #guestConfig(vm: VmRecord, network: MachineNetwork): ReturnType<typeof buildGuestConfig> {
-    return buildGuestConfig({
-      hostname: vm.name,
-      network: network.kind === 'user' ? { ...network, prefixLength: 24 } : null,
-      authorizedKeys: [],
-      handOverInit: vm.spec.init === 'systemd',
-    });
+/** Whether a boot may succeed where a template did not. */
+function isWorthBooting(error: unknown): boolean {
+  if (!(error instanceof BangerError)) return false;
+  return !['cancelled', 'no_space', 'permission', 'dependency_missing'].includes(error.code);
+}
+
+async function makeVmDir(files: VmFiles): Promise<void> {
+  await mkdir(files.dir, { recursive: true, mode: 0o700 });
+  if (!(await exists(files.transferDisk))) {
+    await (await open(files.transferDisk, 'wx', 0o600)).close();
+    await truncate(files.transferDisk, TRANSFER_DISK_BYTES);
   }
+  await rm(files.consoleLog, { force: true });
+  await rm(files.vmmLog, { force: true });
+}
+
+function guestConfigOf(vm: VmRecord, network: MachineNetwork): ReturnType<typeof buildGuestConfig> {
+  return buildGuestConfig({
+    vmId: vm.id,
+    hostname: vm.name,
+    network: network.kind === 'user' ? { ...network, prefixLength: 24 } : null,
+    authorizedKeys: [],
+    handOverInit: vm.spec.init === 'systemd',
+    rootDiskBytes: vm.spec.diskSizeBytes,
+  });
 }
 
 /** Each VM has a /24 of its own in user mode, so only the guest's own address matters for uniqueness. */

@@ -18,7 +18,8 @@ import { removeHandles, removeSocketDir, type VmFiles } from '../vm-files.ts';
 import { removeVmRecord } from '../vm-record-file.ts';
 import type { ImageService, LocalImage } from './image-service.ts';
 import type { LiveVm } from './live-vm.ts';
-import type { GuestErrand, VmBoot } from './vm-boot.ts';
+import { endMachine } from './machine-start.ts';
+import type { BootOptions, GuestErrand, VmBoot } from './vm-boot.ts';
 import { setGuestClock, wake } from './vm-pause.ts';
 import type { VmRegistry } from './vm-registry.ts';
 import type { WorkspaceService } from './workspace-service.ts';
@@ -75,7 +76,7 @@ export class VmLifecycle {
     const image = await images.ensure(vm.spec.imageName, operation);
     const errand = vm.workspace === null ? undefined : workspaces.remount(vm.workspace);
     try {
-      await this.start(vm, image, errand, operation);
+      await this.start(vm, image, errand, operation, { cold: false });
     } catch (error) {
       if (error instanceof BangerError && error.code === 'cancelled') registry.update(vm.id, vm.state);
       else registry.update(vm.id, 'error', { lastError: errorText(error) });
@@ -101,6 +102,7 @@ export class VmLifecycle {
     image: LocalImage,
     errand: GuestErrand | undefined,
     operation: OperationHandle,
+    options: BootOptions,
   ): Promise<void> {
     const { registry, boot } = this.#deps;
     assertReadable(vm);
@@ -109,7 +111,7 @@ export class VmLifecycle {
     registry.update(vm.id, 'starting', { lastError: undefined, stoppedAt: undefined });
     try {
       const signal = AbortSignal.any([operation.signal, abort.signal]);
-      const { live, runtime } = await boot.boot(vm, image, errand, { ...operation, signal });
+      const { live, runtime } = await boot.boot(vm, image, errand, { ...operation, signal }, options);
       this.watch(live);
       registry.update(vm.id, 'starting', runtime);
       registry.touch(vm.id);
@@ -224,12 +226,6 @@ function assertDisk(vm: VmRecord, { dir, rootDisk }: VmFiles): void {
   throw new BangerError('invalid_state', `VM "${vm.name}" has no disk: ${rootDisk} is not there`, {
     hint: `copy its directory to ${dir}, or delete it: banger vm delete ${vm.name}`,
   });
-}
-
-async function endMachine(live: LiveVm): Promise<void> {
-  live.ending = true;
-  await live.machine.kill();
-  live.release();
 }
 
 function isReadable(vm: VmRecord): boolean {

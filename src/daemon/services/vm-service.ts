@@ -78,7 +78,8 @@ export class VmService {
         await undo.step(
           'vm',
           async () => {
-            if (params.start) await lifecycle.start(reserved, image, errand, operation);
+            if (params.start)
+              await lifecycle.start(reserved, image, errand, operation, { cold: params.cold });
             if (plan !== undefined) store.setVmWorkspace(reserved.id, workspaces.recordOf(plan), now());
             const state = params.start ? 'running' : 'created';
             await registry.save(registry.changed(reserved.id, state, { pending: undefined }));

@@ -1,0 +1,62 @@
+/** Starts a VM's machine from a frozen one and waits until its guest says hello: soon, or it is given up. */
+
+import { BangerError } from '../../core/errors.ts';
+import type { Accelerator } from '../../core/model/vm.ts';
+import { type Template, templatePaths } from '../../frozen/template-store.ts';
+import type { MachineSpec } from '../../vmm/driver.ts';
+import { removeHandles, writeHandles } from '../vm-files.ts';
+import { LiveVm } from './live-vm.ts';
+import { endMachine, type MachineStart, type StartedMachine } from './machine-start.ts';
+
+/**
+ * The watchdog: a restored guest answers within some 100 ms, or never. What it waits for beyond that is the host, which may
+ * be starting many at once.
+ */
+const HELLO_TIMEOUTS_MS: Readonly<Record<Accelerator, number>> = { kvm: 5000, tcg: 15_000 };
+
+export interface MachineRestore extends Omit<MachineStart, 'say'> {
+  readonly template: Template;
+  /** What the VM's disk has: as much as the template's, or more. */
+  readonly rootDiskBytes: number;
+}
+
+/** @throws {BangerError} `unsupported`, `verify_failed`, `vmm_failed`, `timeout` (the watchdog), `guest_failed`, `cancelled` */
+export async function restoreMachine(restore: MachineRestore): Promise<StartedMachine> {
+  const { vmId, undo, files, signal, spec } = restore;
+  let live: LiveVm | undefined;
+  const end = async (): Promise<void> => {
+    if (live !== undefined) await endMachine(live);
+    await removeHandles(files);
+  };
+  try {
+    return await undo.step(
+      'vmm',
+      async () => {
+        live = new LiveVm(vmId, await launch(restore), 'launched');
+        const agent = await live.agent(signal, HELLO_TIMEOUTS_MS[spec.platform.accelerator]);
+        if (agent.hello.error !== null) throw new BangerError('guest_failed', agent.hello.error);
+        return { live, agent };
+      },
+      end,
+    );
+  } catch (error) {
+    // The caller may go on without it.
+    await end();
+    throw error;
+  }
+}
+
+async function launch({ driver, spec, files, template, rootDiskBytes, signal }: MachineRestore) {
+  const { manifest, dir } = template;
+  const paths = templatePaths(dir);
+  const restored: MachineSpec = { ...spec, memory: { kind: 'file', path: paths.memory, shared: false } };
+  const { shape, kernel, initramfsSha256 } = manifest;
+  const options = {
+    state: { path: paths.state, ...manifest.state },
+    shape,
+    digests: { kernel: kernel.sha256, initramfs: initramfsSha256 },
+    grownDisks: rootDiskBytes > manifest.rootDiskBytes ? [{ id: 'root', sizeBytes: rootDiskBytes }] : [],
+    signal,
+  };
+  return await driver.restore(restored, options, (handles) => writeHandles(files, handles));
+}

@@ -1,0 +1,149 @@
+/** Boots a machine that nobody ever uses, and freezes it once it is idle. It gets no name, no keys, no network and no files. */
+
+import { open, rm, truncate } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Progress } from '../../api/contract.ts';
+import { now } from '../../host/clock.ts';
+import { newId } from '../../host/ids.ts';
+import type { Log } from '../../host/log.ts';
+import { type BangerPaths, vmRuntimeDir } from '../../host/paths.ts';
+import type { CommandRunner } from '../../host/runner.ts';
+import { sparseDigest } from '../../host/sparse-digest.ts';
+import { type Template, templatePaths, type TemplateStore } from '../../frozen/template-store.ts';
+import { createOverlay } from '../../images/disk.ts';
+import type { VmmDriver } from '../../vmm/driver.ts';
+import { type Undo, withUndo } from '../undo.ts';
+import { makeSocketDir, removeSocketDir, TRANSFER_DISK_BYTES, type VmFiles } from '../vm-files.ts';
+import { machineSpec } from './machine-spec.ts';
+import { startMachine } from './machine-start.ts';
+import { TEMPLATE_NETWORK, type TemplateFacts, type TemplateWanted } from './template-keys.ts';
+
+export interface TemplateMakerDeps {
+  readonly paths: BangerPaths;
+  readonly driver: VmmDriver;
+  readonly runner: CommandRunner;
+  readonly store: TemplateStore;
+  readonly log: Log;
+}
+
+export class TemplateMaker {
+  readonly #deps: TemplateMakerDeps;
+
+  constructor(deps: TemplateMakerDeps) {
+    this.#deps = deps;
+  }
+
+  /** @throws {BangerError} what a boot throws, `no_space`, `cancelled`; nothing is left of it then */
+  async make(
+    wanted: TemplateWanted,
+    facts: TemplateFacts,
+    signal: AbortSignal,
+    onProgress: (progress: Progress) => void,
+  ): Promise<void> {
+    const { store, paths } = this.#deps;
+    await using draft = await store.draft(facts.key);
+    const id = newId();
+    const files = draftFiles(draft.dir, vmRuntimeDir(paths, id));
+    const say = (step: string, text: string): void => onProgress({ step, text });
+    say('make_template', `making a template of ${wanted.image.record.name}`);
+    const state = await withUndo((undo) => this.#freeze(wanted, facts, { id, files, undo, signal, say }));
+    await removeSocketDir(files);
+    // What it had beside memory, state and root disk was only for the machine that ran.
+    for (const path of [files.transferDisk, files.handlesFile, files.consoleLog, files.vmmLog]) {
+      await rm(path, { force: true });
+    }
+    const { image, platform, vcpus, memoryMib } = wanted;
+    const { memory } = templatePaths(draft.dir);
+    const sparseSha256 = await sparseDigest(memory, this.#deps.runner, signal);
+    await store.writeManifest(draft, {
+      createdAt: now(),
+      shape: facts.shape,
+      kernel: { name: image.kernel.manifest.name, sha256: facts.digests.kernel },
+      initramfsSha256: facts.digests.initramfs,
+      image: { name: image.record.name, rootfsSha256: image.manifest.rootfs.sha256 },
+      vcpus,
+      memoryMib,
+      accelerator: platform.accelerator,
+      machine: platform.machine,
+      rootDiskBytes: diskBytes(wanted),
+      memory: { sizeBytes: memoryMib * 1024 ** 2, sparseSha256 },
+      state: { sizeBytes: state.sizeBytes, sha256: state.sha256 },
+    });
+    signal.throwIfAborted();
+    await draft.publish();
+  }
+
+  async #freeze(
+    { image, platform, vcpus, memoryMib }: TemplateWanted,
+    facts: TemplateFacts,
+    making: {
+      readonly id: string;
+      readonly files: VmFiles;
+      readonly undo: Undo;
+      readonly signal: AbortSignal;
+      readonly say: (step: string, text: string) => void;
+    },
+  ) {
+    const { driver, log } = this.#deps;
+    const { files, undo, signal, say } = making;
+    await createOverlay({
+      basePath: image.record.rootfsPath,
+      baseFormat: image.manifest.rootfs.format,
+      overlayPath: files.rootDisk,
+      sizeBytes: image.manifest.rootfs.virtualSizeBytes,
+    });
+    await (await open(files.transferDisk, 'wx', 0o600)).close();
+    await truncate(files.transferDisk, TRANSFER_DISK_BYTES);
+    await undo.step(
+      'sockets',
+      () => makeSocketDir(files),
+      () => removeSocketDir(files),
+    );
+    const { memory, state } = templatePaths(files.dir);
+    const { initramfsPath } = facts;
+    const placed = machineSpec({
+      ...{ name: 'template', platform, vcpus, memoryMib, kernel: image.kernel, initramfsPath, files },
+      network: TEMPLATE_NETWORK,
+    });
+    const spec = { ...placed, memory: { kind: 'file', path: memory, shared: true } } as const;
+    const { live, agent } = await startMachine({
+      driver,
+      log,
+      vmId: making.id,
+      spec,
+      files,
+      undo,
+      signal,
+      say,
+    });
+    say('settle', 'waiting until the guest is idle');
+    await agent.settle(signal);
+    agent.close();
+    say('freeze', 'freezing the guest');
+    live.ending = true;
+    const frozen = await live.machine.freeze({ statePath: state, signal });
+    live.release();
+    return frozen;
+  }
+}
+
+/** The image's own size: a VM's disk is as large or larger. */
+function diskBytes({ image }: TemplateWanted): number {
+  return image.manifest.rootfs.virtualSizeBytes;
+}
+
+function draftFiles(dir: string, socketDir: string): VmFiles {
+  return {
+    dir,
+    socketDir,
+    rootDisk: templatePaths(dir).rootDisk,
+    transferDisk: join(dir, 'transfer.img'),
+    handlesFile: join(dir, 'handles.json'),
+    consoleLog: join(dir, 'console.log'),
+    vmmLog: join(dir, 'vmm.log'),
+  };
+}
+
+export function memoryOf({ dir, manifest }: Template) {
+  return { path: templatePaths(dir).memory, ...manifest.memory };
+}
