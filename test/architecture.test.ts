@@ -17,7 +17,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   oci: ['host', 'core'],
   state: ['store', 'oci', 'host', 'core'],
   images: ['host', 'core'],
-  frozen: ['host', 'core'],
+  frozen: ['store', 'host', 'core'],
   guest: ['host', 'core'],
   workspace: ['host', 'core'],
   vmm: ['host', 'core'],

@@ -88,7 +88,7 @@ export function compose(options: CompositionOptions): DaemonServices {
     vmmProgram: () => findProgram(config.qemuBin ?? QEMU_PROGRAM),
   });
   const workspaces = new WorkspaceService({ paths, runner });
-  const templates = makeTemplates({
+  const { keys, templates } = makeTemplates({
     paths,
     driver,
     platforms,
@@ -96,7 +96,7 @@ export function compose(options: CompositionOptions): DaemonServices {
     log,
     maxBytes: config.templatesMaxBytes,
   });
-  const boot = new VmBoot({ paths, driver, platforms, templates, log });
+  const boot = new VmBoot({ paths, driver, platforms, keys, templates, log });
   const policy = vmPolicy(config, { cpus: cpuCount(), memoryMib: hostMemoryMib() });
   const defaultImage = config.defaultImageName;
   const registry = new VmRegistry({ store, paths });

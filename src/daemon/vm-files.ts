@@ -1,7 +1,8 @@
 /**
  * Where a VM's files lie, and its handles file.
  *
- *   <state>/vms/<id>/      vm.json (vm-record-file.ts), root.qcow2, transfer.img, handles.json, console.log, vmm.log
+ *   <state>/vms/<id>/      vm.json (vm-record-file.ts), root.qcow2, transfer.img, handles.json, machine.json,
+ *                          console.log, vmm.log
  *   <runtime>/vm/<id12>/   sockets
  */
 
@@ -18,6 +19,8 @@ export interface VmFiles {
   readonly rootDisk: string;
   readonly transferDisk: string;
   readonly handlesFile: string;
+  /** What the machine that runs was started as: services/machine-facts.ts. */
+  readonly machineFile: string;
   readonly consoleLog: string;
   readonly vmmLog: string;
 }
@@ -36,6 +39,7 @@ export function vmFiles(paths: BangerPaths, id: string): VmFiles {
     rootDisk: join(dir, 'root.qcow2'),
     transferDisk: join(dir, 'transfer.img'),
     handlesFile: join(dir, 'handles.json'),
+    machineFile: join(dir, 'machine.json'),
     consoleLog: join(dir, 'console.log'),
     vmmLog: join(dir, 'vmm.log'),
   };

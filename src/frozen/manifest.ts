@@ -1,24 +1,28 @@
 /** What lies beside the files of a frozen machine: everything that must be true for it to be restored. */
 
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { BangerError } from '../core/errors.ts';
 import { readJsonFile, writeFileAtomic } from '../host/files.ts';
 
 export const MANIFEST_FILE = 'manifest.json';
-export const MEMORY_FILE = 'memory';
-export const STATE_FILE = 'state';
-export const ROOT_DISK_FILE = 'root.qcow2';
+const MEMORY_FILE = 'memory';
+const STATE_FILE = 'state';
+const ROOT_DISK_FILE = 'root.qcow2';
+const TRANSFER_DISK_FILE = 'transfer.img';
+/** Of st_blocks: stat(2). */
+const BLOCK_BYTES = 512;
 
-const MANIFEST_VERSION = 1;
+export const MANIFEST_VERSION = 1;
 const MAX_MANIFEST_BYTES = 256 * 1024;
 
 const digest = z.string().regex(/^[0-9a-f]{64}$/);
 const sizeBytes = z.number().int().nonnegative();
 const text = z.string().max(4096);
 
-/** What every frozen machine needs, whoever it was. */
-export const frozenFields = {
+/** What every frozen machine says of itself, whoever it was. */
+export const machineFields = {
   manifestVersion: z.literal(MANIFEST_VERSION),
   createdAt: text,
   /** What the driver says it depends on: MachineShape in vmm/shape.ts. */
@@ -30,11 +34,40 @@ export const frozenFields = {
   memoryMib: z.number().int().positive(),
   accelerator: z.enum(['kvm', 'tcg']),
   machine: text,
+  /** What the guest sees of its root disk. */
   rootDiskBytes: sizeBytes,
-  /** `sparseSha256`: host/sparse-digest.ts. */
-  memory: z.strictObject({ sizeBytes, sparseSha256: digest }),
-  state: z.strictObject({ sizeBytes, sha256: digest }),
 } as const;
+
+/** What the parts that are files must be. `sparseSha256`: host/sparse-digest.ts. */
+export const memorySchema = z.strictObject({ sizeBytes, sparseSha256: digest });
+export const stateSchema = z.strictObject({ sizeBytes, sha256: digest });
+
+/** A machine that can be restored: the directory with its files (frozenPaths), and what the driver must know of them. */
+export interface FrozenMachine {
+  readonly dir: string;
+  readonly shape: Readonly<Record<string, string>>;
+  readonly initramfsSha256: string;
+  readonly state: z.infer<typeof stateSchema>;
+  readonly rootDiskBytes: number;
+}
+
+export function frozenPaths(dir: string) {
+  return {
+    memory: join(dir, MEMORY_FILE),
+    state: join(dir, STATE_FILE),
+    rootDisk: join(dir, ROOT_DISK_FILE),
+    transferDisk: join(dir, TRANSFER_DISK_FILE),
+  } as const;
+}
+
+/** Blocks on the disk of all files directly in a directory. */
+export async function allocatedBytes(dir: string): Promise<number> {
+  const names = await readdir(dir).catch(() => []);
+  const blocks = await Promise.all(
+    names.map(async (name) => (await stat(join(dir, name)).catch(() => undefined))?.blocks ?? 0),
+  );
+  return blocks.reduce((sum, count) => sum + count * BLOCK_BYTES, 0);
+}
 
 /**
  * Undefined when there is none.

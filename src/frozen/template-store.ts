@@ -15,12 +15,14 @@ import { BangerError } from '../core/errors.ts';
 import { createDraft, type Draft } from '../host/drafts.ts';
 import { fileError, readJsonFile, removeTree, writeFileAtomic } from '../host/files.ts';
 import {
-  frozenFields,
+  allocatedBytes,
+  type FrozenMachine,
+  machineFields,
   MANIFEST_FILE,
-  MEMORY_FILE,
+  MANIFEST_VERSION,
+  memorySchema,
   readFrozenManifest,
-  ROOT_DISK_FILE,
-  STATE_FILE,
+  stateSchema,
   writeFrozenManifest,
 } from './manifest.ts';
 
@@ -30,9 +32,13 @@ const FAILURES_FILE = 'failures.json';
 const MAX_FAILURES_BYTES = 1024 * 1024;
 /** Older ones are forgotten. */
 const MAX_FAILURES = 100;
-const BLOCK_BYTES = 512;
 
-const templateSchema = z.strictObject({ ...frozenFields, kind: z.literal('template') });
+const templateSchema = z.strictObject({
+  kind: z.literal('template'),
+  ...machineFields,
+  memory: memorySchema,
+  state: stateSchema,
+});
 export type TemplateManifest = z.infer<typeof templateSchema>;
 
 const failuresSchema = z.array(
@@ -60,12 +66,9 @@ export interface TemplateUse {
   readonly usedAt: string;
 }
 
-export function templatePaths(dir: string) {
-  return {
-    memory: join(dir, MEMORY_FILE),
-    state: join(dir, STATE_FILE),
-    rootDisk: join(dir, ROOT_DISK_FILE),
-  } as const;
+export function frozenTemplate({ dir, manifest }: Template): FrozenMachine {
+  const { shape, initramfsSha256, state, rootDiskBytes } = manifest;
+  return { dir, shape, initramfsSha256, state, rootDiskBytes };
 }
 
 export class TemplateStore {
@@ -102,7 +105,11 @@ export class TemplateStore {
     draft: Draft,
     manifest: Omit<TemplateManifest, 'manifestVersion' | 'kind'>,
   ): Promise<void> {
-    const whole = { manifestVersion: 1, kind: 'template', ...manifest } satisfies TemplateManifest;
+    const whole = {
+      manifestVersion: MANIFEST_VERSION,
+      kind: 'template',
+      ...manifest,
+    } satisfies TemplateManifest;
     await writeFrozenManifest(draft.dir, whole);
     await writeFile(join(draft.dir, USED_FILE), '', { mode: 0o600 });
   }
@@ -116,7 +123,7 @@ export class TemplateStore {
   async use(key: string): Promise<TemplateUse> {
     const dir = join(this.#dir, key);
     const used = await stat(join(dir, USED_FILE)).catch(() => undefined);
-    return { allocatedBytes: await allocated(dir), usedAt: (used?.mtime ?? new Date(0)).toISOString() };
+    return { allocatedBytes: await allocatedBytes(dir), usedAt: (used?.mtime ?? new Date(0)).toISOString() };
   }
 
   /** Oldest first. */
@@ -165,12 +172,4 @@ export class TemplateStore {
     const names = await readdir(this.#dir).catch(() => []);
     return names.filter((name) => KEY.test(name)).sort();
   }
-}
-
-async function allocated(dir: string): Promise<number> {
-  const names = await readdir(dir).catch(() => []);
-  const sizes = await Promise.all(
-    names.map(async (name) => (await stat(join(dir, name)).catch(() => undefined))?.blocks ?? 0),
-  );
-  return sizes.reduce((sum, blocks) => sum + blocks * BLOCK_BYTES, 0);
 }

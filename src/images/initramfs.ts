@@ -55,6 +55,13 @@ export async function ensureInitramfs(options: EnsureInitramfsOptions): Promise<
   return { path, digest };
 }
 
+/** One that was made earlier, by its digest (hex). */
+export async function findInitramfs(cacheDir: string, digest: string): Promise<Initramfs | undefined> {
+  const path = join(cacheDir, `${digest}.cpio`);
+  const found = await stat(path).catch(() => undefined);
+  return found?.isFile() === true ? { path, digest } : undefined;
+}
+
 /** The kernel's directory is published whole and never changed, so its manifest stands for the modules. */
 async function inputsKey(options: EnsureInitramfsOptions): Promise<string> {
   const manifest = join(options.kernelDir, MANIFEST_FILE);

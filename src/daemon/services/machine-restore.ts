@@ -2,8 +2,8 @@
 
 import { BangerError } from '../../core/errors.ts';
 import type { Accelerator } from '../../core/model/vm.ts';
-import { type Template, templatePaths } from '../../frozen/template-store.ts';
-import type { MachineSpec } from '../../vmm/driver.ts';
+import { type FrozenMachine, frozenPaths } from '../../frozen/manifest.ts';
+import type { MachineSpec, ShapeDigests } from '../../vmm/driver.ts';
 import { removeHandles, writeHandles } from '../vm-files.ts';
 import { LiveVm } from './live-vm.ts';
 import { endMachine, type MachineStart, type StartedMachine } from './machine-start.ts';
@@ -15,7 +15,11 @@ import { endMachine, type MachineStart, type StartedMachine } from './machine-st
 const HELLO_TIMEOUTS_MS: Readonly<Record<Accelerator, number>> = { kvm: 5000, tcg: 15_000 };
 
 export interface MachineRestore extends Omit<MachineStart, 'say'> {
-  readonly template: Template;
+  readonly frozen: FrozenMachine;
+  /** Whether somebody was connected to its agent when it was frozen. */
+  readonly wasConnected: boolean;
+  /** Of the kernel and the initramfs in `spec`. */
+  readonly digests: ShapeDigests;
   /** What the VM's disk has: as much as the template's, or more. */
   readonly rootDiskBytes: number;
 }
@@ -32,7 +36,7 @@ export async function restoreMachine(restore: MachineRestore): Promise<StartedMa
     return await undo.step(
       'vmm',
       async () => {
-        live = new LiveVm(vmId, await launch(restore), 'launched');
+        live = new LiveVm(vmId, await launch(restore), restore.wasConnected ? 'adopted' : 'launched');
         const agent = await live.agent(signal, HELLO_TIMEOUTS_MS[spec.platform.accelerator]);
         if (agent.hello.error !== null) throw new BangerError('guest_failed', agent.hello.error);
         return { live, agent };
@@ -46,16 +50,14 @@ export async function restoreMachine(restore: MachineRestore): Promise<StartedMa
   }
 }
 
-async function launch({ driver, spec, files, template, rootDiskBytes, signal }: MachineRestore) {
-  const { manifest, dir } = template;
-  const paths = templatePaths(dir);
+async function launch({ driver, spec, files, frozen, digests, rootDiskBytes, signal }: MachineRestore) {
+  const paths = frozenPaths(frozen.dir);
   const restored: MachineSpec = { ...spec, memory: { kind: 'file', path: paths.memory, shared: false } };
-  const { shape, kernel, initramfsSha256 } = manifest;
   const options = {
-    state: { path: paths.state, ...manifest.state },
-    shape,
-    digests: { kernel: kernel.sha256, initramfs: initramfsSha256 },
-    grownDisks: rootDiskBytes > manifest.rootDiskBytes ? [{ id: 'root', sizeBytes: rootDiskBytes }] : [],
+    state: { path: paths.state, ...frozen.state },
+    shape: frozen.shape,
+    digests,
+    grownDisks: rootDiskBytes > frozen.rootDiskBytes ? [{ id: 'root', sizeBytes: rootDiskBytes }] : [],
     signal,
   };
   return await driver.restore(restored, options, (handles) => writeHandles(files, handles));

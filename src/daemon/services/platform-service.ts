@@ -13,7 +13,7 @@ import type { AcceleratorChoice } from '../../core/model/vm.ts';
 import { readJsonFile, writeFileAtomic } from '../../host/files.ts';
 import type { Log } from '../../host/log.ts';
 import type { BangerPaths } from '../../host/paths.ts';
-import { ensureInitramfs, type Initramfs } from '../../images/initramfs.ts';
+import { ensureInitramfs, findInitramfs, type Initramfs } from '../../images/initramfs.ts';
 import type { Platform, ProbeResult, Transport, VmmDriver } from '../../vmm/driver.ts';
 import type { OperationHandle } from '../operations.ts';
 import { SingleFlight } from '../single-flight.ts';
@@ -67,8 +67,13 @@ export class PlatformService {
     this.#vmmProgram = deps.vmmProgram;
   }
 
-  /** The initramfs that boots this kernel on a platform with that transport. */
-  async initramfs(kernel: LocalKernel, transport: Transport): Promise<Initramfs> {
+  /**
+   * The initramfs that boots this kernel on a platform with that transport. `wanted`: the digest of one that an earlier
+   * banger made, which is given when it is still there.
+   */
+  async initramfs(kernel: LocalKernel, transport: Transport, wanted?: string): Promise<Initramfs> {
+    const earlier = wanted === undefined ? undefined : await findInitramfs(this.#paths.initramfsDir, wanted);
+    if (earlier !== undefined) return earlier;
     return await ensureInitramfs({
       kernelDir: kernel.dir,
       kernel: kernel.manifest,

@@ -58,8 +58,9 @@ export class TemplateKeys {
   async of(
     { image, platform, vcpus, memoryMib }: TemplateWanted,
     signal: AbortSignal,
+    initramfsSha256?: string,
   ): Promise<TemplateFacts> {
-    const initramfs = await this.#platforms.initramfs(image.kernel, platform.transport);
+    const initramfs = await this.#platforms.initramfs(image.kernel, platform.transport, initramfsSha256);
     const spec = machineSpec({
       ...{ name: 'template', platform, vcpus, memoryMib, kernel: image.kernel },
       initramfsPath: initramfs.path,

@@ -9,7 +9,8 @@ import type { Log } from '../../host/log.ts';
 import { type BangerPaths, vmRuntimeDir } from '../../host/paths.ts';
 import type { CommandRunner } from '../../host/runner.ts';
 import { sparseDigest } from '../../host/sparse-digest.ts';
-import { type Template, templatePaths, type TemplateStore } from '../../frozen/template-store.ts';
+import { frozenPaths } from '../../frozen/manifest.ts';
+import type { TemplateStore } from '../../frozen/template-store.ts';
 import { createOverlay } from '../../images/disk.ts';
 import type { VmmDriver } from '../../vmm/driver.ts';
 import { type Undo, withUndo } from '../undo.ts';
@@ -53,7 +54,7 @@ export class TemplateMaker {
       await rm(path, { force: true });
     }
     const { image, platform, vcpus, memoryMib } = wanted;
-    const { memory } = templatePaths(draft.dir);
+    const { memory } = frozenPaths(draft.dir);
     const sparseSha256 = await sparseDigest(memory, this.#deps.runner, signal);
     await store.writeManifest(draft, {
       createdAt: now(),
@@ -99,7 +100,7 @@ export class TemplateMaker {
       () => makeSocketDir(files),
       () => removeSocketDir(files),
     );
-    const { memory, state } = templatePaths(files.dir);
+    const { memory, state } = frozenPaths(files.dir);
     const { initramfsPath } = facts;
     const placed = machineSpec({
       ...{ name: 'template', platform, vcpus, memoryMib, kernel: image.kernel, initramfsPath, files },
@@ -136,14 +137,11 @@ function draftFiles(dir: string, socketDir: string): VmFiles {
   return {
     dir,
     socketDir,
-    rootDisk: templatePaths(dir).rootDisk,
+    rootDisk: frozenPaths(dir).rootDisk,
     transferDisk: join(dir, 'transfer.img'),
     handlesFile: join(dir, 'handles.json'),
+    machineFile: join(dir, 'machine.json'),
     consoleLog: join(dir, 'console.log'),
     vmmLog: join(dir, 'vmm.log'),
   };
-}
-
-export function memoryOf({ dir, manifest }: Template) {
-  return { path: templatePaths(dir).memory, ...manifest.memory };
 }

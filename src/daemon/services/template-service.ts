@@ -6,14 +6,15 @@
 import { BangerError, errorText } from '../../core/errors.ts';
 import type { Progress } from '../../api/contract.ts';
 import { now } from '../../host/clock.ts';
+import { frozenPaths } from '../../frozen/manifest.ts';
 import type { Log } from '../../host/log.ts';
 import type { Template, TemplateStore, TemplateUse } from '../../frozen/template-store.ts';
 import type { OperationHandle } from '../operations.ts';
 import { SingleFlight } from '../single-flight.ts';
 import { endStrayVmms } from '../stray-vmm.ts';
-import { memoryOf, type TemplateMaker } from './template-maker.ts';
+import type { TemplateMaker } from './template-maker.ts';
 import type { TemplateKeys, TemplateWanted } from './template-keys.ts';
-import type { MemoryVerifier } from './memory-verifier.ts';
+import type { FrozenMemory, MemoryVerifier } from './memory-verifier.ts';
 
 /** A template from which this many starts have failed is made anew. */
 const MAX_FAILURES = 2;
@@ -206,4 +207,8 @@ export class TemplateService {
       );
     }
   }
+}
+
+function memoryOf({ dir, manifest }: Template): FrozenMemory {
+  return { path: frozenPaths(dir).memory, ...manifest.memory };
 }

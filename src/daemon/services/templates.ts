@@ -18,15 +18,17 @@ export function makeTemplates(deps: {
   readonly runner: CommandRunner;
   readonly log: Log;
   readonly maxBytes: number;
-}): TemplateService {
+}): { readonly keys: TemplateKeys; readonly templates: TemplateService } {
   const { paths, driver, platforms, runner, log, maxBytes } = deps;
   const store = new TemplateStore(paths.templatesDir);
-  return new TemplateService({
+  const keys = new TemplateKeys({ paths, driver, platforms });
+  const templates = new TemplateService({
     store,
-    keys: new TemplateKeys({ paths, driver, platforms }),
+    keys,
     maker: new TemplateMaker({ paths, driver, runner, store, log }),
     verifier: new MemoryVerifier(runner),
     log,
     maxBytes,
   });
+  return { keys, templates };
 }

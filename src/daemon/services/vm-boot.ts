@@ -1,10 +1,12 @@
 /** From a row to a guest that answers: the named steps of a start, each with its undo. */
 
+import { randomUUID } from 'node:crypto';
 import { mkdir, open, rm, truncate } from 'node:fs/promises';
 import type { Progress } from '../../api/contract.ts';
 import { BangerError } from '../../core/errors.ts';
 import type { VmRecord, VmRuntime } from '../../core/model/vm.ts';
-import { type Template, templatePaths } from '../../frozen/template-store.ts';
+import { type FrozenMachine, frozenPaths } from '../../frozen/manifest.ts';
+import { frozenTemplate, type Template } from '../../frozen/template-store.ts';
 import { now } from '../../host/clock.ts';
 import type { Log } from '../../host/log.ts';
 import type { BangerPaths } from '../../host/paths.ts';
@@ -17,11 +19,15 @@ import { type Undo, withUndo } from '../undo.ts';
 import { makeSocketDir, removeSocketDir, TRANSFER_DISK_BYTES, type VmFiles, vmFiles } from '../vm-files.ts';
 import type { LocalImage } from './image-service.ts';
 import type { LiveVm } from './live-vm.ts';
+import type { LocalKernel } from './kernel-service.ts';
+import { writeMachineFacts } from './machine-facts.ts';
 import { restoreMachine } from './machine-restore.ts';
 import { machineSpec } from './machine-spec.ts';
 import { type StartedMachine, startMachine } from './machine-start.ts';
 import type { PlatformService } from './platform-service.ts';
+import type { TemplateFacts, TemplateKeys, TemplateWanted } from './template-keys.ts';
 import type { TemplateService } from './template-service.ts';
+import { setGuestClock } from './vm-pause.ts';
 
 /** A disk that grows is grown before the answer: ext4 takes seconds for each TiB under emulation. */
 const CONFIGURE_TIMEOUT_MS = 30_000;
@@ -39,15 +45,21 @@ export interface BootOutcome {
   readonly runtime: VmRuntime;
 }
 
-export interface BootOptions {
-  /** Boot even where there is a template. */
-  readonly cold: boolean;
+/** Memory that a VM goes on from; its disks are in its directory already, as they were when that was frozen. */
+export interface FrozenStart {
+  readonly frozen: FrozenMachine;
+  /** `new`: others go on from the same memory, so it must become a machine of its own. `kept`: it is itself again. */
+  readonly identity: 'new' | 'kept';
 }
+
+/** `best`: a template where there is one; a boot otherwise, and for a VM that has its disk already. */
+export type StartFrom = 'best' | 'boot' | FrozenStart;
 
 export interface VmBootDeps {
   readonly paths: BangerPaths;
   readonly driver: VmmDriver;
   readonly platforms: PlatformService;
+  readonly keys: TemplateKeys;
   readonly templates: TemplateService;
   readonly log: Log;
 }
@@ -56,7 +68,8 @@ export interface VmBootDeps {
 interface Start {
   readonly vm: VmRecord;
   readonly image: LocalImage;
-  readonly platform: Platform;
+  readonly wanted: TemplateWanted;
+  readonly facts: TemplateFacts;
   readonly spec: MachineSpec;
   readonly files: VmFiles;
   readonly undo: Undo;
@@ -72,8 +85,8 @@ export class VmBoot {
   }
 
   /**
-   * Starts a VM: a new one from a template where there is one, else by booting it. When it throws, nothing of this start is
-   * left: no process, no socket; a disk that was there before stays.
+   * Starts a VM and makes it a machine of its own. When it throws, nothing of this start is left: no process, no socket;
+   * a disk that was there before stays.
    * @throws {BangerError} `vmm_failed`, `guest_failed`, `no_space`, `cancelled` …
    */
   async boot(
@@ -81,13 +94,17 @@ export class VmBoot {
     image: LocalImage,
     errand: GuestErrand | undefined,
     operation: OperationHandle,
-    options: BootOptions,
+    from: StartFrom,
   ): Promise<BootOutcome> {
-    const { paths, platforms } = this.#deps;
+    const { paths, platforms, keys } = this.#deps;
     const files = vmFiles(paths, vm.id);
     const say = (step: string, text: string): void => operation.progress({ step, text } satisfies Progress);
     const platform = await platforms.platform(vm.spec.accel, image.kernel, operation);
-    const spec = await this.machineSpec(vm, image, platform);
+    const { vcpus, memoryMib } = vm.spec;
+    const wanted = { image, platform, vcpus, memoryMib };
+    const earlier = typeof from === 'object' ? from.frozen.initramfsSha256 : undefined;
+    const facts = await keys.of(wanted, operation.signal, earlier);
+    const spec = specOf(vm, image.kernel, platform, files, facts.initramfsPath);
     return await withUndo(async (undo) => {
       await makeVmDir(files);
       throwIfCancelled(operation.signal);
@@ -105,10 +122,10 @@ export class VmBoot {
           await begun.prepared.catch(() => undefined);
         },
       );
-      const start = { vm, image, platform, spec, files, undo, signal: begun.signal, say };
+      const start = { vm, image, wanted, facts, spec, files, undo, signal: begun.signal, say };
       const { live, agent } = await begun.orItsFailure(
         (async () => {
-          const started = await this.#startGuest(start, options);
+          const started = await this.#startGuest(start, from);
           if (errand !== undefined) {
             say('workspace', 'shipping the workspace');
             await begun.prepared;
@@ -118,6 +135,11 @@ export class VmBoot {
         })(),
       );
       throwIfCancelled(operation.signal);
+      await writeMachineFacts(files, {
+        shape: facts.shape,
+        digests: facts.digests,
+        rootfsSha256: image.manifest.rootfs.sha256,
+      });
       const runtime: VmRuntime = {
         accelerator: platform.accelerator,
         machine: platform.machine,
@@ -131,26 +153,16 @@ export class VmBoot {
   /** What a start of this VM means on this host's platform. */
   async machineSpec(vm: VmRecord, image: LocalImage, platform: Platform): Promise<MachineSpec> {
     const initramfs = await this.#deps.platforms.initramfs(image.kernel, platform.transport);
-    return machineSpec({
-      name: vm.name,
-      platform,
-      vcpus: vm.spec.vcpus,
-      memoryMib: vm.spec.memoryMib,
-      kernel: image.kernel,
-      initramfsPath: initramfs.path,
-      files: vmFiles(this.#deps.paths, vm.id),
-      network: userNetwork(vm),
-    });
+    return specOf(vm, image.kernel, platform, vmFiles(this.#deps.paths, vm.id), initramfs.path);
   }
 
-  async #startGuest(start: Start, { cold }: BootOptions): Promise<StartedMachine> {
-    const { vm, image, platform, files, signal } = start;
+  async #startGuest(start: Start, from: StartFrom): Promise<StartedMachine> {
+    if (typeof from === 'object') return await this.#goOn(start, from);
+    // The memory of a template goes with the disk of a template.
+    if (from === 'boot' || (await exists(start.files.rootDisk))) return await this.#coldStart(start);
+    const { wanted, files, signal } = start;
     const { templates } = this.#deps;
-    // The memory of a template goes with the disk of a template: a VM that has its own disk already is booted.
-    if (await exists(files.rootDisk)) return await this.#coldStart(start);
-    const { vcpus, memoryMib } = vm.spec;
-    const wanted = { image, platform, vcpus, memoryMib };
-    const template = cold ? undefined : await templates.find(wanted, signal);
+    const template = await templates.find(wanted, signal);
     if (template !== undefined) {
       try {
         return await this.#startFrom(template, start);
@@ -162,22 +174,43 @@ export class VmBoot {
       }
     }
     const started = await this.#coldStart(start);
-    if (!cold) templates.makeLater(wanted);
+    templates.makeLater(wanted);
     return started;
   }
 
   async #startFrom(template: Template, start: Start): Promise<StartedMachine> {
-    const { driver, templates, log } = this.#deps;
-    const { vm, spec, files, undo, signal, say } = start;
+    const { vm, spec, files, signal, say } = start;
     say('restore', 'starting from a template');
-    await copyDisk(templatePaths(template.dir).rootDisk, files.rootDisk);
-    const rootDiskBytes = vm.spec.diskSizeBytes;
-    const about = { driver, log, vmId: vm.id, spec, files, undo, signal };
-    const started = await restoreMachine({ ...about, template, rootDiskBytes });
+    await copyDisk(frozenPaths(template.dir).rootDisk, files.rootDisk);
+    const started = await this.#restore(start, frozenTemplate(template), false);
     say('configure', 'configuring the guest');
     await started.agent.configure(guestConfigOf(vm, spec.network), signal, CONFIGURE_TIMEOUT_MS);
-    await templates.markUsed(template);
+    await this.#deps.templates.markUsed(template);
     return started;
+  }
+
+  /** There is nothing to fall back to: the memory is what the VM is. */
+  async #goOn(start: Start, { frozen, identity }: FrozenStart): Promise<StartedMachine> {
+    const { vm, spec, signal, say } = start;
+    say('restore', 'going on from where it stood');
+    const started = await this.#restore(start, frozen, true);
+    if (identity === 'kept') {
+      await setGuestClock(started.agent, signal);
+      return started;
+    }
+    say('configure', 'configuring the guest');
+    // Programs have read the kernel's boot id, which all copies share.
+    const config = { ...guestConfigOf(vm, spec.network), bootId: randomUUID(), handOverInit: false };
+    await started.agent.configure(config, signal, CONFIGURE_TIMEOUT_MS);
+    return started;
+  }
+
+  async #restore(start: Start, frozen: FrozenMachine, wasConnected: boolean): Promise<StartedMachine> {
+    const { driver, log } = this.#deps;
+    const { vm, facts, spec, files, undo, signal } = start;
+    const rootDiskBytes = vm.spec.diskSizeBytes;
+    const about = { driver, log, vmId: vm.id, spec, files, undo, signal };
+    return await restoreMachine({ ...about, frozen, digests: facts.digests, wasConnected, rootDiskBytes });
   }
 
   async #coldStart(start: Start): Promise<StartedMachine> {
@@ -197,6 +230,18 @@ export class VmBoot {
     await started.agent.configure(guestConfigOf(vm, spec.network), signal, CONFIGURE_TIMEOUT_MS);
     return started;
   }
+}
+
+function specOf(
+  vm: VmRecord,
+  kernel: LocalKernel,
+  platform: Platform,
+  files: VmFiles,
+  initramfsPath: string,
+): MachineSpec {
+  const { vcpus, memoryMib } = vm.spec;
+  const network = userNetwork(vm);
+  return machineSpec({ name: vm.name, platform, vcpus, memoryMib, kernel, initramfsPath, files, network });
 }
 
 /** Whether a boot may succeed where a template did not. */

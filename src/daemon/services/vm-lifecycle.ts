@@ -19,7 +19,7 @@ import { removeVmRecord } from '../vm-record-file.ts';
 import type { ImageService, LocalImage } from './image-service.ts';
 import type { LiveVm } from './live-vm.ts';
 import { endMachine } from './machine-start.ts';
-import type { BootOptions, GuestErrand, VmBoot } from './vm-boot.ts';
+import type { GuestErrand, StartFrom, VmBoot } from './vm-boot.ts';
 import { setGuestClock, wake } from './vm-pause.ts';
 import type { VmRegistry } from './vm-registry.ts';
 import type { WorkspaceService } from './workspace-service.ts';
@@ -76,7 +76,7 @@ export class VmLifecycle {
     const image = await images.ensure(vm.spec.imageName, operation);
     const errand = vm.workspace === null ? undefined : workspaces.remount(vm.workspace);
     try {
-      await this.start(vm, image, errand, operation, { cold: false });
+      await this.start(vm, image, errand, operation, 'best');
     } catch (error) {
       if (error instanceof BangerError && error.code === 'cancelled') registry.update(vm.id, vm.state);
       else registry.update(vm.id, 'error', { lastError: errorText(error) });
@@ -102,7 +102,7 @@ export class VmLifecycle {
     image: LocalImage,
     errand: GuestErrand | undefined,
     operation: OperationHandle,
-    options: BootOptions,
+    from: StartFrom,
   ): Promise<void> {
     const { registry, boot } = this.#deps;
     assertReadable(vm);
@@ -111,7 +111,7 @@ export class VmLifecycle {
     registry.update(vm.id, 'starting', { lastError: undefined, stoppedAt: undefined });
     try {
       const signal = AbortSignal.any([operation.signal, abort.signal]);
-      const { live, runtime } = await boot.boot(vm, image, errand, { ...operation, signal }, options);
+      const { live, runtime } = await boot.boot(vm, image, errand, { ...operation, signal }, from);
       this.watch(live);
       registry.update(vm.id, 'starting', runtime);
       registry.touch(vm.id);

@@ -79,7 +79,7 @@ export class VmService {
           'vm',
           async () => {
             if (params.start)
-              await lifecycle.start(reserved, image, errand, operation, { cold: params.cold });
+              await lifecycle.start(reserved, image, errand, operation, params.cold ? 'boot' : 'best');
             if (plan !== undefined) store.setVmWorkspace(reserved.id, workspaces.recordOf(plan), now());
             const state = params.start ? 'running' : 'created';
             await registry.save(registry.changed(reserved.id, state, { pending: undefined }));
