@@ -93,6 +93,50 @@ export interface VmCreated {
   readonly elapsedMs: number;
 }
 
+export interface VmForked {
+  readonly vms: readonly VmView[];
+  /** How long the source stood still. */
+  readonly pauseMs: number;
+  /** From the request until all of them can be used. */
+  readonly elapsedMs: number;
+}
+
+/** A moment of a VM that is kept. */
+export interface VmSnapshotView {
+  readonly id: string;
+  readonly name: string;
+  /** As it was called then; `exists`: there is a VM of that id. */
+  readonly vm: { readonly id: string; readonly name: string; readonly exists: boolean };
+  readonly createdAt: string;
+  readonly imageName: string;
+  readonly vcpus: number;
+  readonly memoryMib: number;
+  readonly diskSizeBytes: number;
+  /** False: the disk only. */
+  readonly withMemory: boolean;
+  /** Blocks on the host's disk. */
+  readonly allocatedBytes: number;
+  readonly dir: string;
+}
+
+export interface VmSnapshotDetail extends VmSnapshotView {
+  /** What it is tied to: VMM, kernel, CPU model … by the names people know. Empty for a snapshot of the disk only. */
+  readonly needs: Readonly<Record<string, string>>;
+  /** Why it cannot be used now; null: it can. */
+  readonly problem: string | null;
+}
+
+export interface VmSnapshotTaken {
+  readonly snapshot: VmSnapshotView;
+  /** How long the VM stood still. */
+  readonly pauseMs: number;
+}
+
+export interface VmSnapshotList {
+  readonly snapshots: readonly VmSnapshotView[];
+  readonly broken: readonly { readonly id: string; readonly dir: string; readonly problem: string }[];
+}
+
 export interface WorkspacePlan extends WorkspaceReport {
   readonly mode: 'shallow_overlay';
   /** Paths relative to the repository's root, as git orders them. Not UTF-8: written with \xNN escapes. */
@@ -298,6 +342,12 @@ export interface Results {
   'vm.restart': VmView;
   'vm.pause': VmView;
   'vm.resume': VmView;
+  'vm.fork': VmForked;
+  'snapshot.create': VmSnapshotTaken;
+  'snapshot.list': VmSnapshotList;
+  'snapshot.show': VmSnapshotDetail;
+  'snapshot.delete': VmSnapshotView;
+  'snapshot.restore': VmView;
   'vm.kill': VmView;
   'vm.delete': VmView;
   'vm.prune': readonly VmView[];
@@ -338,6 +388,9 @@ export const LONG_METHODS: ReadonlySet<Method> = new Set<Method>([
   'vm.resume',
   'vm.delete',
   'vm.prune',
+  'vm.fork',
+  'snapshot.create',
+  'snapshot.restore',
   'image.build',
   'doctor.run',
   'doctor.fix',

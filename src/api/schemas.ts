@@ -20,6 +20,8 @@ export const LIMITS = {
 
 const ref = z.string().min(1).max(64);
 const path = z.string().min(1).max(LIMITS.pathBytes);
+/** Copies that one `vm fork` makes at most. */
+const MAX_FORKS = 64;
 /** Shape only: whether it is a DNS label or a known image is answered with a better message further in. */
 const name = z.string().max(LIMITS.pathBytes);
 const gitRef = z.string().min(1).max(255);
@@ -72,6 +74,29 @@ export const paramsSchemas = {
   'vm.restart': oneVm,
   'vm.pause': oneVm,
   'vm.resume': oneVm,
+  'vm.fork': z.strictObject({
+    ref: ref.optional(),
+    /** Id or name of a snapshot, instead of a VM. */
+    snapshot: ref.optional(),
+    count: z.number().int().min(1).max(MAX_FORKS).default(1),
+    /** With a count above one: NAME-1, NAME-2 … Default: the source's name, with the next free numbers. */
+    name: name.optional(),
+    ephemeral: z.boolean().default(false),
+  }),
+  'snapshot.create': z.strictObject({
+    ref,
+    name: name.optional(),
+    /** Without memory: what is made of it boots. */
+    diskOnly: z.boolean().default(false),
+  }),
+  'snapshot.list': z.strictObject({ ref: ref.optional() }),
+  'snapshot.show': z.strictObject({ snapshot: ref }),
+  'snapshot.delete': z.strictObject({ snapshot: ref }),
+  'snapshot.restore': z.strictObject({
+    snapshot: ref,
+    /** Also when the VM runs: what it has in memory and on disk now is lost. */
+    force: z.boolean().default(false),
+  }),
   'vm.kill': z.strictObject({ ref, signal: z.string().max(16).default('KILL') }),
   'vm.delete': oneVm,
   'vm.prune': z.strictObject({ dryRun: z.boolean().default(false) }),

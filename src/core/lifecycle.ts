@@ -23,6 +23,9 @@ export const VM_ACTIONS = [
   'ports',
   'health',
   'workspace',
+  'snapshot',
+  'fork',
+  'restore',
 ] as const;
 export type VmAction = (typeof VM_ACTIONS)[number];
 
@@ -39,6 +42,9 @@ const LEGAL: Record<VmAction, readonly VmState[]> = {
   ports: ['running'],
   health: ['running'],
   workspace: ['running'],
+  snapshot: ['running', 'paused', 'stopped', 'error'],
+  fork: ['running', 'paused'],
+  restore: ['created', 'running', 'paused', 'stopped', 'error'],
 };
 
 /** What to run to get from a state to one where the action is legal. */

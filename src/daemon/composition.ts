@@ -29,6 +29,11 @@ import { VmLifecycle } from './services/vm-lifecycle.ts';
 import { reconcile } from './services/vm-reconcile.ts';
 import { VmRegistry } from './services/vm-registry.ts';
 import { VmPause } from './services/vm-pause.ts';
+import { VmReservations } from './services/vm-reservations.ts';
+import { VmFork } from './services/vm-fork.ts';
+import { VmSnapshots } from './services/vm-snapshots.ts';
+import { MemoryVerifier } from './services/memory-verifier.ts';
+import { VmSnapshotStore } from '../frozen/vm-snapshot-store.ts';
 import { VmService } from './services/vm-service.ts';
 import { WorkspaceService } from './services/workspace-service.ts';
 
@@ -38,6 +43,8 @@ const HANGUP_DELETE_TIMEOUT_MS = 120_000;
 
 export interface DaemonServices {
   readonly vms: VmService;
+  readonly snapshots: VmSnapshots;
+  readonly forks: VmFork;
   readonly registry: VmRegistry;
   readonly exec: ExecService;
   readonly images: ImageService;
@@ -101,12 +108,20 @@ export function compose(options: CompositionOptions): DaemonServices {
   const defaultImage = config.defaultImageName;
   const registry = new VmRegistry({ store, paths });
   const lifecycle = new VmLifecycle({ registry, store, log, boot, images, workspaces });
+  const reservations = new VmReservations(store);
+  const snapshots = new VmSnapshots({
+    ...{ registry, lifecycle, images, workspaces, runner, log },
+    store: new VmSnapshotStore(paths.vmSnapshotsDir),
+    verifier: new MemoryVerifier(runner),
+  });
+  const forks = new VmFork({ paths, registry, lifecycle, reservations, snapshots, images, workspaces, log });
   const vms = new VmService({
     ...{
       registry,
       lifecycle,
       pause: new VmPause({ registry, driver }),
       store,
+      reservations,
       runner,
       driver,
       images,
@@ -151,6 +166,8 @@ export function compose(options: CompositionOptions): DaemonServices {
   const { requestStop } = options;
   return {
     vms,
+    snapshots,
+    forks,
     registry,
     exec,
     images,
@@ -165,6 +182,7 @@ export function compose(options: CompositionOptions): DaemonServices {
     deleteOnHangup,
     reconcile: async () => {
       await templates.settle();
+      await snapshots.settle();
       await reconcile({ paths, registry, lifecycle, driver, log });
     },
   };

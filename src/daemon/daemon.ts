@@ -111,6 +111,7 @@ function makeDirectories(paths: BangerPaths): void {
     paths.vmRuntimesDir,
     paths.scratchDir,
     paths.templatesDir,
+    paths.vmSnapshotsDir,
   ]) {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
   }

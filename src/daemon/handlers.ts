@@ -20,7 +20,7 @@ function asOperation<T>(
 }
 
 export function createHandlers(services: DaemonServices): Handlers {
-  const { vms, exec, images, kernels, workspaces, operations } = services;
+  const { vms, snapshots, forks, exec, images, kernels, workspaces, operations } = services;
   const long = <M extends Method>(
     context: RequestContext,
     work: (operation: OperationHandle) => Promise<ResultOf<M>>,
@@ -50,6 +50,20 @@ export function createHandlers(services: DaemonServices): Handlers {
     'vm.resume': ({ ref }, context) => long<'vm.resume'>(context, (operation) => vms.resume(ref, operation)),
     'vm.kill': ({ ref, signal }, context) =>
       long<'vm.kill'>(context, (operation) => vms.kill(ref, signal, operation)),
+    'vm.fork': (params, context) =>
+      long<'vm.fork'>(context, async (operation) => {
+        const forked = await forks.fork(params, operation);
+        if (params.ephemeral)
+          for (const { id } of forked.vms) services.deleteOnHangup(id, context.connection);
+        return forked;
+      }),
+    'snapshot.create': (params, context) =>
+      long<'snapshot.create'>(context, (operation) => snapshots.create(params, operation)),
+    'snapshot.list': ({ ref }) => snapshots.list(ref),
+    'snapshot.show': ({ snapshot }) => snapshots.show(snapshot),
+    'snapshot.delete': ({ snapshot }) => snapshots.delete(snapshot),
+    'snapshot.restore': (params, context) =>
+      long<'snapshot.restore'>(context, (operation) => snapshots.restore(params, operation)),
     'vm.delete': ({ ref }, context) => long<'vm.delete'>(context, (operation) => vms.delete(ref, operation)),
     'vm.prune': ({ dryRun }, context) =>
       long<'vm.prune'>(context, (operation) => vms.prune(dryRun, operation)),

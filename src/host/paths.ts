@@ -20,6 +20,8 @@ export interface BangerPaths {
   readonly snapshotsDir: string;
   /** Memory templates: frozen/template-store.ts. */
   readonly templatesDir: string;
+  /** Snapshots of VMs: frozen/vm-snapshot-store.ts. */
+  readonly vmSnapshotsDir: string;
   readonly sshDir: string;
   /** Where builds work before their result is renamed into imagesDir or kernelsDir: the same file system. */
   readonly scratchDir: string;
@@ -65,6 +67,7 @@ export function resolvePaths(env: Environment, uid: number): BangerPaths {
     kernelsDir: join(base.state, 'kernels'),
     snapshotsDir: join(base.state, 'snapshots'),
     templatesDir: join(base.state, 'templates'),
+    vmSnapshotsDir: join(base.state, 'vm-snapshots'),
     sshDir: join(base.state, 'ssh'),
     scratchDir: join(base.state, 'scratch'),
     logFile: join(base.state, 'bangerd.log'),

@@ -5,6 +5,7 @@
 
 import { z } from 'zod';
 import { BangerError } from '../../core/errors.ts';
+import { ACCELERATORS } from '../../core/model/vm.ts';
 import { readJsonFile, writeFileAtomic } from '../../host/files.ts';
 import type { VmFiles } from '../vm-files.ts';
 
@@ -15,6 +16,9 @@ const factsSchema = z.strictObject({
   /** MachineShape: vmm/shape.ts. */
   shape: z.record(z.string().max(64), z.string().max(16_384)),
   digests: z.strictObject({ kernel: digest, initramfs: digest }),
+  kernelName: z.string().max(256),
+  accelerator: z.enum(ACCELERATORS),
+  machine: z.string().max(64),
   /** Of the image's root file system, which the VM's disk stands on. */
   rootfsSha256: digest,
 });

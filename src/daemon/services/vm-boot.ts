@@ -138,6 +138,9 @@ export class VmBoot {
       await writeMachineFacts(files, {
         shape: facts.shape,
         digests: facts.digests,
+        kernelName: image.kernel.manifest.name,
+        accelerator: platform.accelerator,
+        machine: platform.machine,
         rootfsSha256: image.manifest.rootfs.sha256,
       });
       const runtime: VmRuntime = {

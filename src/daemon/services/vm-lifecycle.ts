@@ -19,7 +19,7 @@ import { removeVmRecord } from '../vm-record-file.ts';
 import type { ImageService, LocalImage } from './image-service.ts';
 import type { LiveVm } from './live-vm.ts';
 import { endMachine } from './machine-start.ts';
-import type { GuestErrand, StartFrom, VmBoot } from './vm-boot.ts';
+import type { FrozenStart, GuestErrand, StartFrom, VmBoot } from './vm-boot.ts';
 import { setGuestClock, wake } from './vm-pause.ts';
 import type { VmRegistry } from './vm-registry.ts';
 import type { WorkspaceService } from './workspace-service.ts';
@@ -75,8 +75,29 @@ export class VmLifecycle {
     assertDisk(vm, registry.files(vm.id));
     const image = await images.ensure(vm.spec.imageName, operation);
     const errand = vm.workspace === null ? undefined : workspaces.remount(vm.workspace);
+    return await this.#startStopped(vm, image, errand, operation, 'best');
+  }
+
+  /** Starts a VM that does not run from memory that fits its disks. What was mounted is. */
+  async startFrozen(
+    vm: VmRecord,
+    image: LocalImage,
+    from: FrozenStart,
+    operation: OperationHandle,
+  ): Promise<VmRecord> {
+    return await this.#startStopped(vm, image, undefined, operation, from);
+  }
+
+  async #startStopped(
+    vm: VmRecord,
+    image: LocalImage,
+    errand: GuestErrand | undefined,
+    operation: OperationHandle,
+    from: StartFrom,
+  ): Promise<VmRecord> {
+    const { registry } = this.#deps;
     try {
-      await this.start(vm, image, errand, operation, 'best');
+      await this.start(vm, image, errand, operation, from);
     } catch (error) {
       if (error instanceof BangerError && error.code === 'cancelled') registry.update(vm.id, vm.state);
       else registry.update(vm.id, 'error', { lastError: errorText(error) });

@@ -5,30 +5,25 @@ import type { CheckedParamsOf, VmCreated, VmDetail, VmView } from '../../api/con
 import { BangerError } from '../../core/errors.ts';
 import { assertLegal, isLegal, type VmAction } from '../../core/lifecycle.ts';
 import type { VmRecord, VmSpec } from '../../core/model/vm.ts';
-import { randomName } from '../../core/namegen/namegen.ts';
-import { assertVmName } from '../../core/names.ts';
 import { checkVmSpec, type VmPolicy } from '../../core/policy/vm-policy.ts';
 import { now } from '../../host/clock.ts';
-import { newId } from '../../host/ids.ts';
 import type { CommandRunner } from '../../host/runner.ts';
 import type { Store } from '../../store/store.ts';
 import { assertReadable } from '../../store/vm-row.ts';
-import type { NewVm } from '../../store/vms.ts';
 import type { VmmDriver } from '../../vmm/driver.ts';
 import type { OperationHandle } from '../operations.ts';
 import { withUndo } from '../undo.ts';
-import { GUEST_PREFIX } from './guest-network.ts';
 import type { ImageService, LocalImage } from './image-service.ts';
 import type { PlatformService } from './platform-service.ts';
 import type { VmBoot } from './vm-boot.ts';
 import type { VmLifecycle } from './vm-lifecycle.ts';
 import type { VmPause } from './vm-pause.ts';
 import type { VmRegistry } from './vm-registry.ts';
+import type { VmReservations } from './vm-reservations.ts';
 import type { WorkspaceService } from './workspace-service.ts';
 
 /** For waits that end by themselves. */
 const NEVER = new AbortController().signal;
-const RANDOM_NAME_TRIES = 20;
 const GROW_TIMEOUT_MS = 60_000;
 const RELEASE_TIMEOUT_MS = 20_000;
 
@@ -37,6 +32,7 @@ export interface VmServiceDeps {
   readonly lifecycle: VmLifecycle;
   readonly pause: VmPause;
   readonly store: Store;
+  readonly reservations: VmReservations;
   readonly runner: CommandRunner;
   readonly driver: VmmDriver;
   readonly images: ImageService;
@@ -60,16 +56,16 @@ export class VmService {
    */
   async create(params: CheckedParamsOf<'vm.create'>, operation: OperationHandle): Promise<VmCreated> {
     const begun = performance.now();
-    const { images, platforms, workspaces, lifecycle, registry, store } = this.#deps;
+    const { images, platforms, workspaces, lifecycle, registry, reservations, store } = this.#deps;
     const spec = this.#specOf(params);
-    if (params.name !== undefined) this.#assertNameFree(params.name);
+    if (params.name !== undefined) reservations.assertFree(params.name);
     const source = params.workspace;
     const plan = source === undefined ? undefined : await workspaces.plan(source, operation.signal);
     const image = await images.ensure(spec.imageName, operation);
     assertDiskHolds(spec, image);
     if (params.start) await platforms.platform(spec.accel, image.kernel, operation);
     if (operation.signal.aborted) throw new BangerError('cancelled', 'cancelled');
-    const reserved = this.#reserve(params.name, spec, image);
+    const reserved = reservations.reserve(params.name, spec, image, null);
     operation.about(reserved.name);
     const errand = plan === undefined ? undefined : workspaces.errand(plan, operation.progress);
     // The row is new, so its lock is free; from here on a cancellation is undone.
@@ -259,39 +255,6 @@ export class VmService {
       ...definedSizing(params),
     };
     return checkVmSpec(wanted, policy);
-  }
-
-  #assertNameFree(name: string): void {
-    assertVmName(name);
-    if (this.#deps.store.getVmByName(name) === undefined) return;
-    throw new BangerError('already_exists', `VM name "${name}" is taken`, {
-      hint: `banger vm show ${name} shows it; banger vm delete ${name} frees the name`,
-    });
-  }
-
-  #reserve(name: string | undefined, spec: VmSpec, image: LocalImage): VmRecord {
-    for (let tries = 1; ; tries++) {
-      try {
-        const at = now();
-        const vm: NewVm = {
-          id: newId(),
-          name: name ?? randomName(Math.random),
-          imageId: image.record.id,
-          state: 'created',
-          spec,
-          runtime: { pending: 'create' },
-          stats: {},
-          workspace: null,
-          createdAt: at,
-          updatedAt: at,
-          lastTouchedAt: at,
-        };
-        return this.#deps.store.insertVm(vm, GUEST_PREFIX);
-      } catch (error) {
-        const taken = error instanceof BangerError && error.code === 'already_exists';
-        if (!taken || name !== undefined || tries === RANDOM_NAME_TRIES) throw error;
-      }
-    }
   }
 
   /** Only from what is here: nothing is built or probed to show a VM, and one in trouble is shown, too. Else empty. */
