@@ -7,7 +7,7 @@ import type { FrozenState, MachineSpec } from '../../src/vmm/driver.ts';
 import type { MachineShape } from '../../src/vmm/shape.ts';
 import { bareDriver, BareMachine, type BareOptions, bareSpec } from './bare-machine.ts';
 
-const FREEZE_TIMEOUT_MS = 60_000;
+const SAVE_TIMEOUT_MS = 60_000;
 /** Nobody else uses this template. */
 const DIGESTS = { kernel: 'benchmark', initramfs: 'benchmark' };
 
@@ -35,16 +35,18 @@ export class BareTemplate implements AsyncDisposable {
     const driver = bareDriver();
     const spec: MachineSpec = {
       ...(await bareSpec(dir, options)),
-      memory: { kind: 'file', path: join(dir, 'memory'), shared: true },
       network: { kind: 'unplugged', mac: '52:54:00:00:00:01' },
     };
-    const signal = AbortSignal.timeout(FREEZE_TIMEOUT_MS);
+    const signal = AbortSignal.timeout(SAVE_TIMEOUT_MS);
     const shape = await driver.shape(spec, DIGESTS, signal);
     const machine = await driver.launch(spec, async () => undefined);
     const bare = await BareMachine.connect(dir, machine);
     await bare.agent.sync();
     bare.agent.close();
-    const state = await machine.freeze({ statePath: join(dir, 'state'), signal });
+    await machine.pause();
+    const paths = { statePath: join(dir, 'state'), memoryPath: join(dir, 'memory') };
+    const state = await machine.save({ ...paths, signal });
+    await machine.kill();
     return new BareTemplate(dir, options, state, shape);
   }
 
@@ -52,7 +54,7 @@ export class BareTemplate implements AsyncDisposable {
   async prepare(): Promise<PreparedClone> {
     const dir = mkdtempSync(join(tmpdir(), 'bc-'));
     const base = { path: join(this.#dir, 'root.qcow2'), format: 'qcow2' } as const;
-    const memory = { kind: 'file', path: join(this.#dir, 'memory'), shared: false } as const;
+    const memory = { kind: 'file', path: join(this.#dir, 'memory') } as const;
     return { dir, spec: { ...(await bareSpec(dir, this.#options, base)), memory } };
   }
 
@@ -61,7 +63,7 @@ export class BareTemplate implements AsyncDisposable {
       state: this.#state,
       shape: this.#shape,
       digests: DIGESTS,
-      signal: AbortSignal.timeout(FREEZE_TIMEOUT_MS),
+      signal: AbortSignal.timeout(SAVE_TIMEOUT_MS),
     };
     const machine = await this.#driver.restore(spec, options, async () => undefined);
     return await BareMachine.connect(dir, machine);

@@ -19,8 +19,8 @@ export interface DriverCapabilities {
   readonly rootless: boolean;
   /** `Machine.pause` and `resume` work; without, they throw `unsupported`. */
   readonly canPause: boolean;
-  /** `Machine.freeze` and `VmmDriver.restore` work: a booted guest can be kept as files and go on from them. */
-  readonly canFreeze: boolean;
+  /** `Machine.save` and `VmmDriver.restore` work: a booted guest can be kept as files and go on from them. */
+  readonly canSave: boolean;
   /** Machines restored from one frozen machine share its memory until they write to it. */
   readonly canRestorePrivately: boolean;
 }
@@ -64,11 +64,10 @@ export type MachineNetwork =
 export type MachineMemory =
   | { readonly kind: 'anonymous' }
   /**
-   * A file of exactly the memory's size. Shared: the file *is* the memory, and the driver makes it, in the place of what
-   * was there; what `freeze` needs. Not shared: the file is read, and what the guest writes stays with the process; what
-   * `restore` needs, and nothing else takes.
+   * That of a frozen machine, a file of exactly the memory's size: it is read, and what the guest writes stays with the
+   * process. What `restore` needs, and nothing else takes.
    */
-  | { readonly kind: 'file'; readonly path: string; readonly shared: boolean };
+  | { readonly kind: 'file'; readonly path: string };
 
 export interface MachineSpec {
   /** For the process title and messages. */
@@ -110,9 +109,12 @@ export interface MachineExit {
 /** Whether time passes in the guest, or it was paused. */
 export type MachineRunState = 'running' | 'paused';
 
-export interface FreezeOptions {
-  /** The state appears here whole, durable, and only once the process is gone. Its directory exists. */
+export interface SaveOptions {
+  /** State and memory appear here, 0600, both whole or neither. Their directories exist; they need not be the same. */
   readonly statePath: string;
+  readonly memoryPath: string;
+  /** They survive a power cut, not only a crash of this process. Default true; false for who syncs them later. */
+  readonly durable?: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -169,14 +171,14 @@ export interface Machine {
   /** Asks the VMM, whoever paused the machine. @throws {BangerError} `vmm_failed`, `timeout` */
   runState(): Promise<MachineRunState>;
   /**
-   * Stops the guest, writes the state of its devices, and ends the process. The memory is the file it was started with;
-   * file and disks are durable too, and must not be written from now on: they are what clones read. The channel must be
-   * closed. When it fails while the VMM is still there, a guest that ran goes on; when this process is killed meanwhile,
-   * the guest stands still until it is killed or frozen again.
-   * @throws {BangerError} `unsupported` (no shared memory file), `invalid_state` (the guest neither runs nor is paused),
-   *   `vmm_failed`, `timeout`, `cancelled`, `limit_exceeded`, `no_space`, `io_error`
+   * Writes the memory and the state of the devices of a paused machine to files, from which `VmmDriver.restore` starts
+   * others. The machine stays paused, however it goes: `resume` lets it go on. What the guest has handed to its disks is in
+   * their files then; copying those is the caller's, before `resume`. At most once per pause, tries that failed included.
+   * When the channel has a connection, the guest of a restored machine believes that it still has it.
+   * @throws {BangerError} `invalid_state` (not paused, or saved since), `unsupported`, `vmm_failed`, `timeout`, `cancelled`,
+   *   `limit_exceeded` (it sends more than a machine has), `no_space`, `io_error`
    */
-  freeze(options: FreezeOptions): Promise<FrozenState>;
+  save(options: SaveOptions): Promise<FrozenState>;
   /** Ends the process (SIGKILL), paused or not, and waits until it is gone. Idempotent. */
   kill(): Promise<void>;
   /** Stops watching without touching the process: the daemon is going away, the machine stays. */

@@ -1,4 +1,4 @@
-/** A guest with programs in it that can be frozen, and clones of it: what the contract of frozen machines works with. */
+/** A guest with programs in it that is saved, and clones of it: what the contract of frozen machines works with. */
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -26,9 +26,10 @@ const TRANSFER_BYTES = 1024 ** 3;
 const MEMORY_MIB = 256;
 const EXEC_TIMEOUT_MS = 30_000;
 const MAX_OUTPUT_BYTES = 64 * 1024;
-const DIGESTS: ShapeDigests = { kernel: 'kernel of this test', initramfs: 'initramfs of this test' };
+/** Of the files of every spec here. */
+export const DIGESTS: ShapeDigests = { kernel: 'kernel of this test', initramfs: 'initramfs of this test' };
 
-/** A machine that was frozen, and what it takes to restore it. */
+/** What is left of a machine that was saved, and what it takes to restore it. */
 export interface Frozen {
   readonly spec: MachineSpec;
   readonly memoryPath: string;
@@ -44,8 +45,8 @@ export interface CloneChanges {
   readonly rootBytes?: number;
 }
 
-/** A machine that can be frozen: a Debian guest on an overlay, its memory a shared file, its network unplugged. */
-export async function freezableSpec(
+/** A Debian guest on an overlay, its network unplugged; and where its memory would be saved. */
+export async function guestSpec(
   workshop: Workshop,
   name: string,
   platform: Platform,
@@ -61,22 +62,21 @@ export async function freezableSpec(
   const spec = await specIn(workshop, `${name}-s`, platform, {
     vcpus: 2,
     memoryMib: MEMORY_MIB,
-    memory: { kind: 'file', path: memoryPath, shared: true },
     disks: disksOf(rootPath, transferPath),
     network: { kind: 'unplugged', mac: '52:54:00:00:00:01' },
   });
   return { spec, rootBytes: sizeBytes, rootPath, memoryPath };
 }
 
-/** Boots a guest, lets `prepare` work in it, and freezes it. */
-export async function freezeGuest(
+/** Boots a guest, lets `prepare` work in it, saves it and ends it. */
+export async function bootAndSave(
   driver: VmmDriver,
   workshop: Workshop,
   platform: Platform,
   prepare: (agent: AgentClient) => Promise<void>,
   changes: Partial<MachineSpec> = {},
 ): Promise<Frozen> {
-  const made = await freezableSpec(workshop, 'frozen', platform);
+  const made = await guestSpec(workshop, 'frozen', platform);
   const spec = { ...made.spec, ...changes };
   const shape = await driver.shape(spec, DIGESTS, AbortSignal.timeout(EXEC_TIMEOUT_MS));
   const machine = await driver.launch(spec, async () => {});
@@ -86,11 +86,17 @@ export async function freezeGuest(
     await prepare(agent);
     agent.close();
     const statePath = join(made.memoryPath, '..', 'state');
-    const state = await machine.freeze({ statePath, signal: AbortSignal.timeout(60_000) });
+    await machine.pause();
+    const state = await saveIn(machine, statePath, made.memoryPath);
     return { ...made, spec, state, shape };
   } finally {
     await machine.kill();
   }
+}
+
+/** @throws what `save` throws */
+export async function saveIn(machine: Machine, statePath: string, memoryPath: string): Promise<FrozenState> {
+  return await machine.save({ statePath, memoryPath, signal: AbortSignal.timeout(60_000) });
 }
 
 /** A clone's own disks and network, and what `restore` is called with. */
@@ -109,7 +115,7 @@ export async function cloneOf(
   const spec = await specIn(workshop, name, frozen.spec.platform, {
     vcpus: frozen.spec.vcpus,
     memoryMib: frozen.spec.memoryMib,
-    memory: { kind: 'file', path: frozen.memoryPath, shared: false },
+    memory: { kind: 'file', path: frozen.memoryPath },
     disks: disksOf(rootPath, transferPath),
     network: userNetwork(10),
     ...changes.spec,

@@ -1,30 +1,28 @@
 /**
- * What every driver that can freeze must keep: docs of `freeze` and `restore` in src/vmm/driver.ts. Real guests: one is
- * booted and frozen, all others but one are its clones.
+ * What every driver that can save must keep: docs of `save` and `restore` in src/vmm/driver.ts. Real guests: one is
+ * booted and saved, most others are its clones.
  */
 
 import assert from 'node:assert/strict';
 import { mkdir, open, readdir, stat, truncate, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { setImmediate as turn } from 'node:timers/promises';
 import { isSameProcess } from '../../src/host/proc.ts';
-import type { Machine, MachineHandles, MachineSpec, Platform, VmmDriver } from '../../src/vmm/driver.ts';
-import { connectAgent, openWorkshop, run, type Workshop } from './fixture.ts';
+import type { MachineHandles, MachineSpec, Platform, VmmDriver } from '../../src/vmm/driver.ts';
+import { openWorkshop, run, type Workshop } from './fixture.ts';
 import {
   cloneOf,
   digestOf,
-  freezableSpec,
-  freezeGuest,
+  bootAndSave,
   type Frozen,
   inGuest,
   memoryOf,
   userNetwork,
   withAgents,
 } from './frozen-guest.ts';
+import { failures, type Given, goesOn, savedClone } from './saved-machine.ts';
 
 const MIB = 1024 ** 2;
-const never = new AbortController().signal;
 
 export function frozenMachineContract(driver: VmmDriver, platform: Platform): void {
   describe(`frozen machines: ${driver.name} ${platform.machine}`, () => {
@@ -32,31 +30,27 @@ export function frozenMachineContract(driver: VmmDriver, platform: Platform): vo
     let frozen: Frozen;
     before(async () => {
       workshop = await openWorkshop(`, "odd"=,,é`);
-      frozen = await freezeGuest(driver, workshop, platform, async (agent) => {
+      frozen = await bootAndSave(driver, workshop, platform, async (agent) => {
         await inGuest(agent, 'echo on disk > /root/disk; echo in memory > /run/memory; sync');
       });
     });
     after(() => workshop[Symbol.asyncDispose]());
     const given = () => ({ driver, workshop, frozen });
 
-    test('a frozen machine is files that only the user can read, whole, and no process', () =>
-      filesOf(given()));
+    test('a frozen machine is files that only the user can read, whole', () => filesOf(given()));
     test('two clones at once: what was is there, what one does the other does not see', () =>
       twoClones(given()));
     test('a clone has a network of its own, a disk grown, and a disk filled', () => cloneOfItsOwn(given()));
     test('another shape is refused by name before anything is started', () => otherShapes(given()));
     test('damaged files are refused before anything is started', () => damagedFiles(given()));
     test('a restore that is cancelled leaves no process', () => cancelledRestores(given()));
-    test('freezing that fails: cancelled, the guest goes on; its VMM killed, no state', () =>
+    test('a machine goes on after it was saved, also with a later daemon, and is saved again', () =>
+      goesOn(given()));
+    test('a clone is saved, with disks that are whole, and goes on beside its own clones', () =>
+      savedClone(given()));
+    test('saving that fails: cancelled, the guest can go on; its VMM killed, no files', () =>
       failures(given()));
-    test('memory that is no shared file cannot be frozen', () => noMemoryFile(given()));
   });
-}
-
-interface Given {
-  readonly driver: VmmDriver;
-  readonly workshop: Workshop;
-  readonly frozen: Frozen;
 }
 
 async function filesOf({ frozen }: Given): Promise<void> {
@@ -189,7 +183,7 @@ async function damagedFiles({ driver, workshop, frozen }: Given): Promise<void> 
   const memory = join(workshop.dir, 'short-memory');
   await writeFile(memory, 'x');
   for (const path of [memory, `${memory}-missing`]) {
-    const changed: MachineSpec = { ...spec, memory: { kind: 'file', path, shared: false } };
+    const changed: MachineSpec = { ...spec, memory: { kind: 'file', path } };
     await assert.rejects(driver.restore(changed, options, mustNotStart), { code: 'verify_failed' }, path);
   }
 }
@@ -218,75 +212,4 @@ async function cancelledRestores({ driver, workshop, frozen }: Given): Promise<v
     throw new Error('the handles cannot be written');
   });
   await assert.rejects(refused, /cannot be written/);
-}
-
-async function failures({ driver, workshop, frozen }: Given): Promise<void> {
-  const { spec, memoryPath } = await freezableSpec(workshop, 'failing', frozen.spec.platform);
-  const machine = await driver.launch(spec, async () => {});
-  const dir = dirname(memoryPath);
-  const statePath = join(dir, 'state');
-  const began = async (): Promise<void> => {
-    while ((await readdir(dir)).length < 4) await turn();
-    assert.equal((await readdir(dir)).includes('state'), false, 'not before it is whole');
-  };
-  try {
-    await sayHello(machine);
-    await assert.rejects(machine.freeze({ statePath, signal: AbortSignal.abort() }), { code: 'cancelled' });
-    await sayHello(machine);
-
-    const abort = new AbortController();
-    const cancelled = assert.rejects(machine.freeze({ statePath, signal: abort.signal }), {
-      code: 'cancelled',
-    });
-    await began();
-    abort.abort();
-    await cancelled;
-    await sayHello(machine);
-
-    // As a later daemon would: nothing but the handles is known of it.
-    const adopted = await driver.adopt(machine.handles);
-    machine.release();
-    assert(adopted !== undefined);
-    const killed = assert.rejects(adopted.freeze({ statePath, signal: never }), { code: 'vmm_failed' });
-    await began();
-    process.kill(machine.handles.pid, 'SIGKILL');
-    await killed;
-    assert.deepEqual(await readdir(dir), ['memory', 'root.qcow2', 'transfer.img']);
-  } finally {
-    await machine.kill();
-  }
-}
-
-/**
- * The guest answers. An agent that was stopped before it heard of a hang-up hears of it in the next session, and breaks
- * that off (docs/agent-protocol.md, the twelve 0xFF bytes): a host connects once more.
- */
-async function sayHello(machine: Machine): Promise<void> {
-  try {
-    await helloOnce(machine);
-  } catch (error) {
-    assert.equal((error as { code?: string }).code, 'channel_broken', String(error));
-    await helloOnce(machine);
-  }
-}
-
-async function helloOnce(machine: Machine): Promise<void> {
-  const agent = await connectAgent(machine);
-  try {
-    assert.equal(await inGuest(agent, 'echo hello'), 'hello');
-  } finally {
-    agent.close();
-  }
-}
-
-async function noMemoryFile({ driver, workshop, frozen }: Given): Promise<void> {
-  const { spec, options } = await cloneOf(workshop, frozen, 'private');
-  const machine = await driver.restore(spec, options, async () => {});
-  try {
-    const statePath = join(workshop.dir, 'state-of-a-clone');
-    await assert.rejects(machine.freeze({ statePath, signal: never }), { code: 'unsupported' });
-    await sayHello(machine);
-  } finally {
-    await machine.kill();
-  }
 }

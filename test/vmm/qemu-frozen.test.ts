@@ -8,7 +8,7 @@ import { after, before, describe, test } from 'node:test';
 import { isSameProcess } from '../../src/host/proc.ts';
 import type { FrozenState, MachineHandles, Platform } from '../../src/vmm/driver.ts';
 import { EMULATED, newDriver, openWorkshop, type Workshop } from './fixture.ts';
-import { cloneOf, freezeGuest, type Frozen, inGuest, userNetwork, withAgents } from './frozen-guest.ts';
+import { cloneOf, bootAndSave, type Frozen, inGuest, userNetwork, withAgents } from './frozen-guest.ts';
 import { frozenMachineContract } from './frozen-machine.ts';
 
 const driver = newDriver();
@@ -23,7 +23,7 @@ describe('frozen machines of QEMU q35', () => {
     workshop = await openWorkshop();
     // Not unplugged, as a machine in use is not.
     const network = userNetwork(20);
-    frozen = await freezeGuest(
+    frozen = await bootAndSave(
       driver,
       workshop,
       Q35,
@@ -33,7 +33,7 @@ describe('frozen machines of QEMU q35', () => {
   });
   after(() => workshop[Symbol.asyncDispose]());
 
-  test('what was frozen with a user network goes on with another one, open or closed', async () => {
+  test('what was saved with a user network goes on with another one, open or closed', async () => {
     const network = { ...userNetwork(30), outbound: true } as const;
     const { spec, options } = await cloneOf(workshop, frozen, 'other-network', { spec: { network } });
     const machine = await driver.restore(spec, options, async () => {});

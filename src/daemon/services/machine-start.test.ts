@@ -28,8 +28,8 @@ class SilentMachine implements Machine {
   async runState(): Promise<'running'> {
     return 'running';
   }
-  freeze(): Promise<never> {
-    return Promise.reject(new BangerError('unsupported', 'a silent machine is not frozen'));
+  save(): Promise<never> {
+    return Promise.reject(new BangerError('unsupported', 'a silent machine is not saved'));
   }
   async kill(): Promise<void> {
     this.kills++;

@@ -51,8 +51,8 @@ class FakeMachine implements Machine {
     if (this.state === null) throw new BangerError('timeout', 'the VMM does not answer');
     return this.state;
   }
-  async freeze(): Promise<never> {
-    throw new BangerError('unsupported', 'it is not frozen here');
+  async save(): Promise<never> {
+    throw new BangerError('unsupported', 'it is not saved here');
   }
   async kill(): Promise<void> {
     this.kills += 1;

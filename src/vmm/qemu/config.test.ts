@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { MachineSpec, Platform } from '../driver.ts';
-import { escapeOption, machineArgv, needsTscRate, sharedMemoryPath } from './config.ts';
+import { escapeOption, machineArgv, memoryBytesOf, needsTscRate } from './config.ts';
 
 const MICROVM: Platform = { accelerator: 'tcg', machine: 'microvm', transport: 'mmio', vmmVersion: '7.2.22' };
 const Q35_KVM: Platform = { accelerator: 'kvm', machine: 'q35', transport: 'pci', vmmVersion: '7.2.22' };
@@ -78,8 +78,15 @@ test('the whole command line of an emulated microvm with two disks and a closed 
   assert.deepEqual(argv, [
     'qemu-system-x86_64',
     ...['-name', 'guest=dev'],
-    ...['-M', 'microvm,dump-guest-core=off', '-accel', 'tcg,thread=multi', '-cpu', 'max,-erms'],
-    ...['-smp', '2', '-m', '512M'],
+    ...[
+      '-M',
+      'microvm,dump-guest-core=off,memory-backend=memory',
+      '-accel',
+      'tcg,thread=multi',
+      '-cpu',
+      'max,-erms',
+    ],
+    ...['-smp', '2', '-m', '512M', '-object', 'memory-backend-ram,id=memory,size=512M'],
     ...['-no-user-config', '-nodefaults', '-no-reboot', '-display', 'none'],
     ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
     ...['-global', 'virtio-mmio.force-legacy=false'],
@@ -117,7 +124,7 @@ test('KVM on q35: the host’s CPU, PCI devices, no rate, no disk, no root argum
     specOf({ platform: Q35_KVM, network: { kind: 'tap', tap: 'bngr0', mac: '52:54:00:00:00:01' } }),
     undefined,
   );
-  assert.deepEqual(valuesOf(argv, '-M'), ['q35,dump-guest-core=off']);
+  assert.deepEqual(valuesOf(argv, '-M'), ['q35,dump-guest-core=off,memory-backend=memory']);
   assert.deepEqual(valuesOf(argv, '-accel'), ['kvm']);
   assert.deepEqual(valuesOf(argv, '-cpu'), ['host']);
   assert.deepEqual(valuesOf(argv, '-netdev'), ['tap,id=net0,ifname=bngr0,script=no,downscript=no']);
@@ -143,11 +150,11 @@ test('outbound opens the user network', () => {
   assert.doesNotMatch(valuesOf(argv, '-netdev').join(), /hostfwd/);
 });
 
-test('memory in a file is the machine’s, shared or private; a card without a cable hangs on a hub', () => {
+test('memory lies in the process or in a file that stays as it is; a card without a cable hangs on a hub', () => {
   const argv = machineArgv(
     'q',
     specOf({
-      memory: { kind: 'file', path: '/t/memory', shared: false },
+      memory: { kind: 'file', path: '/t/memory' },
       network: { kind: 'unplugged', mac: '52:54:00:00:00:01' },
     }),
     2e6,
@@ -157,8 +164,12 @@ test('memory in a file is the machine’s, shared or private; a card without a c
     'memory-backend-file,id=memory,size=512M,share=off,mem-path=/t/memory',
   ]);
   assert.deepEqual(valuesOf(argv, '-netdev'), ['hubport,id=net0,hubid=0']);
-  assert.equal(sharedMemoryPath(argv), undefined);
-  assert.equal(sharedMemoryPath(machineArgv('q', specOf(), 2e6)), undefined);
+  const anonymous = machineArgv('q', specOf(), 2e6);
+  assert.deepEqual(valuesOf(anonymous, '-object'), ['memory-backend-ram,id=memory,size=512M']);
+  // Its name and size are in the state.
+  assert.deepEqual(valuesOf(anonymous, '-M'), valuesOf(argv, '-M'));
+  for (const each of [argv, anonymous]) assert.equal(memoryBytesOf(each), 512 * 1024 ** 2);
+  assert.equal(memoryBytesOf(['q', '-m', '512M']), undefined);
 });
 
 test('any name and path comes back out of the option strings as it went in', () => {
@@ -169,7 +180,7 @@ test('any name and path comes back out of the option strings as it went in', () 
         'q',
         specOf({
           name: text,
-          memory: { kind: 'file', path: `/m/${text}`, shared: true },
+          memory: { kind: 'file', path: `/m/${text}` },
           socketDir: `/run/${text}x`,
           consoleLogPath: `/c/${text}`,
           disks: [{ id: 'root', path: `/d/${text}`, format: 'raw', readOnly: false }],
@@ -182,7 +193,7 @@ test('any name and path comes back out of the option strings as it went in', () 
       assert.equal(console_?.['path'], `/c/${text}`);
       assert.equal(agent?.['path'], `/run/${text}x/agent.sock`);
       assert.equal(parseOptions(valuesOf(argv, '-object')[0] ?? '')['mem-path'], `/m/${text}`);
-      assert.equal(sharedMemoryPath(argv), `/m/${text}`);
+      assert.equal(memoryBytesOf(argv), 512 * 1024 ** 2);
       assert.equal(JSON.parse(valuesOf(argv, '-blockdev')[0] ?? '').file.filename, `/d/${text}`);
     }),
   );
@@ -216,7 +227,7 @@ test('what only a mistake of ours can pass is an assertion', () => {
     { vcpus: 0 },
     { memoryMib: 0.5 },
     { kernelPath: 'vmlinux' },
-    { memory: { kind: 'file', path: 'memory', shared: true } },
+    { memory: { kind: 'file', path: 'memory' } },
     { disks: [{ id: 'A,b', path: '/d', format: 'raw', readOnly: false }] },
     { disks: [{ id: 'root', path: 'd', format: 'raw', readOnly: false }] },
     {

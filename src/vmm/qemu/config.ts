@@ -51,9 +51,10 @@ const SANDBOX = 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecont
 const CONTROL_SOCKET = 'qmp.sock';
 const CHANNEL_SOCKET = 'agent.sock';
 
-/** The memory's name is part of a frozen machine's state. */
-const MEMORY_ID = 'memory';
-const MEMORY_PATH_KEY = ',mem-path=';
+/** What QEMU calls the memory, in the states it writes too. */
+export const MEMORY_ID = 'memory';
+const MEMORY_OPTION = /^memory-backend-(?:ram|file),id=memory,size=(\d+)M/;
+const MIB = 1024 * 1024;
 
 export interface SocketPaths {
   readonly control: string;
@@ -64,13 +65,10 @@ export function socketPaths(socketDir: string): SocketPaths {
   return { control: join(socketDir, CONTROL_SOCKET), channel: join(socketDir, CHANNEL_SOCKET) };
 }
 
-/** The file that is the memory of a machine with this command line; undefined when its memory is no file or private. */
-export function sharedMemoryPath(argv: readonly string[]): string | undefined {
-  const object = argv[argv.indexOf('-object') + 1] ?? '';
-  const at = object.indexOf(MEMORY_PATH_KEY);
-  if (!object.startsWith('memory-backend-file,') || !object.slice(0, at).includes(',share=on'))
-    return undefined;
-  return object.slice(at + MEMORY_PATH_KEY.length).replaceAll(',,', ',');
+/** The size of a machine with this command line; undefined when it has none of ours. */
+export function memoryBytesOf(argv: readonly string[]): number | undefined {
+  const match = MEMORY_OPTION.exec(argv[argv.indexOf('-object') + 1] ?? '');
+  return match === null ? undefined : Number(match[1]) * MIB;
 }
 
 /** Whether a guest on this platform must be told the host's TSC rate: an emulated microvm has no timer to measure it by. */
@@ -134,17 +132,16 @@ export function isMachineType(name: string): name is QemuMachineType {
   return Object.hasOwn(MACHINES, name);
 }
 
-function machineOptions({ platform, memory }: MachineSpec): string {
-  const backend = memory.kind === 'file' ? `,memory-backend=${MEMORY_ID}` : '';
-  return `${platform.machine},dump-guest-core=off${backend}`;
+function machineOptions({ platform }: MachineSpec): string {
+  return `${platform.machine},dump-guest-core=off,memory-backend=${MEMORY_ID}`;
 }
 
+/** The same object for every machine but for where the memory lies: its name is part of a frozen machine's state. */
 function memoryArgv({ memory, memoryMib }: MachineSpec): readonly string[] {
-  if (memory.kind === 'anonymous') return [];
+  const common = `id=${MEMORY_ID},size=${memoryMib}M`;
+  if (memory.kind === 'anonymous') return ['-object', `memory-backend-ram,${common}`];
   assertPath(memory.path);
-  const share = memory.shared ? 'on' : 'off';
-  const path = `${MEMORY_PATH_KEY}${escapeOption(memory.path)}`;
-  return ['-object', `memory-backend-file,id=${MEMORY_ID},size=${memoryMib}M,share=${share}${path}`];
+  return ['-object', `memory-backend-file,${common},share=off,mem-path=${escapeOption(memory.path)}`];
 }
 
 function acceleratorArgv({ accelerator }: Platform): readonly string[] {

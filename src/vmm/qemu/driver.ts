@@ -51,7 +51,7 @@ const CAPABILITIES: DriverCapabilities = {
   networks: ['none', 'unplugged', 'user', 'tap'],
   rootless: true,
   canPause: true,
-  canFreeze: true,
+  canSave: true,
   canRestorePrivately: true,
 };
 
@@ -93,11 +93,8 @@ class QemuDriver implements VmmDriver {
   }
 
   async launch(spec: MachineSpec, onSpawn: (handles: MachineHandles) => Promise<void>): Promise<Machine> {
-    const { memory } = spec;
-    assert(memory.kind === 'anonymous' || memory.shared, 'a private memory file is for restored machines');
-    const argv = await this.argv(spec);
-    if (memory.kind === 'file') await makeEmptyFile(memory.path);
-    return await this.#start(spec, argv, onSpawn);
+    assert(spec.memory.kind === 'anonymous', 'a memory file is for restored machines');
+    return await this.#start(spec, await this.argv(spec), onSpawn);
   }
 
   async shape(spec: MachineSpec, digests: ShapeDigests, signal: AbortSignal): Promise<MachineShape> {
@@ -113,7 +110,7 @@ class QemuDriver implements VmmDriver {
     onSpawn: (handles: MachineHandles) => Promise<void>,
   ): Promise<Machine> {
     const { memory } = spec;
-    assert(memory.kind === 'file' && !memory.shared, 'a restored machine has a private memory file');
+    assert(memory.kind === 'file', 'a restored machine has a memory file');
     const grownDisks = options.grownDisks ?? [];
     for (const { id } of grownDisks) {
       assert(
@@ -232,16 +229,6 @@ async function describeHostCpu(): Promise<string> {
   const first = (await readFile('/proc/cpuinfo', 'utf8')).split('\n\n', 1)[0] ?? '';
   const facts = first.split('\n').filter((line) => /^(model name|stepping|microcode|flags)\s*:/.test(line));
   return [release(), ...facts].join('\n');
-}
-
-/** The guest's memory begins empty, and readable by nobody else. What had the name before is not touched: it may be in use. */
-async function makeEmptyFile(path: string): Promise<void> {
-  try {
-    await rm(path, { force: true });
-    await (await open(path, 'wx', 0o600)).close();
-  } catch (error) {
-    throw fileError(`cannot make ${path}`, error);
-  }
 }
 
 /** Where the process writes its stderr: proc(5), /proc/pid/fd. Only for messages. */

@@ -263,8 +263,11 @@ test('a machine is paused and resumed over the connection that is kept, and says
   status.now = 'paused';
   await machine.pause();
   assert.equal(await machine.runState(), 'paused');
+  // As saving leaves it.
+  status.now = 'postmigrate';
+  assert.equal(await machine.runState(), 'paused');
   await machine.resume();
-  assert.deepEqual(commands, ['stop', 'stop', 'query-status', 'cont']);
+  assert.deepEqual(commands, ['stop', 'stop', 'query-status', 'query-status', 'cont']);
   assert.equal(sockets.length, 1);
   machine.release();
 });

@@ -8,18 +8,18 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { BangerError, errorText } from '../../core/errors.ts';
 import type { Log } from '../../host/log.ts';
 import type {
-  FreezeOptions,
   FrozenState,
   Machine,
   MachineExit,
   MachineHandles,
   MachineRunState,
+  SaveOptions,
 } from '../driver.ts';
-import { sharedMemoryPath } from './config.ts';
-import { freeze } from './freeze.ts';
+import { memoryBytesOf } from './config.ts';
 import { runState } from './migration.ts';
 import type { VmmProcess } from './process.ts';
 import { QmpClient, type QmpEvent } from './qmp.ts';
+import { save } from './save.ts';
 
 const CHANNEL_RETRY_MS = 4;
 /** QEMU binds its sockets some tens of milliseconds after its start: found at most a fifth of that later. */
@@ -38,6 +38,9 @@ const RESUME_MS = 5000;
 
 /** Beside the other sockets of the machine, and no longer than they are. */
 const STATE_SOCKET = 'state.sock';
+
+/** Paused, and paused and saved (or tried to be): qapi/run-state.json. */
+const STANDS = new Set(['paused', 'finish-migrate', 'postmigrate']);
 
 /** What connect(2) says of a socket that is not there yet, or whose queue is full. */
 const NOT_YET = new Set(['ENOENT', 'ECONNREFUSED', 'EAGAIN']);
@@ -116,18 +119,21 @@ export class QemuMachine implements Machine {
   async runState(): Promise<MachineRunState> {
     const over = AbortSignal.timeout(CONTROL_TIMEOUT_MS);
     const status = await this.withControl(over, (qmp) => runState(qmp));
-    return status === 'paused' || (status === 'io-error' && this.#held) ? 'paused' : 'running';
+    return STANDS.has(status) || (status === 'io-error' && this.#held) ? 'paused' : 'running';
   }
 
-  async freeze(options: FreezeOptions): Promise<FrozenState> {
+  async save(options: SaveOptions): Promise<FrozenState> {
     const { argv, controlSocketPath } = this.handles;
-    const memoryPath = sharedMemoryPath(argv);
-    if (memoryPath === undefined) {
-      throw new BangerError('unsupported', 'only a machine whose memory is a shared file can be frozen');
+    const memoryBytes = memoryBytesOf(argv);
+    if (memoryBytes === undefined) {
+      throw new BangerError(
+        'unsupported',
+        'the machine was started by a version that could not save machines',
+      );
     }
     const socketPath = join(dirname(controlSocketPath), STATE_SOCKET);
     return await this.withControl(options.signal, async (qmp) => {
-      return await freeze({ qmp, memoryPath, socketPath, end: () => this.#process.kill() }, options);
+      return await save({ qmp, memoryBytes, socketPath }, options);
     });
   }
 

@@ -5,8 +5,14 @@ import { BangerError } from '../../core/errors.ts';
 import type { QmpClient } from './qmp.ts';
 
 const POLL_MS = 2;
-/** Leave out memory that is a shared file, when saving; expect it to be there already, when loading. */
+/** Saving: the list of memory blocks has what the loading side reads. Loading: memory that is not sent is there already. */
 const IGNORE_SHARED = { capabilities: [{ capability: 'x-ignore-shared', state: true }] };
+/** By default QEMU sends 128 MiB a second. */
+const UNLIMITED = { 'max-bandwidth': 2 ** 50 };
+/** Of a QEMU that is asked while things go wrong already. */
+const END_TIMEOUT_MS = 2000;
+/** What a migration of ours can be doing before its end: MigrationStatus in qapi/migration.json. */
+const UNDER_WAY = new Set(['setup', 'active', 'device', 'cancelling']);
 
 /** QEMU's word for what the guest does: `running`, `paused`, `inmigrate` … (qapi/run-state.json). */
 export async function runState(qmp: QmpClient): Promise<string> {
@@ -14,11 +20,13 @@ export async function runState(qmp: QmpClient): Promise<string> {
 }
 
 /**
- * Sends the state of a stopped guest's devices to `uri` and waits until that is done.
+ * Sends memory and devices of a paused guest to `uri` and waits until that is done. The disks are written and let go of,
+ * and the guest is in the state `postmigrate`: `cont` takes the disks again.
  * @throws {BangerError} `vmm_failed` with QEMU's reason; the signal's reason
  */
-export async function migrateWithoutMemory(qmp: QmpClient, uri: string, signal: AbortSignal): Promise<void> {
+export async function migrate(qmp: QmpClient, uri: string, signal: AbortSignal): Promise<void> {
   await qmp.execute('migrate-set-capabilities', IGNORE_SHARED);
+  await qmp.execute('migrate-set-parameters', UNLIMITED);
   await qmp.execute('migrate', { uri });
   for (;;) {
     signal.throwIfAborted();
@@ -30,6 +38,24 @@ export async function migrateWithoutMemory(qmp: QmpClient, uri: string, signal: 
       throw new BangerError('vmm_failed', `QEMU could not write its state: ${why}`);
     }
     await sleep(POLL_MS, undefined, { signal });
+  }
+}
+
+/**
+ * Breaks off what `migrate` began and waits until the guest can go on again. Best effort: when QEMU does not answer any
+ * more, the reason why it is broken off says more.
+ */
+export async function endMigration(qmp: QmpClient): Promise<void> {
+  const until = performance.now() + END_TIMEOUT_MS;
+  try {
+    await qmp.execute('migrate_cancel', {}, END_TIMEOUT_MS);
+    while (performance.now() < until) {
+      const migration = stringIn(await qmp.execute('query-migrate', {}, END_TIMEOUT_MS), 'status');
+      if (!UNDER_WAY.has(migration ?? 'none') && (await runState(qmp)) !== 'finish-migrate') return;
+      await sleep(POLL_MS);
+    }
+  } catch (error) {
+    if (!(error instanceof BangerError)) throw error;
   }
 }
 

@@ -77,7 +77,7 @@ function fakeMachine(fate: Fate, onKill: () => void): Machine {
     pause: async () => {},
     resume: async () => {},
     runState: async () => 'running',
-    freeze: async () => assert.fail('a probe freezes nothing'),
+    save: async () => assert.fail('a probe saves nothing'),
     kill: async () => onKill(),
     release: () => {},
   };

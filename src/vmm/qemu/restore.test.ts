@@ -7,7 +7,7 @@ import { after, test } from 'node:test';
 import type { FrozenState, MachineSpec } from '../driver.ts';
 import type { QmpClient } from './qmp.ts';
 import { assertSameShape, checkMemoryFile, goOn, openVerified } from './restore.ts';
-import { MAX_STATE_BYTES } from './state-receiver.ts';
+import { MAX_STATE_BYTES } from './state-writer.ts';
 
 const dir = await mkdtemp(join(tmpdir(), 'restore-'));
 after(() => rm(dir, { recursive: true }));

@@ -9,7 +9,7 @@ import { type MachineShape, shapeDifferences } from '../shape.ts';
 import { loadState } from './migration.ts';
 import { INHERITED_FD } from './process.ts';
 import type { QmpClient } from './qmp.ts';
-import { MAX_STATE_BYTES } from './state-receiver.ts';
+import { MAX_STATE_BYTES } from './state-writer.ts';
 
 /** What a restored machine's command line has beside a new one's: it waits for a state instead of booting. */
 export const INCOMING_ARGV: readonly string[] = ['-incoming', 'defer'];

@@ -30,7 +30,7 @@ const shape = qemuShape(SPEC, FACTS);
 test('what is one machine’s own is not in the shape', () => {
   const own: readonly Partial<MachineSpec>[] = [
     { name: 'other' },
-    { memory: { kind: 'file', path: '/t/memory', shared: false } },
+    { memory: { kind: 'file', path: '/t/memory' } },
     { kernelPath: '/other', initramfsPath: '/other' },
     { disks: [{ id: 'root', path: '/vms/2/root.qcow2', format: 'qcow2', readOnly: false }] },
     { network: { kind: 'tap', tap: 'bngr1', mac: '52:54:00:00:00:09' } },

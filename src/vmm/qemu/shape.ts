@@ -68,7 +68,7 @@ function impersonal(spec: MachineSpec): MachineSpec {
   return {
     ...spec,
     name: '',
-    memory: { kind: 'file', path: '/memory', shared: true },
+    memory: { kind: 'anonymous' },
     kernelPath: '/kernel',
     initramfsPath: '/initramfs',
     disks: spec.disks.map((disk) => ({ ...disk, path: '/disk' })),

@@ -1,21 +1,11 @@
-/** Takes one stream of bytes from a unix socket into a file, within a limit, and digests it on the way. */
+/** Takes one stream of bytes from a unix socket, within a limit. */
 
-import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { type FileHandle, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
 import { addAbortSignal } from 'node:stream';
 import { BangerError } from '../../core/errors.ts';
 import { fileError } from '../../host/files.ts';
-
-/** A state without memory has 256 KiB; what a QEMU that a guest took over sends may have no end. */
-export const MAX_STATE_BYTES = 64 * 1024 * 1024;
-
-export interface Received {
-  readonly sizeBytes: number;
-  /** Hex. */
-  readonly sha256: string;
-}
 
 export class StateReceiver implements AsyncDisposable {
   readonly #server: Server;
@@ -30,7 +20,7 @@ export class StateReceiver implements AsyncDisposable {
   }
 
   /** Listens at `path`, in the place of what is there. Who may connect is decided by the directory it lies in. */
-  static async listen(path: string, maxBytes = MAX_STATE_BYTES): Promise<StateReceiver> {
+  static async listen(path: string, maxBytes: number): Promise<StateReceiver> {
     await rm(path, { force: true });
     const server = createServer({ pauseOnConnect: true });
     server.maxConnections = 1;
@@ -44,29 +34,26 @@ export class StateReceiver implements AsyncDisposable {
   }
 
   /**
-   * Takes one connection to its end.
-   * @throws {BangerError} `limit_exceeded`, `no_space`, `io_error`; the signal's reason
+   * Takes one connection to its end. `take` gets its bytes, and the sender waits for it.
+   * @throws {BangerError} `limit_exceeded`, `io_error`; the signal's reason; what `take` throws
    */
-  async receive(file: FileHandle, signal: AbortSignal): Promise<Received> {
+  async receive(take: (chunk: Buffer) => Promise<void>, signal: AbortSignal): Promise<void> {
     const [socket] = (await once(this.#server, 'connection', { signal })) as [Socket];
     addAbortSignal(signal, socket);
-    const hash = createHash('sha256');
-    let sizeBytes = 0;
+    let bytes = 0;
     try {
       // Leaving this loop, however it goes, destroys the socket.
       for await (const chunk of socket as AsyncIterable<Buffer>) {
-        sizeBytes += chunk.length;
-        if (sizeBytes > this.#maxBytes) {
-          throw new BangerError('limit_exceeded', `the state is larger than ${this.#maxBytes} bytes`);
+        bytes += chunk.length;
+        if (bytes > this.#maxBytes) {
+          throw new BangerError('limit_exceeded', `QEMU sent more than ${this.#maxBytes} bytes`);
         }
-        hash.update(chunk);
-        await file.writeFile(chunk);
+        await take(chunk);
       }
     } catch (error) {
       signal.throwIfAborted();
       throw fileError('cannot take over the state', error);
     }
-    return { sizeBytes, sha256: hash.digest('hex') };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
