@@ -52,7 +52,7 @@ export async function restoreMachine(restore: MachineRestore): Promise<StartedMa
 
 async function launch({ driver, spec, files, frozen, digests, rootDiskBytes, signal }: MachineRestore) {
   const paths = frozenPaths(frozen.dir);
-  const restored: MachineSpec = { ...spec, memory: { kind: 'file', path: paths.memory, shared: false } };
+  const restored: MachineSpec = { ...spec, memory: { kind: 'file', path: paths.memory } };
   const options = {
     state: { path: paths.state, ...frozen.state },
     shape: frozen.shape,

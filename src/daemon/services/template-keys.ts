@@ -44,8 +44,8 @@ export class TemplateKeys {
   }
 
   get areSupported(): boolean {
-    const { canFreeze, canRestorePrivately, networks } = this.#driver.capabilities;
-    return canFreeze && canRestorePrivately && networks.includes(TEMPLATE_NETWORK.kind);
+    const { canSave, canRestorePrivately, networks } = this.#driver.capabilities;
+    return canSave && canRestorePrivately && networks.includes(TEMPLATE_NETWORK.kind);
   }
 
   /** @throws {BangerError} `unsupported` */

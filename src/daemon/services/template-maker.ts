@@ -16,7 +16,7 @@ import type { VmmDriver } from '../../vmm/driver.ts';
 import { type Undo, withUndo } from '../undo.ts';
 import { makeSocketDir, removeSocketDir, TRANSFER_DISK_BYTES, type VmFiles } from '../vm-files.ts';
 import { machineSpec } from './machine-spec.ts';
-import { startMachine } from './machine-start.ts';
+import { endMachine, startMachine } from './machine-start.ts';
 import { TEMPLATE_NETWORK, type TemplateFacts, type TemplateWanted } from './template-keys.ts';
 
 export interface TemplateMakerDeps {
@@ -47,7 +47,7 @@ export class TemplateMaker {
     const files = draftFiles(draft.dir, vmRuntimeDir(paths, id));
     const say = (step: string, text: string): void => onProgress({ step, text });
     say('make_template', `making a template of ${wanted.image.record.name}`);
-    const state = await withUndo((undo) => this.#freeze(wanted, facts, { id, files, undo, signal, say }));
+    const state = await withUndo((undo) => this.#boot(wanted, facts, { id, files, undo, signal, say }));
     await removeSocketDir(files);
     // What it had beside memory, state and root disk was only for the machine that ran.
     for (const path of [files.transferDisk, files.handlesFile, files.consoleLog, files.vmmLog]) {
@@ -74,7 +74,7 @@ export class TemplateMaker {
     await draft.publish();
   }
 
-  async #freeze(
+  async #boot(
     { image, platform, vcpus, memoryMib }: TemplateWanted,
     facts: TemplateFacts,
     making: {
@@ -102,11 +102,10 @@ export class TemplateMaker {
     );
     const { memory, state } = frozenPaths(files.dir);
     const { initramfsPath } = facts;
-    const placed = machineSpec({
+    const spec = machineSpec({
       ...{ name: 'template', platform, vcpus, memoryMib, kernel: image.kernel, initramfsPath, files },
       network: TEMPLATE_NETWORK,
     });
-    const spec = { ...placed, memory: { kind: 'file', path: memory, shared: true } } as const;
     const { live, agent } = await startMachine({
       driver,
       log,
@@ -120,11 +119,12 @@ export class TemplateMaker {
     say('settle', 'waiting until the guest is idle');
     await agent.settle(signal);
     agent.close();
-    say('freeze', 'freezing the guest');
-    live.ending = true;
-    const frozen = await live.machine.freeze({ statePath: state, signal });
-    live.release();
-    return frozen;
+    say('save', 'saving the guest');
+    await live.machine.pause();
+    // Synced with everything else when the draft is published.
+    const saved = await live.machine.save({ statePath: state, memoryPath: memory, durable: false, signal });
+    await endMachine(live);
+    return saved;
   }
 }
 
