@@ -33,6 +33,13 @@ export function completeOperations(context: CliContext): Promise<readonly string
   });
 }
 
+export function completeVmSnapshots(context: CliContext): Promise<readonly string[]> {
+  return ask(context, async (client, signal) => {
+    const { snapshots } = await client.call('snapshot.list', {}, { signal });
+    return snapshots.map(({ name }) => name);
+  });
+}
+
 /** Refs and digests. They are files, so without a daemon a process of our own looks for them. */
 export function completeSnapshots(context: CliContext): Promise<readonly string[]> {
   const connect = async () =>

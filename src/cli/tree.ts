@@ -22,6 +22,31 @@ export function isGroup(entry: Leaf | Group): entry is Group {
   return 'commands' in entry;
 }
 
+const snapshot: Group = {
+  brief: 'Keep moments of VMs, and go back to them',
+  description:
+    'A snapshot of a VM that runs has its programs, memory and disk; of a stopped one its disk. It is referred to by its name, ' +
+    'its id, or the beginning of either. Memory can only be used with the same VMM, kernel and CPU model: "show" lists them.',
+  examples: [
+    { line: 'banger vm snapshot create dev --name before-upgrade', brief: 'keep this moment' },
+    { line: 'banger vm snapshot restore before-upgrade --force', brief: 'go back to it' },
+    { line: 'banger vm fork --snapshot before-upgrade', brief: 'or make a new VM of it' },
+  ],
+  commands: {
+    create: { brief: 'Keep this moment of a VM', load: () => import('./commands/vm/snapshot/create.ts') },
+    list: { brief: 'List snapshots', load: () => import('./commands/vm/snapshot/list.ts') },
+    show: {
+      brief: 'Show a snapshot and what it needs',
+      load: () => import('./commands/vm/snapshot/show.ts'),
+    },
+    restore: {
+      brief: 'Put a VM back to a snapshot',
+      load: () => import('./commands/vm/snapshot/restore.ts'),
+    },
+    delete: { brief: 'Delete snapshots', load: () => import('./commands/vm/snapshot/delete.ts') },
+  },
+};
+
 const vm: Group = {
   brief: 'Create, use and remove VMs',
   description:
@@ -53,6 +78,8 @@ const vm: Group = {
     restart: { brief: 'Stop VMs and start them again', load: () => import('./commands/vm/restart.ts') },
     pause: { brief: 'Let VMs stand still in memory', load: () => import('./commands/vm/pause.ts') },
     resume: { brief: 'Let paused VMs go on', load: () => import('./commands/vm/resume.ts') },
+    fork: { brief: 'Copy a running VM, programs and all', load: () => import('./commands/vm/fork.ts') },
+    snapshot,
     kill: { brief: 'End VMs at once, without asking the guest', load: () => import('./commands/vm/kill.ts') },
     delete: { brief: 'Delete VMs and their disks', load: () => import('./commands/vm/delete.ts') },
     prune: { brief: 'Delete all VMs that are not running', load: () => import('./commands/vm/prune.ts') },
