@@ -72,7 +72,11 @@ export const paramsSchemas = {
   'vm.start': oneVm,
   'vm.stop': oneVm,
   'vm.restart': oneVm,
-  'vm.pause': oneVm,
+  'vm.pause': z.strictObject({
+    ref,
+    /** Memory to disk, and no process any more. */
+    save: z.boolean().default(false),
+  }),
   'vm.resume': oneVm,
   'vm.fork': z.strictObject({
     ref: ref.optional(),

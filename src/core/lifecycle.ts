@@ -4,7 +4,7 @@
  *
  *   created → starting → running → stopping → stopped
  *                          ↑↓    ↗
- *                         paused               any → error
+ *                 saved ⇄ paused               any → error
  */
 
 import { BangerError } from './errors.ts';
@@ -30,13 +30,13 @@ export const VM_ACTIONS = [
 export type VmAction = (typeof VM_ACTIONS)[number];
 
 const LEGAL: Record<VmAction, readonly VmState[]> = {
-  start: ['created', 'stopped', 'error'],
-  stop: ['running', 'paused', 'error'],
-  restart: ['running', 'paused', 'stopped', 'created', 'error'],
-  pause: ['running', 'paused'],
-  resume: ['running', 'paused'],
-  kill: ['starting', 'running', 'stopping', 'paused', 'error'],
-  delete: ['created', 'starting', 'running', 'stopping', 'stopped', 'paused', 'error'],
+  start: ['created', 'stopped', 'saved', 'error'],
+  stop: ['running', 'paused', 'saved', 'error'],
+  restart: ['running', 'paused', 'saved', 'stopped', 'created', 'error'],
+  pause: ['running', 'paused', 'saved'],
+  resume: ['running', 'paused', 'saved'],
+  kill: ['starting', 'running', 'stopping', 'paused', 'saved', 'error'],
+  delete: ['created', 'starting', 'running', 'stopping', 'stopped', 'paused', 'saved', 'error'],
   set: ['created', 'stopped', 'error'],
   exec: ['running'],
   ports: ['running'],
@@ -50,7 +50,8 @@ const LEGAL: Record<VmAction, readonly VmState[]> = {
 /** What to run to get from a state to one where the action is legal. */
 function wayOut(action: VmAction, state: VmState, name: string): string {
   if (state === 'starting' || state === 'stopping') return `wait until it is done: banger vm show ${name}`;
-  if (state === 'paused') return action === 'set' ? `banger vm stop ${name}` : `banger vm resume ${name}`;
+  if (state === 'paused' || state === 'saved')
+    return action === 'set' ? `banger vm stop ${name}` : `banger vm resume ${name}`;
   if (action === 'start')
     return `banger vm exec ${name} runs commands in it; banger vm restart ${name} starts it anew`;
   if (state === 'running') return `banger vm stop ${name}`;

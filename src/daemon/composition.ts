@@ -31,6 +31,7 @@ import { VmRegistry } from './services/vm-registry.ts';
 import { VmPause } from './services/vm-pause.ts';
 import { VmReservations } from './services/vm-reservations.ts';
 import { VmFork } from './services/vm-fork.ts';
+import { VmSleep } from './services/vm-sleep.ts';
 import { VmSnapshots } from './services/vm-snapshots.ts';
 import { MemoryVerifier } from './services/memory-verifier.ts';
 import { VmSnapshotStore } from '../frozen/vm-snapshot-store.ts';
@@ -115,11 +116,17 @@ export function compose(options: CompositionOptions): DaemonServices {
     verifier: new MemoryVerifier(runner),
   });
   const forks = new VmFork({ paths, registry, lifecycle, reservations, snapshots, images, workspaces, log });
+  const pause = new VmPause({ registry, driver });
+  const sleep = new VmSleep({
+    ...{ registry, lifecycle, pause, images, driver, runner, log },
+    verifier: new MemoryVerifier(runner),
+  });
   const vms = new VmService({
     ...{
       registry,
       lifecycle,
-      pause: new VmPause({ registry, driver }),
+      pause,
+      sleep,
       store,
       reservations,
       runner,
@@ -132,7 +139,7 @@ export function compose(options: CompositionOptions): DaemonServices {
       defaultImage,
     },
   });
-  const exec = new ExecService({ registry, tickets, paths, log });
+  const exec = new ExecService({ registry, sleep, tickets, paths, log });
 
   const state = new StateService({
     ...{ paths, now },

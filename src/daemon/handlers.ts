@@ -46,7 +46,8 @@ export function createHandlers(services: DaemonServices): Handlers {
     'vm.stop': ({ ref }, context) => long<'vm.stop'>(context, (operation) => vms.stop(ref, operation)),
     'vm.restart': ({ ref }, context) =>
       long<'vm.restart'>(context, (operation) => vms.restart(ref, operation)),
-    'vm.pause': ({ ref }, context) => long<'vm.pause'>(context, (operation) => vms.pause(ref, operation)),
+    'vm.pause': ({ ref, save }, context) =>
+      long<'vm.pause'>(context, (operation) => vms.pause(ref, save, operation)),
     'vm.resume': ({ ref }, context) => long<'vm.resume'>(context, (operation) => vms.resume(ref, operation)),
     'vm.kill': ({ ref, signal }, context) =>
       long<'vm.kill'>(context, (operation) => vms.kill(ref, signal, operation)),

@@ -21,6 +21,8 @@ export interface VmFiles {
   readonly handlesFile: string;
   /** What the machine that runs was started as: services/machine-facts.ts. */
   readonly machineFile: string;
+  /** The memory of a VM in state `saved`: services/saved-memory.ts. */
+  readonly savedDir: string;
   readonly consoleLog: string;
   readonly vmmLog: string;
 }
@@ -40,6 +42,7 @@ export function vmFiles(paths: BangerPaths, id: string): VmFiles {
     transferDisk: join(dir, 'transfer.img'),
     handlesFile: join(dir, 'handles.json'),
     machineFile: join(dir, 'machine.json'),
+    savedDir: join(dir, 'saved'),
     consoleLog: join(dir, 'console.log'),
     vmmLog: join(dir, 'vmm.log'),
   };

@@ -54,6 +54,8 @@ const runtimeShape = {
   bootId: shortText.exactOptional(),
   startedAt: shortText.exactOptional(),
   stoppedAt: shortText.exactOptional(),
+  heldBy: z.enum(['user', 'idle']).exactOptional(),
+  woken: z.object({ at: shortText, by: shortText, durationMs: count }).exactOptional(),
   lastError: z.string().exactOptional(),
 } satisfies Shape<VmRuntime>;
 const runtimeSchema: z.ZodType<VmRuntime> = z.object(runtimeShape);

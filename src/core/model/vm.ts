@@ -7,6 +7,7 @@ export const VM_STATES = [
   'stopping',
   'stopped',
   'paused',
+  'saved',
   'error',
 ] as const;
 export type VmState = (typeof VM_STATES)[number];
@@ -50,6 +51,18 @@ export interface VmRuntime {
   readonly bootId?: string;
   readonly startedAt?: string;
   readonly stoppedAt?: string;
+  /**
+   * Who made it stand still, in `paused` and `saved`. A VM that did so because nobody used it (`idle`) goes on by itself when
+   * somebody does; one that a user stopped waits for that user.
+   */
+  readonly heldBy?: 'user' | 'idle';
+  /** The last time it went on by itself. */
+  readonly woken?: {
+    readonly at: string;
+    /** What wanted it: `exec`, `tcp` … */
+    readonly by: string;
+    readonly durationMs: number;
+  };
   /** Why the VM is in state `error`, or how its last run ended unasked. */
   readonly lastError?: string;
 }

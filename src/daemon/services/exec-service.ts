@@ -12,18 +12,27 @@ import type { TicketBooth } from '../../rpc/tickets.ts';
 import { streamLog } from '../log-stream.ts';
 import { vmFiles } from '../vm-files.ts';
 import type { VmRegistry } from './vm-registry.ts';
+import type { VmSleep } from './vm-sleep.ts';
 
 const AGENT_TIMEOUT_MS = 10_000;
 const REFUSED_LINGER_MS = 5000;
 
 export class ExecService {
   readonly #registry: VmRegistry;
+  readonly #sleep: VmSleep;
   readonly #tickets: TicketBooth;
   readonly #paths: BangerPaths;
   readonly #log: Log;
 
-  constructor(deps: { registry: VmRegistry; tickets: TicketBooth; paths: BangerPaths; log: Log }) {
+  constructor(deps: {
+    registry: VmRegistry;
+    sleep: VmSleep;
+    tickets: TicketBooth;
+    paths: BangerPaths;
+    log: Log;
+  }) {
     this.#registry = deps.registry;
+    this.#sleep = deps.sleep;
     this.#tickets = deps.tickets;
     this.#paths = deps.paths;
     this.#log = deps.log;
@@ -34,7 +43,7 @@ export class ExecService {
    * Without a directory it runs in the workspace where there is one (root's only), else in the user's home.
    */
   async exec(params: CheckedParamsOf<'vm.exec'>, signal: AbortSignal): Promise<StreamTicket> {
-    const { vm, live } = this.#registry.running(params.ref, 'exec');
+    const { vm, live } = await this.#sleep.running(params.ref, 'exec', signal);
     const agent = await live.agent(signal, AGENT_TIMEOUT_MS);
     const asRoot = params.user === undefined || params.user === 'root';
     const cwd = params.cwd ?? (asRoot ? vm.workspace?.guestPath : undefined) ?? '';
@@ -70,14 +79,14 @@ export class ExecService {
   }
 
   async ports(ref: string, signal: AbortSignal): Promise<readonly PortEntry[]> {
-    const { vm, live } = this.#registry.running(ref, 'ports');
+    const { vm, live } = await this.#sleep.running(ref, 'ports', signal);
     const agent = await live.agent(signal, AGENT_TIMEOUT_MS);
     const ports = await agent.ports(signal);
     return ports.map((entry) => ({ ...entry, endpoint: `${vm.name}.vm:${entry.port}` }));
   }
 
   async health(ref: string, signal: AbortSignal): Promise<VmHealth> {
-    const { live } = this.#registry.running(ref, 'health');
+    const { live } = await this.#sleep.running(ref, 'health', signal);
     const agent = await live.agent(signal, AGENT_TIMEOUT_MS);
     const begun = performance.now();
     const { configured: _configured, idle: _idle, ...health } = await agent.health(signal);

@@ -18,6 +18,8 @@ export interface MachineRestore extends Omit<MachineStart, 'say'> {
   readonly frozen: FrozenMachine;
   /** Whether somebody was connected to its agent when it was frozen. */
   readonly wasConnected: boolean;
+  /** Awaited before the guest can run. */
+  readonly beforeRun?: () => Promise<void>;
   /** Of the kernel and the initramfs in `spec`. */
   readonly digests: ShapeDigests;
   /** What the VM's disk has: as much as the template's, or more. */
@@ -50,7 +52,16 @@ export async function restoreMachine(restore: MachineRestore): Promise<StartedMa
   }
 }
 
-async function launch({ driver, spec, files, frozen, digests, rootDiskBytes, signal }: MachineRestore) {
+async function launch({
+  driver,
+  spec,
+  files,
+  frozen,
+  digests,
+  rootDiskBytes,
+  beforeRun,
+  signal,
+}: MachineRestore) {
   const paths = frozenPaths(frozen.dir);
   const restored: MachineSpec = { ...spec, memory: { kind: 'file', path: paths.memory } };
   const options = {
@@ -60,5 +71,8 @@ async function launch({ driver, spec, files, frozen, digests, rootDiskBytes, sig
     grownDisks: rootDiskBytes > frozen.rootDiskBytes ? [{ id: 'root', sizeBytes: rootDiskBytes }] : [],
     signal,
   };
-  return await driver.restore(restored, options, (handles) => writeHandles(files, handles));
+  return await driver.restore(restored, options, async (handles) => {
+    await writeHandles(files, handles);
+    await beforeRun?.();
+  });
 }

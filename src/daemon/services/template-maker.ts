@@ -141,6 +141,7 @@ function draftFiles(dir: string, socketDir: string): VmFiles {
     transferDisk: join(dir, 'transfer.img'),
     handlesFile: join(dir, 'handles.json'),
     machineFile: join(dir, 'machine.json'),
+    savedDir: join(dir, 'saved'),
     consoleLog: join(dir, 'console.log'),
     vmmLog: join(dir, 'vmm.log'),
   };

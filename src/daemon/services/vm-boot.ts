@@ -50,6 +50,8 @@ export interface FrozenStart {
   readonly frozen: FrozenMachine;
   /** `new`: others go on from the same memory, so it must become a machine of its own. `kept`: it is itself again. */
   readonly identity: 'new' | 'kept';
+  /** Awaited before the guest can run, and so write to its disks. */
+  readonly beforeRun?: () => Promise<void>;
 }
 
 /** `best`: a template where there is one; a boot otherwise, and for a VM that has its disk already. */
@@ -184,6 +186,7 @@ export class VmBoot {
   async #startFrom(template: Template, start: Start): Promise<StartedMachine> {
     const { vm, spec, files, signal, say } = start;
     say('restore', 'starting from a template');
+    await beginLogs(files);
     await copyDisk(frozenPaths(template.dir).rootDisk, files.rootDisk);
     const started = await this.#restore(start, frozenTemplate(template), false);
     say('configure', 'configuring the guest');
@@ -193,10 +196,10 @@ export class VmBoot {
   }
 
   /** There is nothing to fall back to: the memory is what the VM is. */
-  async #goOn(start: Start, { frozen, identity }: FrozenStart): Promise<StartedMachine> {
+  async #goOn(start: Start, { frozen, identity, beforeRun }: FrozenStart): Promise<StartedMachine> {
     const { vm, spec, signal, say } = start;
     say('restore', 'going on from where it stood');
-    const started = await this.#restore(start, frozen, true);
+    const started = await this.#restore(start, frozen, true, beforeRun);
     if (identity === 'kept') {
       await setGuestClock(started.agent, signal);
       return started;
@@ -208,18 +211,31 @@ export class VmBoot {
     return started;
   }
 
-  async #restore(start: Start, frozen: FrozenMachine, wasConnected: boolean): Promise<StartedMachine> {
+  async #restore(
+    start: Start,
+    frozen: FrozenMachine,
+    wasConnected: boolean,
+    beforeRun?: () => Promise<void>,
+  ): Promise<StartedMachine> {
     const { driver, log } = this.#deps;
     const { vm, facts, spec, files, undo, signal } = start;
     const rootDiskBytes = vm.spec.diskSizeBytes;
     const about = { driver, log, vmId: vm.id, spec, files, undo, signal };
-    return await restoreMachine({ ...about, frozen, digests: facts.digests, wasConnected, rootDiskBytes });
+    return await restoreMachine({
+      ...about,
+      frozen,
+      digests: facts.digests,
+      wasConnected,
+      rootDiskBytes,
+      ...(beforeRun && { beforeRun }),
+    });
   }
 
   async #coldStart(start: Start): Promise<StartedMachine> {
     const { driver, log } = this.#deps;
     const { vm, image, spec, files, undo, signal, say } = start;
     say('prepare_disk', 'preparing the disk');
+    await beginLogs(files);
     if (!(await exists(files.rootDisk))) {
       await createOverlay({
         basePath: image.record.rootfsPath,
@@ -259,6 +275,9 @@ async function makeVmDir(files: VmFiles): Promise<void> {
     await (await open(files.transferDisk, 'wx', 0o600)).close();
     await truncate(files.transferDisk, TRANSFER_DISK_BYTES);
   }
+}
+
+async function beginLogs(files: VmFiles): Promise<void> {
   await rm(files.consoleLog, { force: true });
   await rm(files.vmmLog, { force: true });
 }

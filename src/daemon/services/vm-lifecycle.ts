@@ -19,6 +19,7 @@ import { removeVmRecord } from '../vm-record-file.ts';
 import type { ImageService, LocalImage } from './image-service.ts';
 import type { LiveVm } from './live-vm.ts';
 import { endMachine } from './machine-start.ts';
+import { dropSavedMemory } from './saved-memory.ts';
 import type { FrozenStart, GuestErrand, StartFrom, VmBoot } from './vm-boot.ts';
 import { setGuestClock, wake } from './vm-pause.ts';
 import type { VmRegistry } from './vm-registry.ts';
@@ -141,6 +142,24 @@ export class VmLifecycle {
     }
   }
 
+  /** A VM that was saved goes on as it was. Its published ports are open, and clients may be waiting at them. */
+  async goOn(vm: VmRecord, image: LocalImage, from: FrozenStart, operation: OperationHandle): Promise<void> {
+    const { live } = await this.#deps.boot.boot(vm, image, undefined, operation, from);
+    this.watch(live);
+    this.#deps.registry.touch(vm.id);
+  }
+
+  /** The process of a VM whose memory was saved ends; its published ports stay open. */
+  async endProcess(vm: VmRecord): Promise<void> {
+    const { registry } = this.#deps;
+    const files = registry.files(vm.id);
+    const live = registry.live(vm.id);
+    if (live !== undefined) await endMachine(live);
+    await removeSocketDir(files);
+    await removeHandles(files);
+    if (live !== undefined) registry.dropLive(live);
+  }
+
   /** From now on the machine's unasked end is noticed, recorded and cleaned up after. */
   watch(live: LiveVm): void {
     this.#deps.registry.setLive(live);
@@ -175,7 +194,8 @@ export class VmLifecycle {
     registry.update(vm.id, 'stopping');
     if (how === 'gracefully') await this.#powerOff(vm, operation);
     await this.tearDown(vm);
-    return registry.update(vm.id, 'stopped', { stoppedAt: now(), lastError: undefined });
+    await dropSavedMemory(registry.files(vm.id));
+    return registry.update(vm.id, 'stopped', { stoppedAt: now(), lastError: undefined, heldBy: undefined });
   }
 
   /** Asks the agent to write everything and power off. A guest that does not answer is left to the kill that follows. */

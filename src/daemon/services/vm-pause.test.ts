@@ -57,7 +57,7 @@ const state = (): VmState => registry.row(ID).state;
 
 test('a VM is paused, and that counts as use of it', async () => {
   const { vm, machine, pause } = scene('running');
-  assert.equal((await pause.pause(vm, operation)).state, 'paused');
+  assert.equal((await pause.pause(vm, 'user', operation)).state, 'paused');
   assert.equal(machine.state, 'paused');
   assert.ok(registry.row(ID).lastTouchedAt > vm.lastTouchedAt);
 });
@@ -69,7 +69,7 @@ test('a pause that fails is undone: the guest may come to stand still all the sa
       throw new BangerError('timeout', 'no answer');
     },
   });
-  await assert.rejects(pause.pause(vm, operation), { code: 'timeout' });
+  await assert.rejects(pause.pause(vm, 'user', operation), { code: 'timeout' });
   assert.deepEqual([machine.state, state()], ['running', 'running']);
 });
 
@@ -79,13 +79,16 @@ test('so is not a second one, of a VM that was paused before', async () => {
       throw new BangerError('timeout', 'no answer');
     },
   });
-  await assert.rejects(pause.pause(vm, operation), { code: 'timeout' });
+  await assert.rejects(pause.pause(vm, 'user', operation), { code: 'timeout' });
   assert.deepEqual([machine.state, state()], ['paused', 'paused']);
 });
 
 test('a driver that cannot pause says so, and what can be done instead', async () => {
   const { vm, machine, pause } = scene('running', {}, false);
-  await assert.rejects(pause.pause(vm, operation), { code: 'unsupported', hint: 'banger vm stop dev' });
+  await assert.rejects(pause.pause(vm, 'user', operation), {
+    code: 'unsupported',
+    hint: 'banger vm stop dev',
+  });
   assert.deepEqual([machine.state, state()], ['running', 'running']);
 });
 

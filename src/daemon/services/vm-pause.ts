@@ -24,7 +24,7 @@ export class VmPause {
    * The row says `paused` after the machine does: a daemon that ends in between leaves a row that the next one corrects.
    * @throws {BangerError} `unsupported`, `vmm_failed`, `timeout`; the VM is then as it was
    */
-  async pause(vm: VmRecord, operation: OperationHandle): Promise<VmRecord> {
+  async pause(vm: VmRecord, heldBy: 'user' | 'idle', operation: OperationHandle): Promise<VmRecord> {
     if (!this.#driver.capabilities.canPause) {
       throw new BangerError('unsupported', `VMs of ${this.#driver.name} cannot be paused`, {
         hint: `banger vm stop ${vm.name}`,
@@ -39,7 +39,7 @@ export class VmPause {
       if (vm.state === 'running') await live.machine.resume().catch(() => undefined);
       throw error;
     }
-    return this.#registry.update(vm.id, 'paused');
+    return this.#registry.update(vm.id, 'paused', { heldBy });
   }
 
   /**
@@ -59,7 +59,7 @@ export class VmPause {
         cause,
       });
     } finally {
-      this.#registry.update(vm.id, 'running');
+      this.#registry.update(vm.id, 'running', { heldBy: undefined });
     }
     return this.#registry.row(vm.id);
   }

@@ -15,22 +15,32 @@ import { endStrayVmms } from '../stray-vmm.ts';
 import { readHandles, type VmFiles, vmFiles } from '../vm-files.ts';
 import { hasVmRecord, listVmDirs } from '../vm-record-file.ts';
 import { LiveVm } from './live-vm.ts';
+import { dropSavedMemory, findSavedMemory } from './saved-memory.ts';
 import type { VmLifecycle } from './vm-lifecycle.ts';
 import { correctClock } from './vm-pause.ts';
 import type { VmRegistry } from './vm-registry.ts';
 
 /** Others have none by what the row says. */
-const MAY_HAVE_A_VMM: ReadonlySet<VmState> = new Set(['starting', 'running', 'stopping', 'paused', 'error']);
+const MAY_HAVE_A_VMM: ReadonlySet<VmState> = new Set([
+  'starting',
+  'running',
+  'stopping',
+  'paused',
+  'saved',
+  'error',
+]);
 /**
  * By what the row says they have none either; one that runs all the same was started after the moment the row is of:
  * the database was restored from a snapshot, or the row was made from vm.json.
  */
 const MAY_BE_OLDER_THAN_ITS_VMM: ReadonlySet<VmState> = new Set(['created', 'stopped']);
 const STOP_TIMEOUT_MS = 120_000;
+/** A daemon may have ended just after the memory was written and before the row said so. */
+const MAY_HAVE_SAVED: ReadonlySet<VmState> = new Set(['running', 'paused', 'saved']);
 /** What an adopted guest gets to tell since when it runs. */
 const ADOPTION_TIMEOUT_MS = 2000;
 /** A row in one of these is of the boot that runs. */
-const OF_THIS_BOOT: ReadonlySet<VmState> = new Set(['running', 'paused']);
+const OF_THIS_BOOT: ReadonlySet<VmState> = new Set(['running', 'paused', 'saved']);
 
 export interface ReconcileDeps {
   readonly paths: BangerPaths;
@@ -84,27 +94,45 @@ async function reconcileOne(deps: ReconcileDeps, vm: VmRecord): Promise<void> {
     (createdSince || OF_THIS_BOOT.has(vm.state) || MAY_BE_OLDER_THAN_ITS_VMM.has(vm.state))
   ) {
     await adopt(deps, vm, live);
+    // The process is what the memory on disk was, or more.
+    await dropSavedMemory(files);
   } else if (live !== undefined && vm.state === 'stopping') {
     log.info({ vm: vm.name, pid: live.machine.handles.pid }, 'found stopping');
     finishStop(lifecycle, vm, log);
   } else {
     await lifecycle.tearDown(vm);
-    settle(deps, vm, files, createdSince);
+    await settle(deps, vm, files, createdSince);
   }
   await mendRecord(deps, vm, files);
 }
 
 /** What the row says once it is known that nothing runs. */
-function settle({ registry }: ReconcileDeps, vm: VmRecord, files: VmFiles, createdSince: boolean): void {
+async function settle(
+  { registry }: ReconcileDeps,
+  vm: VmRecord,
+  files: VmFiles,
+  createdSince: boolean,
+): Promise<void> {
   const stoppedAt = now();
+  if (MAY_HAVE_SAVED.has(vm.state)) {
+    if (await canGoOn(files, vm)) {
+      registry.update(vm.id, 'saved');
+      return;
+    }
+    await dropSavedMemory(files);
+  }
   if (createdSince) registry.update(vm.id, 'stopped', { stoppedAt, pending: undefined });
   else if (vm.state === 'stopping') registry.update(vm.id, 'stopped', { stoppedAt });
-  else if (['starting', 'running', 'paused'].includes(vm.state)) {
+  else if (['starting', 'running', 'paused', 'saved'].includes(vm.state)) {
     // A first start that did not get as far as a disk: a stopped VM has one, see assertDisk in vm-lifecycle.ts.
     const never = vm.state === 'starting' && !existsSync(files.rootDisk);
     const lastError = 'ended while no daemon was watching';
-    registry.update(vm.id, never ? 'created' : 'stopped', { stoppedAt, lastError });
+    registry.update(vm.id, never ? 'created' : 'stopped', { stoppedAt, lastError, heldBy: undefined });
   }
+}
+
+async function canGoOn(files: VmFiles, vm: VmRecord): Promise<boolean> {
+  return (await findSavedMemory(files, vm.name).catch(() => undefined)) !== undefined;
 }
 
 /**

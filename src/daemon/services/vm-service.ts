@@ -19,6 +19,7 @@ import type { VmBoot } from './vm-boot.ts';
 import type { VmLifecycle } from './vm-lifecycle.ts';
 import type { VmPause } from './vm-pause.ts';
 import type { VmRegistry } from './vm-registry.ts';
+import type { VmSleep } from './vm-sleep.ts';
 import type { VmReservations } from './vm-reservations.ts';
 import type { WorkspaceService } from './workspace-service.ts';
 
@@ -31,6 +32,7 @@ export interface VmServiceDeps {
   readonly registry: VmRegistry;
   readonly lifecycle: VmLifecycle;
   readonly pause: VmPause;
+  readonly sleep: VmSleep;
   readonly store: Store;
   readonly reservations: VmReservations;
   readonly runner: CommandRunner;
@@ -92,32 +94,34 @@ export class VmService {
   }
 
   async start(ref: string, operation: OperationHandle): Promise<VmView> {
-    return await this.#act('start', ref, operation, (vm) => this.#deps.lifecycle.startAgain(vm, operation));
+    return await this.#act('start', ref, operation, (vm) =>
+      vm.state === 'saved' ? this.#resume(vm, operation) : this.#deps.lifecycle.startAgain(vm, operation),
+    );
   }
 
   /** Writes the guest's data to disk and ends it. */
   async stop(ref: string, operation: OperationHandle): Promise<VmView> {
-    return await this.#act('stop', ref, operation, (vm) =>
-      this.#deps.lifecycle.end(vm, 'gracefully', operation),
-    );
+    return await this.#act('stop', ref, operation, (vm) => this.#stop(vm, operation));
   }
 
   async restart(ref: string, operation: OperationHandle): Promise<VmView> {
     const { lifecycle, registry } = this.#deps;
     return await this.#act('restart', ref, operation, async (vm) => {
-      if (isLegal('stop', vm.state)) await lifecycle.end(vm, 'gracefully', operation);
+      if (isLegal('stop', vm.state)) await this.#stop(vm, operation);
       return await lifecycle.startAgain(registry.row(vm.id), operation);
     });
   }
 
-  /** The guest stands still until `resume`, with all that is in its memory. */
-  async pause(ref: string, operation: OperationHandle): Promise<VmView> {
-    return await this.#act('pause', ref, operation, (vm) => this.#deps.pause.pause(vm, operation));
+  /** The guest stands still until `resume`, with all that is in its memory; with `save` that is on disk. */
+  async pause(ref: string, save: boolean, operation: OperationHandle): Promise<VmView> {
+    return await this.#act('pause', ref, operation, (vm) =>
+      save ? this.#deps.sleep.save(vm, 'user', operation) : this.#pause(vm, operation),
+    );
   }
 
   /** The guest goes on where it stood, and knows what time it is. */
   async resume(ref: string, operation: OperationHandle): Promise<VmView> {
-    return await this.#act('resume', ref, operation, (vm) => this.#deps.pause.resume(vm, operation));
+    return await this.#act('resume', ref, operation, (vm) => this.#resume(vm, operation));
   }
 
   /** Ends the VMM process with a signal. What the guest has not written to disk is lost. */
@@ -135,7 +139,7 @@ export class VmService {
     // The start undoes itself, and a creation with it; unless it was done just before.
     return await lifecycle.locked(target.id, operation.signal, async () => {
       const vm = registry.find(target.id) ?? { ...target, state: 'stopped' as const };
-      const runs = vm.state === 'running' || vm.state === 'paused';
+      const runs = ['running', 'paused', 'saved'].includes(vm.state);
       return registry.view(runs ? await lifecycle.end(vm, 'at once', operation) : vm);
     });
   }
@@ -238,6 +242,25 @@ export class VmService {
       assertLegal(action, vm.state, vm.name);
       return registry.view(await work(vm));
     });
+  }
+
+  /** One that is saved already needs not go on for it. */
+  async #pause(vm: VmRecord, operation: OperationHandle): Promise<VmRecord> {
+    const { pause, registry } = this.#deps;
+    if (vm.state === 'saved') return registry.update(vm.id, 'saved', { heldBy: 'user' });
+    return await pause.pause(vm, 'user', operation);
+  }
+
+  async #resume(vm: VmRecord, operation: OperationHandle): Promise<VmRecord> {
+    const { pause, sleep } = this.#deps;
+    return await (vm.state === 'saved' ? sleep.goOn(vm, operation) : pause.resume(vm, operation));
+  }
+
+  /** What a guest whose memory was saved has not written to its disk, it must write first. */
+  async #stop(vm: VmRecord, operation: OperationHandle): Promise<VmRecord> {
+    const { sleep, lifecycle } = this.#deps;
+    const awake = vm.state === 'saved' ? await sleep.goOn(vm, operation) : vm;
+    return await lifecycle.end(awake, 'gracefully', operation);
   }
 
   #specOf(params: CheckedParamsOf<'vm.create'>): VmSpec {

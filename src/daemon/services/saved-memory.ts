@@ -1,0 +1,104 @@
+/**
+ * The memory of a VM that was saved: `<vm>/saved/` with memory, state and manifest.json, which fits the VM's disks as long as
+ * its guest has not run since. `ran` in it says that it may have: then nothing can go on from it any more.
+ */
+
+import { open, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { BangerError } from '../../core/errors.ts';
+import {
+  type FrozenMachine,
+  frozenPaths,
+  MANIFEST_VERSION,
+  memorySchema,
+  readFrozenManifest,
+  stateSchema,
+  writeFrozenManifest,
+} from '../../frozen/manifest.ts';
+import { makeTemporaryDir, publishDir, removeTree, syncDir } from '../../host/files.ts';
+import type { CommandRunner } from '../../host/runner.ts';
+import { sparseDigest } from '../../host/sparse-digest.ts';
+import type { Machine } from '../../vmm/driver.ts';
+import type { VmFiles } from '../vm-files.ts';
+import { readMachineFacts } from './machine-facts.ts';
+import type { FrozenMemory } from './memory-verifier.ts';
+
+const RAN_FILE = 'ran';
+
+const savedSchema = z.strictObject({
+  kind: z.literal('saved'),
+  manifestVersion: z.literal(MANIFEST_VERSION),
+  rootDiskBytes: z.number().int().positive(),
+  memory: memorySchema,
+  state: stateSchema,
+});
+
+export interface SavedMemory {
+  readonly frozen: FrozenMachine;
+  readonly memory: FrozenMemory;
+}
+
+/**
+ * Of a paused machine, which stays paused: to be ended before anything else happens to it.
+ * @throws {BangerError} as Machine.save; nothing is left then
+ */
+export async function saveMemory(
+  machine: Machine,
+  vm: { readonly name: string; readonly memoryMib: number; readonly diskSizeBytes: number },
+  files: VmFiles,
+  runner: CommandRunner,
+  signal: AbortSignal,
+): Promise<void> {
+  await readMachineFacts(files, vm.name);
+  const temporary = await makeTemporaryDir(files.savedDir);
+  try {
+    const { memory, state } = frozenPaths(temporary);
+    const saved = await machine.save({ statePath: state, memoryPath: memory, durable: false, signal });
+    await writeFrozenManifest(temporary, {
+      kind: 'saved',
+      manifestVersion: MANIFEST_VERSION,
+      rootDiskBytes: vm.diskSizeBytes,
+      memory: {
+        sizeBytes: vm.memoryMib * 1024 ** 2,
+        sparseSha256: await sparseDigest(memory, runner, signal),
+      },
+      state: { sizeBytes: saved.sizeBytes, sha256: saved.sha256 },
+    } satisfies z.infer<typeof savedSchema>);
+    if (signal.aborted) throw new BangerError('cancelled', 'cancelled');
+    await publishDir(temporary, files.savedDir, { replace: true });
+  } catch (error) {
+    await removeTree(temporary, { below: files.dir });
+    throw error;
+  }
+}
+
+/**
+ * What a VM can go on from; undefined when there is nothing, or its guest has run since.
+ * @throws {BangerError} `io_error` (damaged), `invalid_state`
+ */
+export async function findSavedMemory(files: VmFiles, vmName: string): Promise<SavedMemory | undefined> {
+  const dir = files.savedDir;
+  const manifest = await readFrozenManifest(dir, savedSchema);
+  if (manifest === undefined || (await stat(join(dir, RAN_FILE)).catch(() => undefined)) !== undefined)
+    return undefined;
+  const { shape, digests } = await readMachineFacts(files, vmName);
+  const { state, rootDiskBytes } = manifest;
+  return {
+    frozen: { dir, shape, initramfsSha256: digests.initramfs, state, rootDiskBytes },
+    memory: { path: frozenPaths(dir).memory, ...manifest.memory },
+  };
+}
+
+/** The guest is about to run: from now on its disks may be others than those that the memory fits. */
+export async function markAsRan({ savedDir }: VmFiles): Promise<void> {
+  await using file = await open(join(savedDir, RAN_FILE), 'w', 0o600);
+  await file.sync();
+  await syncDir(savedDir);
+}
+
+/** Idempotent. */
+export async function dropSavedMemory(files: VmFiles): Promise<void> {
+  await rm(join(files.savedDir, 'manifest.json'), { force: true });
+  await removeTree(files.savedDir, { below: files.dir });
+}
