@@ -20,7 +20,7 @@ import {
   userNetwork,
   withAgents,
 } from './frozen-guest.ts';
-import { failures, type Given, goesOn, savedClone } from './saved-machine.ts';
+import { failures, type Given, goesOn, savedClone, savedInTalk } from './saved-machine.ts';
 
 const MIB = 1024 ** 2;
 
@@ -48,6 +48,8 @@ export function frozenMachineContract(driver: VmmDriver, platform: Platform): vo
       goesOn(given()));
     test('a clone is saved, with disks that are whole, and goes on beside its own clones', () =>
       savedClone(given()));
+    test('a connection to the agent outlives a save, and a clone gets one of its own', () =>
+      savedInTalk(given()));
     test('saving that fails: cancelled, the guest can go on; its VMM killed, no files', () =>
       failures(given()));
   });

@@ -85,6 +85,33 @@ export async function savedClone({ driver, workshop, frozen }: Given): Promise<v
   }
 }
 
+export async function savedInTalk({ driver, workshop, frozen }: Given): Promise<void> {
+  const { spec, options } = await cloneOf(workshop, frozen, 'talking');
+  const machine = await driver.restore(spec, options, async () => {});
+  try {
+    const agent = await connectAgent(machine);
+    const long = inGuest(
+      agent,
+      'echo > /run/began; while [ ! -e /run/go-on ]; do sleep 0.05; done; echo done',
+    );
+    long.catch(() => {});
+    await inGuest(agent, 'while [ ! -e /run/began ]; do sleep 0.05; done');
+    await machine.pause();
+    const [statePath, memoryPath] = [join(workshop.dir, 'talk-state'), join(workshop.dir, 'talk-memory')];
+    const state = await saveIn(machine, statePath, memoryPath);
+    const rootPath = await copyDisk(spec.disks[0]?.path ?? '');
+    await machine.resume();
+    await inGuest(agent, 'touch /run/go-on');
+    assert.equal(await long, 'done');
+    agent.close();
+    const again = { ...frozen, rootPath, memoryPath, state };
+    const clone = await cloneOf(workshop, again, 'clone-in-talk', { spec: { network: userNetwork(12) } });
+    await restored(driver, clone, 'cat /run/memory; ls /run/began', 'in memory\n/run/began');
+  } finally {
+    await machine.kill();
+  }
+}
+
 /** A disk of a paused machine, which must be whole. */
 async function copyDisk(path: string): Promise<string> {
   const copy = `${path}.copy`;

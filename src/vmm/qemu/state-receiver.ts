@@ -35,7 +35,7 @@ export class StateReceiver implements AsyncDisposable {
 
   /**
    * Takes one connection to its end. `take` gets its bytes, and the sender waits for it.
-   * @throws {BangerError} `limit_exceeded`, `io_error`; the signal's reason; what `take` throws
+   * @throws {BangerError} `limit_exceeded`; the signal's reason; what `take` throws
    */
   async receive(take: (chunk: Buffer) => Promise<void>, signal: AbortSignal): Promise<void> {
     const [socket] = (await once(this.#server, 'connection', { signal })) as [Socket];
@@ -52,7 +52,7 @@ export class StateReceiver implements AsyncDisposable {
       }
     } catch (error) {
       signal.throwIfAborted();
-      throw fileError('cannot take over the state', error);
+      throw error;
     }
   }
 
