@@ -7,6 +7,9 @@ import { addAbortSignal } from 'node:stream';
 import { BangerError } from '../../core/errors.ts';
 import { fileError } from '../../host/files.ts';
 
+/** Node stops and starts reading around this: with its 64 KiB that happens for every read, and takes half as long again. */
+const RECEIVE_BYTES = 1024 * 1024;
+
 export class StateReceiver implements AsyncDisposable {
   readonly #server: Server;
   readonly #maxBytes: number;
@@ -22,7 +25,7 @@ export class StateReceiver implements AsyncDisposable {
   /** Listens at `path`, in the place of what is there. Who may connect is decided by the directory it lies in. */
   static async listen(path: string, maxBytes: number): Promise<StateReceiver> {
     await rm(path, { force: true });
-    const server = createServer({ pauseOnConnect: true });
+    const server = createServer({ pauseOnConnect: true, highWaterMark: RECEIVE_BYTES });
     server.maxConnections = 1;
     server.listen(path);
     try {
