@@ -14,6 +14,7 @@
 #include "cmdline.h"
 #include "file.h"
 #include "growth.h"
+#include "leases.h"
 #include "loop.h"
 #include "modules.h"
 #include "network.h"
@@ -123,6 +124,7 @@ static void mount_api_filesystems(void) {
 	}
 	/* Where /var/lock points to. */
 	if (mkdir("/run/lock", 01777) == 0) chmod("/run/lock", 01777);
+	leases_prepare();
 }
 
 void boot_finish(void) {

@@ -9,6 +9,7 @@
 #include "agent.h"
 #include "file.h"
 #include "idle.h"
+#include "leases.h"
 
 /* sysinfo(2) gives load averages as fixed-point numbers with 16 fractional bits. */
 #define LOAD_ONE 65536.0
@@ -39,6 +40,6 @@ void health_report(struct textbuf *text) {
 		(unsigned long long)info.totalram * info.mem_unit / 1024, health_memory_available_kib(meminfo));
 	textbuf_add(text, ",\"load1\":%.2f,\"processes\":%u", (double)info.loads[0] / LOAD_ONE, (unsigned)info.procs);
 	textbuf_add(text, ",\"diskTotalBytes\":%llu,\"diskFreeBytes\":%llu", block * disk.f_blocks, block * disk.f_bavail);
-	textbuf_add(text, ",\"init\":\"%s\",\"configured\":%s,\"idle\":%s}", agent.handed_over ? "systemd" : "agent",
-		agent.configured ? "true" : "false", idle() ? "true" : "false");
+	textbuf_add(text, ",\"init\":\"%s\",\"configured\":%s,\"idle\":%s,\"leases\":%u}", agent.handed_over ? "systemd" : "agent",
+		agent.configured ? "true" : "false", idle() ? "true" : "false", leases_held());
 }

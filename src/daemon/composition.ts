@@ -16,6 +16,7 @@ import { TicketBooth } from '../rpc/tickets.ts';
 import { MIGRATIONS } from '../store/migrations/list.ts';
 import type { Store } from '../store/store.ts';
 import { createQemuDriver } from '../vmm/qemu/driver.ts';
+import { IdleKeeper } from './idle-keeper.ts';
 import { Operations } from './operations.ts';
 import { ExecService } from './services/exec-service.ts';
 import { ImageService } from './services/image-service.ts';
@@ -45,6 +46,7 @@ const HANGUP_DELETE_TIMEOUT_MS = 120_000;
 export interface DaemonServices {
   readonly vms: VmService;
   readonly snapshots: VmSnapshots;
+  readonly idle: IdleKeeper;
   readonly forks: VmFork;
   readonly registry: VmRegistry;
   readonly exec: ExecService;
@@ -121,6 +123,11 @@ export function compose(options: CompositionOptions): DaemonServices {
     ...{ registry, lifecycle, pause, images, driver, runner, log },
     verifier: new MemoryVerifier(runner),
   });
+  const idle = new IdleKeeper({
+    ...{ registry, lifecycle, pause, sleep, log },
+    pauseAfterMs: config.idlePauseAfterMs,
+    saveAfterMs: config.idleSaveAfterMs,
+  });
   const vms = new VmService({
     ...{
       registry,
@@ -174,6 +181,7 @@ export function compose(options: CompositionOptions): DaemonServices {
   return {
     vms,
     snapshots,
+    idle,
     forks,
     registry,
     exec,

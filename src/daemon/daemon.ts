@@ -15,6 +15,7 @@ import { openStore, type Store } from '../store/store.ts';
 import { MigrationSnapshot, startPeriodicSnapshots } from './auto-snapshots.ts';
 import { startBackground } from './background.ts';
 import { compose, type DaemonServices } from './composition.ts';
+import { startIdleRounds } from './idle-rounds.ts';
 import { createHandlers } from './handlers.ts';
 import { assertStateNotLost } from './lost-state.ts';
 
@@ -66,6 +67,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     intervalMs: config.statsPollIntervalMs,
     stopStaleAfterMs: config.autoStopStaleAfterMs,
   });
+  const stopIdle = startIdleRounds(services.idle, config, log);
   const intervalMs = config.stateSnapshotIntervalMs;
   const stopSnapshots = startPeriodicSnapshots({
     collection,
@@ -78,6 +80,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   await aborted(stopped);
   log.info({}, 'stopping');
   stopBackground();
+  stopIdle();
   await stopSnapshots();
   await leave(services, server);
   log.info({}, 'stopped');

@@ -43,6 +43,8 @@ const healthSchema = z.object({
   configured: z.boolean(),
   /** Nothing runs in it and nothing is under way: it may be frozen. Agents that do not say so count as busy. */
   idle: z.boolean().default(false),
+  /** Programs in it that ask not to be put to sleep: docs/idle.md. */
+  leases: count.default(0),
 });
 export type GuestHealth = z.output<typeof healthSchema>;
 

@@ -22,6 +22,10 @@ export interface Config {
   readonly autoStopStaleAfterMs: number;
   /** A snapshot of the state is taken this often, when the state has changed; 0: never. */
   readonly stateSnapshotIntervalMs: number;
+  /** VMs that nobody uses stand still after this long; 0: never. */
+  readonly idlePauseAfterMs: number;
+  /** … and are saved to disk after this long; 0: never. */
+  readonly idleSaveAfterMs: number;
   /** Blocks on the disk that all memory templates may occupy together; 0: there are none. */
   readonly templatesMaxBytes: number;
   /** What the file says; the rest is policy: core/policy/vm-policy.ts. */
@@ -36,6 +40,8 @@ export const DEFAULT_CONFIG: Config = {
   statsPollIntervalMs: 10_000,
   autoStopStaleAfterMs: 0,
   stateSnapshotIntervalMs: 24 * 60 * 60 * 1000,
+  idlePauseAfterMs: 30 * 60_000,
+  idleSaveAfterMs: 0,
   templatesMaxBytes: 4 * 1024 * MIB,
   vmDefaults: {},
 };
@@ -69,6 +75,10 @@ const duration = readWith(
   z.union([z.string(), z.literal(0)], { error: 'must be a text like "10s" or "1h30m", or 0' }),
   (value) => (value === 0 ? 0 : parseDuration(value)),
 );
+/** Looked at every few seconds. */
+const idleTime = duration.refine((ms) => ms === 0 || ms >= MIN_POLL_MS, {
+  error: `must be at least ${MIN_POLL_MS / 1000}s, or 0`,
+});
 const whole = z.int({ error: 'must be a whole number' }).min(1, { error: 'must be at least 1' });
 const oneOf = <const T extends readonly [string, ...string[]]>(values: T) =>
   z.enum(values, { error: `must be one of ${values.map((value) => `"${value}"`).join(', ')}` });
@@ -110,6 +120,12 @@ const schema = z.strictObject({
       error: 'is given twice: as memory and as memory_mib',
     })
     .optional(),
+  idle: z
+    .strictObject(
+      { pause_after: idleTime.optional(), save_after: idleTime.optional() },
+      { error: tableError('idle') },
+    )
+    .optional(),
   templates: z
     .strictObject({ max_size: sizeOrNone.optional() }, { error: tableError('templates') })
     .optional(),
@@ -123,6 +139,7 @@ function tableError(name: string) {
 const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   '': Object.keys(schema.shape),
   vm_defaults: Object.keys(schema.shape.vm_defaults.unwrap().shape),
+  idle: Object.keys(schema.shape.idle.unwrap().shape),
   templates: Object.keys(schema.shape.templates.unwrap().shape),
 };
 
@@ -164,6 +181,8 @@ export function parseConfig(text: string, file: string, env: Environment): Confi
     statsPollIntervalMs: top.stats_poll_interval ?? DEFAULT_CONFIG.statsPollIntervalMs,
     autoStopStaleAfterMs: top.auto_stop_stale_after ?? DEFAULT_CONFIG.autoStopStaleAfterMs,
     stateSnapshotIntervalMs: top.state_snapshot_interval ?? DEFAULT_CONFIG.stateSnapshotIntervalMs,
+    idlePauseAfterMs: top.idle?.pause_after ?? DEFAULT_CONFIG.idlePauseAfterMs,
+    idleSaveAfterMs: top.idle?.save_after ?? DEFAULT_CONFIG.idleSaveAfterMs,
     templatesMaxBytes: top.templates?.max_size ?? DEFAULT_CONFIG.templatesMaxBytes,
     vmDefaults: {
       ...(table.vcpu === undefined ? {} : { vcpus: table.vcpu }),

@@ -6,6 +6,9 @@ import { formatSizeShort } from '../../core/units.ts';
 import { formatTable } from './table.ts';
 import { timeAgo } from './times.ts';
 
+/** How long a list says of a VM that it was woken. */
+const WOKEN_IS_NEWS_MS = 60_000;
+
 const HEADER = ['ID', 'NAME', 'STATE', 'IMAGE', 'IP', 'VCPU', 'MEM', 'DISK', 'WORKSPACE', 'CREATED'] as const;
 
 export function formatVmTable(vms: readonly VmView[], nowMs: number = Date.now()): string {
@@ -14,7 +17,7 @@ export function formatVmTable(vms: readonly VmView[], nowMs: number = Date.now()
     vms.map((vm) => [
       shortId(vm.id),
       vm.name,
-      vm.state,
+      stateText(vm, nowMs),
       vm.spec.imageName,
       vm.guestIp === '' ? '-' : vm.guestIp,
       String(vm.spec.vcpus),
@@ -24,6 +27,13 @@ export function formatVmTable(vms: readonly VmView[], nowMs: number = Date.now()
       timeAgo(vm.createdAt, nowMs),
     ]),
   );
+}
+
+/** Why it stands still, and that it has just been woken. */
+function stateText({ state, runtime: { heldBy, woken } }: VmView, nowMs: number): string {
+  if (heldBy === 'idle' && (state === 'paused' || state === 'saved')) return `${state} (idle)`;
+  const isNews = woken !== undefined && nowMs - Date.parse(woken.at) < WOKEN_IS_NEWS_MS;
+  return state === 'running' && isNews ? `running (woken by ${woken.by})` : state;
 }
 
 /** `4 vcpu | 8192 MiB | 8G disk` */

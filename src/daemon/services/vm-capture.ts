@@ -48,6 +48,7 @@ export async function captureLive(
   const { machine } = live;
   const stood = (await machine.runState()) === 'paused';
   if (!withMemory && !stood) await (await live.agent(signal)).sync(signal, SYNC_TIMEOUT_MS);
+  if (withMemory && !stood) await machine.prepareSave(signal);
   const paths = frozenPaths(into);
   const began = performance.now();
   let pauseMs = 0;

@@ -30,7 +30,8 @@ export class VmPause {
         hint: `banger vm stop ${vm.name}`,
       });
     }
-    const { live } = this.#registry.running(vm.id, 'pause');
+    if (heldBy === 'user') this.#registry.touch(vm.id);
+    const live = this.#registry.liveOf(vm, 'pause');
     operation.progress({ step: 'pause', text: `pausing ${vm.name}` });
     try {
       await live.machine.pause();

@@ -89,15 +89,19 @@ export class VmRegistry {
   /** The running VM a reference means, marked as touched. @throws {BangerError} `not_found`, `invalid_state` */
   running(ref: string, action: VmAction): { readonly vm: VmRecord; readonly live: LiveVm } {
     const vm = this.resolve(ref);
-    assertLegal(action, vm.state, vm.name);
-    const live = this.live(vm.id);
-    if (live === undefined) {
-      throw new BangerError('invalid_state', `VM "${vm.name}" has just ended`, {
-        hint: `banger vm show ${vm.name}`,
-      });
-    }
+    const live = this.liveOf(vm, action);
     this.touch(vm.id);
     return { vm, live };
+  }
+
+  /** As `running`, without counting as use of it. */
+  liveOf(vm: VmRecord, action: VmAction): LiveVm {
+    assertLegal(action, vm.state, vm.name);
+    const live = this.live(vm.id);
+    if (live !== undefined) return live;
+    throw new BangerError('invalid_state', `VM "${vm.name}" has just ended`, {
+      hint: `banger vm show ${vm.name}`,
+    });
   }
 
   /** Somebody uses it: `auto_stop_stale_after` counts from here. */

@@ -54,7 +54,7 @@ export class VmSleep {
         hint: `banger vm stop ${vm.name}`,
       });
     }
-    const { live } = registry.running(vm.id, 'pause');
+    const live = registry.liveOf(vm, 'pause');
     if (live.isBusy) {
       throw new BangerError('in_use', `a command runs in VM "${vm.name}", and would end`, {
         hint: `wait for it, or let the VM stand still in memory: banger vm pause ${vm.name}`,

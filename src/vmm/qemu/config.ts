@@ -71,6 +71,12 @@ export function memoryBytesOf(argv: readonly string[]): number | undefined {
   return match === null ? undefined : Number(match[1]) * MIB;
 }
 
+/** The file that a restored machine's memory was mapped from; undefined for others. */
+export function memoryFileOf(argv: readonly string[]): string | undefined {
+  const [, path] = (argv[argv.indexOf('-object') + 1] ?? '').split(',mem-path=');
+  return path?.replaceAll(',,', ',');
+}
+
 /** Whether a guest on this platform must be told the host's TSC rate: an emulated microvm has no timer to measure it by. */
 export function needsTscRate(platform: Platform): boolean {
   return platform.machine === 'microvm' && platform.accelerator === 'tcg';

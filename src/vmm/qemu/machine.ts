@@ -1,6 +1,7 @@
 /** One QEMU process behind the Machine port. */
 
 import { once } from 'node:events';
+import { open } from 'node:fs/promises';
 import { createConnection, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import type { Duplex } from 'node:stream';
@@ -15,7 +16,7 @@ import type {
   MachineRunState,
   SaveOptions,
 } from '../driver.ts';
-import { memoryBytesOf } from './config.ts';
+import { memoryFileOf, memoryBytesOf } from './config.ts';
 import { runState } from './migration.ts';
 import type { VmmProcess } from './process.ts';
 import { QmpClient, type QmpEvent } from './qmp.ts';
@@ -36,6 +37,7 @@ const PAUSE_TIMEOUT_MS = 30_000;
 /** How often a guest that was halted because the host's disk is full gets to try again. */
 const RESUME_MS = 5000;
 
+const READ_AHEAD_BYTES = 4 * 1024 * 1024;
 /** Beside the other sockets of the machine, and no longer than they are. */
 const STATE_SOCKET = 'state.sock';
 
@@ -120,6 +122,17 @@ export class QemuMachine implements Machine {
     const over = AbortSignal.timeout(CONTROL_TIMEOUT_MS);
     const status = await this.withControl(over, (qmp) => runState(qmp));
     return STANDS.has(status) || (status === 'io-error' && this.#held) ? 'paused' : 'running';
+  }
+
+  async prepareSave(signal: AbortSignal): Promise<void> {
+    const path = memoryFileOf(this.handles.argv);
+    if (path === undefined) return;
+    try {
+      await readThrough(path, signal);
+    } catch (error) {
+      // It may be gone by now, and QEMU has it open all the same.
+      this.#log.debug({ reason: errorText(error) }, 'could not read the memory file ahead');
+    }
   }
 
   async save(options: SaveOptions): Promise<FrozenState> {
@@ -262,6 +275,15 @@ async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promi
     return await Promise.race([promise, aborted.promise]);
   } finally {
     signal.removeEventListener('abort', onAbort);
+  }
+}
+
+async function readThrough(path: string, signal: AbortSignal): Promise<void> {
+  await using file = await open(path, 'r');
+  const chunk = Buffer.alloc(READ_AHEAD_BYTES);
+  while (!signal.aborted) {
+    const { bytesRead } = await file.read(chunk, 0, chunk.length, null);
+    if (bytesRead === 0) return;
   }
 }
 
