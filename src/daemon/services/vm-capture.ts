@@ -1,7 +1,7 @@
 /** One moment of a VM as files: its disks and, where it runs, its memory. The VM goes on as soon as they are copied. */
 
 import { link } from 'node:fs/promises';
-import { BangerError, errorText } from '../../core/errors.ts';
+import { errorText } from '../../core/errors.ts';
 import { frozenPaths } from '../../frozen/manifest.ts';
 import { fileError } from '../../host/files.ts';
 import type { Log } from '../../host/log.ts';
@@ -96,12 +96,4 @@ async function linkFile(from: string, to: string): Promise<void> {
   } catch (error) {
     throw fileError(`cannot link ${from} to ${to}`, error);
   }
-}
-
-/** @throws {BangerError} `unsupported` */
-export function assertCanSave(canSave: boolean, driver: string): void {
-  if (canSave) return;
-  throw new BangerError('unsupported', `the memory of VMs of ${driver} cannot be saved`, {
-    hint: '--disk-only takes the disk alone',
-  });
 }
