@@ -1,10 +1,12 @@
-/** npm run bench [-- start|commands|throughput|workspace|memory|state …]: all of them by default, each against a baseline of the same run. */
+/** npm run bench [-- start|fork|restores|commands|throughput|workspace|memory|state …]: all of them by default, each against a baseline of the same run. */
 
 import { cpus, release } from 'node:os';
 import { commandsBench } from './commands.bench.ts';
 import { benchContext } from './lib/context.ts';
 import { summaryOfBars } from './lib/report.ts';
+import { forkBench } from './fork.bench.ts';
 import { memoryBench } from './memory.bench.ts';
+import { restoresBench } from './restores.bench.ts';
 import { startBench } from './start.bench.ts';
 import { stateBench } from './state.bench.ts';
 import { throughputBench } from './throughput.bench.ts';
@@ -13,6 +15,8 @@ import { workspaceBench } from './workspace.bench.ts';
 /** Those that boot machines get what the host's probe found; a context is made only for them. */
 const WITH_MACHINES = {
   start: startBench,
+  fork: forkBench,
+  restores: restoresBench,
   commands: commandsBench,
   throughput: throughputBench,
   workspace: workspaceBench,

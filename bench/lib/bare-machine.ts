@@ -87,13 +87,15 @@ export function bareDriver(): VmmDriver {
   return createQemuDriver({ runner: createRunner(), tscToolPath: join(ROOT, 'build/guest/tsc-khz') });
 }
 
-export interface BaseDisk {
-  readonly path: string;
-  readonly format: 'raw' | 'qcow2';
-}
-
-/** A machine with new disks in `dir`, its root an overlay over the image or over `base`. */
-export async function bareSpec(dir: string, options: BareOptions, base?: BaseDisk): Promise<MachineSpec> {
+/**
+ * A machine with new disks in `dir`.
+ * @param makeRoot makes the root disk; left out: an empty overlay over the image
+ */
+export async function bareSpec(
+  dir: string,
+  options: BareOptions,
+  makeRoot?: (path: string) => Promise<void>,
+): Promise<MachineSpec> {
   const imageDir = join(options.stateDir, 'images', 'debian-bookworm');
   const image = await readImageManifest(imageDir);
   if (image === undefined) throw new Error(`no image in ${imageDir}`);
@@ -108,12 +110,13 @@ export async function bareSpec(dir: string, options: BareOptions, base?: BaseDis
     cacheDir: join(options.stateDir, '..', 'cache', 'initramfs'),
   });
   const rootDisk = join(dir, 'root.qcow2');
-  await createOverlay({
-    basePath: base?.path ?? join(imageDir, image.rootfs.file),
-    baseFormat: base?.format ?? image.rootfs.format,
+  const overlay = {
+    basePath: join(imageDir, image.rootfs.file),
+    baseFormat: image.rootfs.format,
     overlayPath: rootDisk,
     sizeBytes: image.rootfs.virtualSizeBytes,
-  });
+  };
+  await (makeRoot === undefined ? createOverlay(overlay) : makeRoot(rootDisk));
   const transferDisk = join(dir, 'transfer.img');
   writeFileSync(transferDisk, '');
   truncateSync(transferDisk, TRANSFER_DISK_BYTES);

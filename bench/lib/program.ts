@@ -8,7 +8,7 @@ import { timed } from './stats.ts';
 
 export const ROOT = join(import.meta.dirname, '..', '..');
 export const NODE = join(ROOT, 'node_modules', '.bin', 'node');
-const BANGER = join(ROOT, 'banger');
+export const BANGER = join(ROOT, 'banger');
 
 /** Runs a program to its end with its output thrown away; throws when it fails. */
 export async function runProcess(argv: readonly string[], options: SpawnOptions = {}): Promise<void> {
