@@ -82,6 +82,7 @@ test('the guest goes on once the state is loaded and it has been told of grown d
   await goOn(qmp, spec, [{ id: 'transfer', sizeBytes: 1024 }], never);
   assert.deepEqual(commands, [
     'migrate-set-capabilities {"capabilities":[{"capability":"x-ignore-shared","state":true}]}',
+    'migrate-set-parameters {"announce-rounds":0}',
     'migrate-incoming {"uri":"fd:3"}',
     ...['query-status', 'query-status', 'query-status'],
     'block_resize {"node-name":"disk1","size":1024}',
