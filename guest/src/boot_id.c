@@ -54,9 +54,19 @@ static int cover_kernel_file(void) {
 	return mount(NULL, KERNEL_FILE, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | PROC_FLAGS, NULL) == 0 ? 0 : errno;
 }
 
+/* Not read yet; -1: not opened either. */
+static int kernel_fd = -1;
+
+void boot_id_prepare(void) {
+	kernel_fd = open(KERNEL_FILE, O_RDONLY | O_CLOEXEC);
+}
+
 static int read_kernel_file(void) {
 	char line[BOOT_ID_CAPACITY + 1];
-	if (file_read(KERNEL_FILE, line, sizeof line) < 0) return errno;
+	if (kernel_fd < 0) boot_id_prepare();
+	ssize_t length = kernel_fd < 0 ? -1 : pread(kernel_fd, line, sizeof line - 1, 0);
+	if (length < 0) return errno;
+	line[length] = 0;
 	line[strcspn(line, "\n")] = 0;
 	if (strlen(line) != BOOT_ID_CAPACITY - 1) return EINVAL;
 	strcpy(agent.boot_id, line);

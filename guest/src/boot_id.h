@@ -13,5 +13,7 @@
  * machine that was cloned after somebody has read it. Returns 0 or an errno.
  */
 int boot_id_settle(const char *given);
+/* Opens what is read then, so that a clone need not; reading it makes the kernel make it up. */
+void boot_id_prepare(void);
 
 #endif

@@ -22,7 +22,7 @@
 static int write_file(const struct configure_file *file, char path[MAX_PATH_BYTES]) {
 	memcpy(path, file->path.bytes, file->path.length);
 	path[file->path.length] = 0;
-	return tree_write(path, file->mode, file->uid, file->gid, file->content);
+	return tree_settle(path, file->mode, file->uid, file->gid, file->content, !agent.configured);
 }
 
 static void failed(uint32_t id, const char *what, int error) {

@@ -18,6 +18,8 @@
 static char device[128];
 static bool running, succeeded;
 static struct timer poll_timer;
+/* The size the device had when it was looked at last. */
+static uint64_t looked_at_bytes;
 
 static struct caller {
 	void (*then)(int error);
@@ -53,6 +55,7 @@ static _Noreturn void grow(void) {
 
 static void look(void) {
 	succeeded = true;
+	if (ext4_device_bytes(device, &looked_at_bytes) != 0) looked_at_bytes = 0;
 	if (!ext4_can_grow(device)) return;
 	succeeded = false;
 	pid_t pid = fork();
@@ -103,6 +106,10 @@ static void advance(void) {
 
 void growth_ensure(uint64_t bytes, void (*then)(int error)) {
 	if (device[0] == 0) {
+		then(0);
+		return;
+	}
+	if (bytes != 0 && bytes == looked_at_bytes && succeeded && !running) {
 		then(0);
 		return;
 	}

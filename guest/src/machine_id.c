@@ -5,8 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent.h"
 #include "bytes.h"
-#include "file.h"
 #include "tree.h"
 
 #define MODE 0444
@@ -14,10 +14,10 @@
 const struct machine_id_paths machine_id_paths = {.systemd = "/etc/machine-id", .dbus = "/var/lib/dbus/machine-id"};
 
 static int replace(const char *path, const char *id) {
-	char line[MACHINE_ID_CAPACITY + 1], present[MACHINE_ID_CAPACITY + 2];
+	char line[MACHINE_ID_CAPACITY + 1];
 	int length = snprintf(line, sizeof line, "%s\n", id);
-	if (file_read(path, present, sizeof present) >= 0 && strcmp(present, line) == 0) return 0;
-	return tree_write(path, MODE, geteuid(), getegid(), (struct text){.bytes = line, .length = (size_t)length});
+	struct text content = {.bytes = line, .length = (size_t)length};
+	return tree_settle(path, MODE, geteuid(), getegid(), content, !agent.configured);
 }
 
 int machine_id_set(const struct machine_id_paths *paths, const char *id) {

@@ -12,6 +12,18 @@
 #include <unistd.h>
 
 #include "control.h"
+#include "file.h"
+#include "loop.h"
+
+/* A link-local address takes the kernel 10 ms under emulation, and cannot be used for its first second anyway. */
+#define IPV6_AFTER_MS 500
+
+/* What was brought up before a freeze, without addresses, until it has got some. The index is 0 when there is nothing. */
+static struct prepared {
+	char name[IFNAMSIZ];
+	unsigned index;
+	int fd;
+} prepared = {.fd = -1};
 
 bool network_parse_address(const char *text, uint32_t *address, uint32_t *netmask) {
 	char part[INET_ADDRSTRLEN];
@@ -109,15 +121,51 @@ static int set_flags(int fd, const char *name, bool up) {
 	return control(fd, SIOCSIFFLAGS, &request) == 0 ? 0 : errno;
 }
 
+static bool is_prepared(const char *name) {
+	return prepared.index != 0 && strcmp(name, prepared.name) == 0;
+}
+
+static bool set_ipv6(const char *name, bool enabled) {
+	char path[80];
+	snprintf(path, sizeof path, "/proc/sys/net/ipv6/conf/%s/disable_ipv6", name);
+	return file_write_text(path, enabled ? "0" : "1") == 0;
+}
+
+/* By its index: who has taken PID 1 over may have given it another name. */
+static void ipv6_due(struct timer *timer) {
+	(void)timer;
+	char name[IFNAMSIZ];
+	if (if_indextoname(prepared.index, name) != NULL) set_ipv6(name, true);
+	prepared.index = 0;
+	close(prepared.fd);
+	prepared.fd = -1;
+}
+
+void network_prepare_interface(const char *name) {
+	bool has_ipv6 = access("/proc/sys/net/ipv6", F_OK) == 0;
+	int fd = prepared.index != 0 || strlen(name) >= IFNAMSIZ ? -1 : socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0) return;
+	strcpy(prepared.name, name);
+	if ((!has_ipv6 || set_ipv6(name, false)) && set_flags(fd, name, true) == 0) prepared.index = if_nametoindex(name);
+	if (prepared.index != 0) prepared.fd = fd;
+	else close(fd);
+}
+
+void network_prepare(void) {
+	char name[IFNAMSIZ];
+	if (find_interface(name)) network_prepare_interface(name);
+}
+
 /*
  * Setting a MAC makes the kernel forget the neighbours of the interface, also when it is the one it has. Another one is set
- * while the interface is down: then the link-local address of IPv6, which is made from it, is made anew.
+ * while the interface is down: then the link-local address of IPv6, which is made from it, is made anew. One that was
+ * prepared has no such address yet.
  */
 static int change_mac(int fd, const char *name, const uint8_t mac[MAC_BYTES]) {
 	struct ifreq request = {.ifr_flags = 0};
 	strcpy(request.ifr_name, name);
 	if (control(fd, SIOCGIFHWADDR, &request) != 0) return errno;
-	if (memcmp(request.ifr_hwaddr.sa_data, mac, MAC_BYTES) != 0) {
+	if (memcmp(request.ifr_hwaddr.sa_data, mac, MAC_BYTES) != 0 && !is_prepared(name)) {
 		int error = set_flags(fd, name, false);
 		if (error != 0) return error;
 	}
@@ -150,6 +198,12 @@ static int carry_out(int fd, struct plan *plan) {
 	return error;
 }
 
+static int carry_out_prepared(struct plan *plan) {
+	static struct timer ipv6_timer = {.fired = ipv6_due};
+	timer_start(&ipv6_timer, IPV6_AFTER_MS);
+	return carry_out(prepared.fd, plan);
+}
+
 int network_configure_interface(const char *name, const char *mac, const char *address, const char *gateway) {
 	struct plan plan = {.has_mac = *mac != 0, .has_address = *address != 0};
 	if (strlen(name) >= sizeof plan.name) return EINVAL;
@@ -157,6 +211,7 @@ int network_configure_interface(const char *name, const char *mac, const char *a
 	if (plan.has_mac && !network_parse_mac(mac, plan.mac)) return EINVAL;
 	if (plan.has_address && !network_parse_address(address, &plan.address, &plan.netmask)) return EINVAL;
 	if (*gateway != 0 && inet_pton(AF_INET, gateway, &plan.gateway) != 1) return EINVAL;
+	if (is_prepared(name)) return carry_out_prepared(&plan);
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0) return errno;
 	int error = carry_out(fd, &plan);
@@ -167,6 +222,7 @@ int network_configure_interface(const char *name, const char *mac, const char *a
 int network_configure(const char *mac, const char *address, const char *gateway) {
 	char name[IFNAMSIZ];
 	if (*mac == 0 && *address == 0) return 0;
+	if (prepared.index != 0) return network_configure_interface(prepared.name, mac, address, gateway);
 	if (!find_interface(name)) return ENODEV;
 	return network_configure_interface(name, mac, address, gateway);
 }

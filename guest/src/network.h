@@ -21,5 +21,12 @@ int network_loopback_up(void);
 int network_configure_interface(const char *name, const char *mac, const char *address, const char *gateway);
 /* The same for the first interface of a device; ENODEV without one. Nothing happens when all is empty. */
 int network_configure(const char *mac, const char *address, const char *gateway);
+/*
+ * Brings an interface up in a machine that is to be frozen, without any address: not even a link-local one of IPv6, which
+ * would be made from a MAC that every clone has. Configuring it then leaves it up, and IPv6 begins 500 ms later. Best effort.
+ */
+void network_prepare_interface(const char *name);
+/* The same for the first interface of a device. */
+void network_prepare(void);
 
 #endif

@@ -436,8 +436,8 @@ static void say_farewell(void) {
  * not wait for ever; one that looks for the answer to its preamble skips the farewell.
  */
 static void restart_after_hangup(void) {
-	queue_consume(&session.input, queue_length(&session.input), 0);
-	queue_consume(&session.output, queue_length(&session.output), 0);
+	queue_consume(&session.input, queue_length(&session.input), KEEP_BYTES);
+	queue_consume(&session.output, queue_length(&session.output), KEEP_BYTES);
 	if (session.phase == PHASE_OPEN) say_farewell();
 	restart();
 }

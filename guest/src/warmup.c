@@ -3,22 +3,43 @@
 #include <fcntl.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "boot_id.h"
 #include "environment.h"
 #include "file.h"
 #include "job.h"
+#include "machine_id.h"
+#include "network.h"
 #include "spawn.h"
 #include "tree.h"
 #include "user.h"
 
-#define SCRATCH_FILE "/etc/.banger-warmup"
+#define MAX_FILE_BYTES 4096
 
-static void write_as_configure_does(void) {
-	static const struct text content = {.bytes = "x", .length = 1};
-	/* Twice: replacing a file is more than making one. Best effort: a root that cannot be written is told of by CONFIGURE. */
-	for (int i = 0; i < 2; i++) tree_write(SCRATCH_FILE, 0600, 0, 0, content);
-	unlink(SCRATCH_FILE);
+/*
+ * Gives a file that CONFIGURE writes the owner and mode it will have, and a block on the disk, so that it can be overwritten
+ * in its place. What is no file is left to CONFIGURE. Best effort: that tells of a root that fails.
+ */
+static void settle_file(const char *path, mode_t mode, const char *when_empty) {
+	struct stat status;
+	char bytes[MAX_FILE_BYTES];
+	if (lstat(path, &status) != 0) return;
+	ssize_t length = S_ISREG(status.st_mode) ? file_read(path, bytes, sizeof bytes) : -1;
+	if (length < 0 || length == (ssize_t)sizeof bytes - 1) return;
+	struct text content = {.bytes = bytes, .length = (size_t)length};
+	if (length == 0) content = (struct text){.bytes = when_empty, .length = strlen(when_empty)};
+	tree_write(path, mode, 0, 0, content);
+}
+
+static void settle_files(void) {
+	static const char *const names[] = {"/etc/hostname", "/etc/hosts", "/etc/resolv.conf"};
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) settle_file(names[i], 0644, "\n");
+	/* What machine-id(5) says of a machine without an id. */
+	settle_file(machine_id_paths.systemd, 0444, "uninitialized\n");
+	settle_file(machine_id_paths.dbus, 0444, "uninitialized\n");
 }
 
 static void ended(void *owner, enum close_kind kind, uint32_t value) {
@@ -29,7 +50,7 @@ static void ended(void *owner, enum close_kind kind, uint32_t value) {
 
 /* Programs that end at once. Best effort: an image need not have them. */
 static void run(char **argv, const struct user *user, char **environment, int null) {
-	struct spawn_plan plan = {.argv = argv, .environment = environment, .user = user, .cwd = "/", .stdio = {null, null, null}};
+	struct spawn_plan plan = {.argv = argv, .environment = environment, .user = user, .stdio = {null, null, null}};
 	struct spawn_result result = spawn(&plan);
 	/* Reaped as an orphan without one. */
 	if (result.pid != 0) job_add(result.pid, &plan, ended);
@@ -50,9 +71,8 @@ static void run_programs(void) {
 }
 
 void warmup(void) {
-	static const char *const replaced[] = {"/etc/machine-id", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf"};
-	char bytes[64];
-	for (size_t i = 0; i < sizeof replaced / sizeof replaced[0]; i++) file_read(replaced[i], bytes, sizeof bytes);
-	write_as_configure_does();
+	settle_files();
+	boot_id_prepare();
+	network_prepare();
 	run_programs();
 }

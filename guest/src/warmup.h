@@ -1,10 +1,11 @@
-/* Reading in ahead what every clone of this machine would otherwise read for itself. */
+/* Doing ahead what every clone of this machine would otherwise do for itself. */
 #ifndef BANGER_WARMUP_H
 #define BANGER_WARMUP_H
 
 /*
- * Writes a file of the root disk as CONFIGURE does, and takes it away again: bitmaps, directories and journal are in memory
- * afterwards. In an emulated clone that is most of what CONFIGURE would take.
+ * Prepares a machine to be frozen: the files that CONFIGURE writes have a block on the disk, the network interface is up without
+ * addresses, and what a first program reads is in memory (a few have run). In an
+ * emulated clone that is most of what CONFIGURE and a first command would take.
  */
 void warmup(void);
 

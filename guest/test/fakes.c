@@ -44,7 +44,9 @@ int __wrap_entropy_add(struct text bytes) {
 int __real_clock_set(uint64_t ns);
 int __wrap_clock_set(uint64_t ns);
 int __wrap_clock_set(uint64_t ns) {
-	return recorder.recording ? record("clock") : __real_clock_set(ns);
+	if (!recorder.recording) return __real_clock_set(ns);
+	recorder.clock_ns = ns;
+	return record("clock");
 }
 
 int __real_boot_id_settle(const char *given);
@@ -69,10 +71,12 @@ int __wrap_machine_id_set(const struct machine_id_paths *paths, const char *id) 
 	return recorder.recording ? record("machine id") : __real_machine_id_set(paths, id);
 }
 
-int __real_tree_write(const char *path, mode_t mode, uid_t uid, gid_t gid, struct text content);
-int __wrap_tree_write(const char *path, mode_t mode, uid_t uid, gid_t gid, struct text content);
-int __wrap_tree_write(const char *path, mode_t mode, uid_t uid, gid_t gid, struct text content) {
-	return recorder.recording ? record("file") : __real_tree_write(path, mode, uid, gid, content);
+int __real_tree_settle(const char *path, mode_t mode, uid_t uid, gid_t gid, struct text content, bool unwatched);
+int __wrap_tree_settle(const char *path, mode_t mode, uid_t uid, gid_t gid, struct text content, bool unwatched);
+int __wrap_tree_settle(const char *path, mode_t mode, uid_t uid, gid_t gid, struct text content, bool unwatched) {
+	if (!recorder.recording) return __real_tree_settle(path, mode, uid, gid, content, unwatched);
+	recorder.unwatched = unwatched;
+	return record("file");
 }
 
 int __real_network_configure(const char *mac, const char *address, const char *gateway);

@@ -29,6 +29,7 @@
 #include "../src/machine_id.h"
 #include "../src/network.h"
 #include "../src/session.h"
+#include "../src/tree.h"
 #include "check.h"
 #include "client.h"
 #include "fakes.h"
@@ -123,6 +124,74 @@ static void a_configuration_answers_once_the_disk_has_grown(void) {
 	CHECK(!session_has_streams());
 }
 
+static void nothing_to_settle(void) {}
+
+static void turn(int64_t taking_ms) {
+	next_wait_ms = taking_ms;
+	loop_turn(nothing_to_settle);
+}
+
+static void only_a_machine_of_nobody_has_unwatched_files(void) {
+	for (int configured = 0; configured < 2; configured++) {
+		agent.configured = configured != 0;
+		recorder_start();
+		configure();
+		recorder_stop();
+		CHECK(recorder.unwatched == (configured == 0));
+	}
+}
+
+static struct text text_of(const char *text) {
+	return (struct text){.bytes = text, .length = strlen(text)};
+}
+
+static bool file_is(const char *path, const char *text) {
+	char content[64];
+	return file_read(path, content, sizeof content) >= 0 && strcmp(content, text) == 0;
+}
+
+static void a_file_is_overwritten_only_where_nobody_sees_it(void) {
+	char directory[] = "/tmp/agent-test-XXXXXX", path[64], other[64];
+	struct stat first, now;
+	uid_t uid = geteuid();
+	gid_t gid = getegid();
+	CHECK(mkdtemp(directory) != NULL);
+	snprintf(path, sizeof path, "%s/file", directory);
+	snprintf(other, sizeof other, "%s/other", directory);
+	CHECK_NUMBER(tree_settle(path, 0644, uid, gid, text_of("a long text"), true), 0);
+	CHECK(file_is(path, "a long text") && stat(path, &first) == 0 && (first.st_mode & 07777) == 0644);
+	CHECK_NUMBER(tree_settle(path, 0644, uid, gid, text_of("short"), true), 0);
+	CHECK(file_is(path, "short") && stat(path, &now) == 0 && now.st_ino == first.st_ino);
+	/* Open elsewhere, so that the number of the old file is not given to the new one. */
+	int fd = open(path, O_RDONLY);
+	CHECK_NUMBER(tree_settle(path, 0644, uid, gid, text_of("short"), false), 0);
+	CHECK(stat(path, &now) == 0 && now.st_ino == first.st_ino);
+	CHECK_NUMBER(tree_settle(path, 0644, uid, gid, text_of("other"), false), 0);
+	CHECK(file_is(path, "other") && stat(path, &now) == 0 && now.st_ino != first.st_ino);
+	CHECK_NUMBER(tree_settle(path, 0600, uid, gid, text_of("other"), true), 0);
+	CHECK(stat(path, &now) == 0 && (now.st_mode & 07777) == 0600);
+	/* Not through another name, nor through a link. */
+	CHECK(link(path, other) == 0);
+	CHECK_NUMBER(tree_settle(path, 0600, uid, gid, text_of("mine"), true), 0);
+	CHECK(file_is(path, "mine") && file_is(other, "other"));
+	CHECK(unlink(path) == 0 && symlink("other", path) == 0);
+	CHECK_NUMBER(tree_settle(path, 0600, uid, gid, text_of("mine"), true), 0);
+	CHECK(file_is(path, "mine") && file_is(other, "other"));
+	CHECK(close(fd) == 0 && unlink(path) == 0 && unlink(other) == 0 && rmdir(directory) == 0);
+}
+
+static bool file_has(const char *path, const char *text) {
+	char content[8192];
+	return file_read(path, content, sizeof content) >= 0 && strstr(content, text) != NULL;
+}
+
+#define IPV6_DISABLED "/proc/sys/net/ipv6/conf/br0/disable_ipv6"
+
+#define EXPECT(condition) \
+	do { \
+		if (!(condition)) return __LINE__; \
+	} while (0)
+
 static void machine_ids_are_put_in_place(void) {
 	char directory[] = "/tmp/agent-test-XXXXXX", systemd[64], dbus[64], content[64];
 	struct stat before, after;
@@ -168,13 +237,6 @@ static unsigned fired;
 static void count_fired(struct timer *timer) {
 	(void)timer;
 	fired++;
-}
-
-static void nothing_to_settle(void) {}
-
-static void turn(int64_t taking_ms) {
-	next_wait_ms = taking_ms;
-	loop_turn(nothing_to_settle);
 }
 
 static void timers_do_not_take_a_standstill_for_time(void) {
@@ -245,11 +307,17 @@ static void a_disk_is_waited_for_and_grown(void) {
 	CHECK(!timers_armed());
 	/* It is larger than its file system. */
 	fake_disk.can_grow = true;
-	CHECK_NUMBER(ensure(100), -1);
+	fake_disk.bytes = 200;
+	CHECK_NUMBER(ensure(200), -1);
 	CHECK(growth_running());
 	CHECK_NUMBER(await_growth(), 0);
+	/* Nothing is looked at again for a size it is known to have. */
+	CHECK_NUMBER(ensure(200), 0);
 	fake_disk.growing_fails = true;
-	CHECK_NUMBER(ensure(100), -1);
+	fake_disk.bytes = 300;
+	CHECK_NUMBER(ensure(300), -1);
+	CHECK_NUMBER(await_growth(), EIO);
+	CHECK_NUMBER(ensure(300), -1);
 	CHECK_NUMBER(await_growth(), EIO);
 	/* Nobody asked for a size: a root file system that stays small is still one. */
 	CHECK_NUMBER(ensure(0), -1);
@@ -268,11 +336,6 @@ static bool is_up(int fd) {
 	return control(fd, SIOCGIFFLAGS, &request) == 0 && (request.ifr_flags & IFF_UP) != 0;
 }
 
-static bool file_has(const char *path, const char *text) {
-	char content[8192];
-	return file_read(path, content, sizeof content) >= 0 && strstr(content, text) != NULL;
-}
-
 /* A neighbour that only goes when it is flushed. */
 static bool meet_neighbour(int fd, const char *address) {
 	struct arpreq request = {.arp_flags = ATF_COM | ATF_PERM, .arp_dev = "br0"};
@@ -283,11 +346,6 @@ static bool meet_neighbour(int fd, const char *address) {
 	memcpy(request.arp_ha.sa_data, "\x02\0\0\0\0\x09", MAC_BYTES);
 	return control(fd, SIOCSARP, &request) == 0 && file_has("/proc/net/arp", address);
 }
-
-#define EXPECT(condition) \
-	do { \
-		if (!(condition)) return __LINE__; \
-	} while (0)
 
 /* Returns the line of what is wrong, or 0. */
 static int make_interface_over(int fd) {
@@ -313,6 +371,29 @@ static int make_interface_over(int fd) {
 	EXPECT(has_mac(fd, first) && is_up(fd) && !file_has("/proc/net/route", "br0\t00000000"));
 	EXPECT(network_configure_interface("br0", "53:54:00:01:02:fe", "", "") == EINVAL);
 	EXPECT(network_configure_interface("br1", "52:54:00:01:02:fe", "", "") == ENODEV);
+	return 0;
+}
+
+/* One that was brought up before a freeze; br0 has no address. */
+static int make_prepared_interface_over(int fd) {
+	static const uint8_t mac[MAC_BYTES] = {0x52, 0x54, 0, 1, 2, 4};
+	EXPECT(network_configure_interface("br0", "52:54:00:01:02:03", "", "") == 0);
+	struct ifreq request = {.ifr_name = "br0"};
+	EXPECT(control(fd, SIOCSIFFLAGS, &request) == 0 && !is_up(fd));
+	EXPECT(loop_start() == 0);
+	network_prepare_interface("br0");
+	EXPECT(is_up(fd) && file_has(IPV6_DISABLED, "1"));
+	EXPECT(network_configure_interface("br0", "", "10.9.1.2/24", "10.9.1.1") == 0);
+	/* It stays up: nothing of what it has is lost with its MAC. */
+	EXPECT(network_configure_interface("br0", "52:54:00:01:02:04", "", "") == 0);
+	EXPECT(has_mac(fd, mac) && file_has("/proc/net/route", "br0\t00000000\t0101090A"));
+	turn(400);
+	EXPECT(file_has(IPV6_DISABLED, "1"));
+	turn(200);
+	EXPECT(file_has(IPV6_DISABLED, "0") && !timers_armed());
+	/* Now it is an interface as any other. */
+	EXPECT(network_configure_interface("br0", "52:54:00:01:02:03", "", "") == 0);
+	EXPECT(is_up(fd) && !file_has("/proc/net/route", "br0\t00000000") && !timers_armed());
 	return 0;
 }
 
@@ -350,7 +431,7 @@ static void only_an_agent_without_work_is_idle(void) {
 
 #define NO_NAMESPACE 255
 
-static void interfaces_are_made_over(void) {
+static void in_a_namespace_with_a_bridge(int (*work)(int fd)) {
 	int report[2], line = -1;
 	CHECK(pipe(report) == 0);
 	pid_t pid = fork();
@@ -358,7 +439,7 @@ static void interfaces_are_made_over(void) {
 		bool inside = unshare(CLONE_NEWNET) == 0 || unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0;
 		int fd = socket(AF_INET, SOCK_DGRAM, 0);
 		if (!inside || control(fd, ADD_BRIDGE, "br0") != 0) _exit(NO_NAMESPACE);
-		line = make_interface_over(fd);
+		line = work(fd);
 		_exit(write(report[1], &line, sizeof line) == (ssize_t)sizeof line ? 0 : 1);
 	}
 	int status = -1;
@@ -374,6 +455,14 @@ static void interfaces_are_made_over(void) {
 	CHECK_NUMBER(line, 0);
 }
 
+static void interfaces_are_made_over(void) {
+	in_a_namespace_with_a_bridge(make_interface_over);
+}
+
+static void a_prepared_interface_stays_up(void) {
+	in_a_namespace_with_a_bridge(make_prepared_interface_over);
+}
+
 const struct test machine_tests[] = {
 	TEST(randomness_comes_before_everything),
 	TEST(nothing_follows_a_step_that_failed),
@@ -384,5 +473,8 @@ const struct test machine_tests[] = {
 	TEST(a_disk_is_waited_for_and_grown),
 	TEST(only_an_agent_without_work_is_idle),
 	TEST(interfaces_are_made_over),
+	TEST(a_prepared_interface_stays_up),
+	TEST(only_a_machine_of_nobody_has_unwatched_files),
+	TEST(a_file_is_overwritten_only_where_nobody_sees_it),
 	{NULL, NULL},
 };
