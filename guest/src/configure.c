@@ -12,12 +12,15 @@
 #include "entropy.h"
 #include "growth.h"
 #include "handover.h"
+#include "loop.h"
 #include "machine_id.h"
 #include "network.h"
 #include "result.h"
 #include "session.h"
 #include "tree.h"
 #include "user.h"
+
+#define NS_PER_MS UINT64_C(1000000)
 
 static int write_file(const struct configure_file *file, char path[MAX_PATH_BYTES]) {
 	memcpy(path, file->path.bytes, file->path.length);
@@ -38,7 +41,7 @@ static void failed(uint32_t id, const char *what, int error) {
 static bool apply(uint32_t id, const struct configure_request *request) {
 	int error = request->entropy.length == 0 ? 0 : entropy_add(request->entropy);
 	if (error != 0) return failed(id, "entropy", error), false;
-	error = request->clock_ns == 0 ? 0 : clock_set(request->clock_ns);
+	error = request->clock_ns == 0 ? 0 : clock_set(request->clock_ns + loop_turn_ms() * NS_PER_MS);
 	if (error != 0) return failed(id, "clock", error), false;
 	error = boot_id_settle(request->boot_id);
 	if (error != 0) return failed(id, "boot id", error), false;

@@ -14,7 +14,7 @@ static struct timer *timers;
 /* The batch being dispatched, so that a source removed on the way gets nothing more. */
 static struct epoll_event batch[BATCH];
 static int batch_size;
-static uint64_t stood_still_ms;
+static uint64_t stood_still_ms, turn_began_ms;
 
 int loop_start(void) {
 	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -115,7 +115,12 @@ static int wait_for_events(void) {
 	int count = epoll_wait(epoll_fd, batch, BATCH, wait);
 	uint64_t elapsed = now_ms() - before;
 	if (wait >= 0 && elapsed > (uint64_t)wait + STANDSTILL_MS) stood_still_ms += elapsed;
+	turn_began_ms = now_ms();
 	return count;
+}
+
+uint64_t loop_turn_ms(void) {
+	return now_ms() - turn_began_ms;
 }
 
 void loop_turn(void (*settle)(void)) {

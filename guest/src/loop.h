@@ -41,6 +41,8 @@ bool timers_armed(void);
  * may take the pause for time its process had.)
  */
 uint64_t now_ms(void);
+/* How long ago this turn's events were heard of. */
+uint64_t loop_turn_ms(void);
 /* Waits once and dispatches. `settle` is called after every batch. */
 void loop_turn(void (*settle)(void));
 

@@ -131,6 +131,18 @@ static void turn(int64_t taking_ms) {
 	loop_turn(nothing_to_settle);
 }
 
+static void the_clock_is_set_to_what_it_is_by_then(void) {
+	CHECK_NUMBER(loop_start(), 0);
+	turn(0);
+	clock_offsets.monotonic += 40;
+	recorder_start();
+	configure();
+	recorder_stop();
+	/* The request says 1 ns, and came 40 ms ago. */
+	CHECK(recorder.clock_ns > 40000000 && recorder.clock_ns < 1000000000);
+	clock_offsets = (struct clock_offsets){0, 0, 0};
+}
+
 static void only_a_machine_of_nobody_has_unwatched_files(void) {
 	for (int configured = 0; configured < 2; configured++) {
 		agent.configured = configured != 0;
@@ -474,6 +486,7 @@ const struct test machine_tests[] = {
 	TEST(only_an_agent_without_work_is_idle),
 	TEST(interfaces_are_made_over),
 	TEST(a_prepared_interface_stays_up),
+	TEST(the_clock_is_set_to_what_it_is_by_then),
 	TEST(only_a_machine_of_nobody_has_unwatched_files),
 	TEST(a_file_is_overwritten_only_where_nobody_sees_it),
 	{NULL, NULL},
