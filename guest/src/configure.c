@@ -15,6 +15,7 @@
 #include "loop.h"
 #include "machine_id.h"
 #include "network.h"
+#include "rehearsal.h"
 #include "result.h"
 #include "session.h"
 #include "tree.h"
@@ -73,6 +74,7 @@ static void finish(uint32_t id, bool hand_over) {
 		return;
 	}
 	agent.configured = true;
+	rehearsal_end();
 	struct textbuf text = {.bytes = NULL};
 	agent_hello(&text);
 	result_send(id, &text);

@@ -8,6 +8,7 @@
 
 #include "agent.h"
 #include "operations.h"
+#include "rehearsal.h"
 
 #define BUCKETS 512
 #define READ_BYTES (64 * 1024)
@@ -309,6 +310,7 @@ static void begin(const uint8_t *preamble) {
 	else send_frame(FRAME_HELLO, 0, 0, hello.bytes, (uint32_t)hello.length);
 	textbuf_free(&hello);
 	session.phase = PHASE_OPEN;
+	rehearsal_begin();
 }
 
 /* In the middle of a frame: may the host that began it have died, and another one's preamble be what came last? */

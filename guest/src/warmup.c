@@ -13,6 +13,7 @@
 #include "job.h"
 #include "machine_id.h"
 #include "network.h"
+#include "rehearsal.h"
 #include "spawn.h"
 #include "tree.h"
 #include "user.h"
@@ -75,4 +76,5 @@ void warmup(void) {
 	boot_id_prepare();
 	network_prepare();
 	run_programs();
+	rehearsal_prepare();
 }

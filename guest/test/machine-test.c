@@ -28,6 +28,7 @@
 #include "../src/loop.h"
 #include "../src/machine_id.h"
 #include "../src/network.h"
+#include "../src/rehearsal.h"
 #include "../src/session.h"
 #include "../src/tree.h"
 #include "check.h"
@@ -197,12 +198,50 @@ static bool file_has(const char *path, const char *text) {
 	return file_read(path, content, sizeof content) >= 0 && strstr(content, text) != NULL;
 }
 
+/* How many children of this process have ended, within 10 s, up to `enough`. */
+static int reap(int enough) {
+	int count = 0;
+	for (int i = 0; i < 10000 && count < enough; i++) {
+		if (waitpid(-1, NULL, WNOHANG) > 0) count++;
+		else usleep(1000);
+	}
+	return count;
+}
+
 #define IPV6_DISABLED "/proc/sys/net/ipv6/conf/br0/disable_ipv6"
 
 #define EXPECT(condition) \
 	do { \
 		if (!(condition)) return __LINE__; \
 	} while (0)
+
+static int rehearse(void) {
+	rehearsal_begin();
+	EXPECT(waitpid(-1, NULL, 0) < 0);
+	rehearsal_prepare();
+	/* A thread is no process: the machine can be frozen with it. */
+	EXPECT(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
+	rehearsal_begin();
+	EXPECT(reap(1) == 1);
+	rehearsal_begin();
+	EXPECT(reap(1) == 1);
+	rehearsal_end();
+	rehearsal_begin();
+	usleep(100000);
+	EXPECT(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
+	/* Its name in proc(5) is the process's; the thread has gone. */
+	EXPECT(file_has("/proc/self/status", "Threads:\t1\n"));
+	return 0;
+}
+
+static void a_first_program_is_rehearsed_until_the_machine_is_somebodys(void) {
+	int status = -1;
+	pid_t pid = fork();
+	if (pid == 0) _exit(rehearse() & 0xff);
+	CHECK(pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status));
+	/* The low bits of the line of what is wrong. */
+	CHECK_NUMBER(WEXITSTATUS(status), 0);
+}
 
 static void machine_ids_are_put_in_place(void) {
 	char directory[] = "/tmp/agent-test-XXXXXX", systemd[64], dbus[64], content[64];
@@ -489,5 +528,6 @@ const struct test machine_tests[] = {
 	TEST(the_clock_is_set_to_what_it_is_by_then),
 	TEST(only_a_machine_of_nobody_has_unwatched_files),
 	TEST(a_file_is_overwritten_only_where_nobody_sees_it),
+	TEST(a_first_program_is_rehearsed_until_the_machine_is_somebodys),
 	{NULL, NULL},
 };
