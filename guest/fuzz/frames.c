@@ -1,6 +1,6 @@
 /*
  * libFuzzer target: the host's bytes. A whole session runs over them: preamble, frames, decoders, dispatch, flow control.
- * Programs are not started and the machine is not touched: those calls are replaced below (linker option --wrap).
+ * Programs are not started, nobody is connected to and the machine is not touched: those calls are replaced below (linker option --wrap).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +20,7 @@
 #include "../src/spawn.h"
 
 #define MAX_TURNS 64
+#define MAX_PEERS 4096
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -27,6 +28,7 @@ struct spawn_result __wrap_spawn(const struct spawn_plan *plan);
 struct job *__wrap_job_add(pid_t pid, void *owner, void (*exited)(void *owner, enum close_kind kind, uint32_t value));
 void __wrap_job_hang_up(struct job *job);
 void __wrap_job_signal(const struct job *job, int number);
+int __wrap_connect(int fd, const struct sockaddr *address, socklen_t length);
 void __wrap_ports_report(struct textbuf *text);
 void __wrap_sync_open(uint32_t id);
 void __wrap_agent_log(const char *format, ...);
@@ -100,6 +102,43 @@ static void run_programs(void) {
 	}
 }
 
+/* The other ends of connections. */
+static int peers[MAX_PEERS];
+static size_t peer_count;
+
+/* Every third one is refused; the others are connected at once, or after a while. */
+int __wrap_connect(int fd, const struct sockaddr *address, socklen_t length) {
+	static unsigned calls;
+	int pair[2];
+	(void)address;
+	(void)length;
+	if (++calls % 3 == 0 || peer_count == MAX_PEERS) {
+		errno = ECONNREFUSED;
+		return -1;
+	}
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) != 0) abort();
+	if (dup3(pair[0], fd, O_CLOEXEC) != fd) abort();
+	close(pair[0]);
+	peers[peer_count++] = pair[1];
+	if (calls % 2 == 0) return 0;
+	errno = EINPROGRESS;
+	return -1;
+}
+
+/* Says twice what it hears; ends its side by bits of `mode` that change with the turn. */
+static void run_peers(uint8_t mode) {
+	static char bytes[100000];
+	for (size_t i = 0; i < peer_count; i++) {
+		ssize_t count = recv(peers[i], bytes, 50000, 0);
+		ssize_t sent = send(peers[i], bytes, count > 0 ? (size_t)count * 2 : 10, MSG_NOSIGNAL);
+		bool over = count == 0 || (sent < 0 && errno != EAGAIN);
+		if ((mode >> (i % 8) & 3) == 3) shutdown(peers[i], SHUT_WR);
+		if (!over && (mode >> (i % 8) & 7) != 5) continue;
+		close(peers[i]);
+		peers[i--] = peers[--peer_count];
+	}
+}
+
 /* Long and the same each time: more than the initial window. */
 void __wrap_ports_report(struct textbuf *text) {
 	for (int i = 0; i < 6000; i++) textbuf_add(text, "%099d\n", i);
@@ -161,11 +200,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 		loop_turn(session_settle);
 		if ((mode & 4) == 0) drain(pair[1]);
 		run_programs();
+		run_peers((uint8_t)(mode * 7 + turn * 3));
 		if ((mode & 8) != 0 && turn % 2 == 1) end_a_program();
 	}
 	timer_stop(&hurry);
 	close(pair[1]);
 	if (session_attached()) close(session_detach());
+	while (peer_count > 0) close(peers[--peer_count]);
 	/* Every program belonged to a stream of this session. */
 	if (running != NULL || session_has_streams()) abort();
 	return 0;

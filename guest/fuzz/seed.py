@@ -26,6 +26,8 @@ configure = (
     + struct.pack("<Q", 1 << 33)
 )
 mount = text(b"/dev/vdb") + text(b"squashfs") + text(b"/root/repo") + struct.pack("<I", 0) + text(b"repo")
+connect = text(b"") + struct.pack("<H", 8080)
+connect_to = text(b"fe80::1") + struct.pack("<H", 80)
 data = frame(3, 1, b"x" * 1000)
 
 frames = {
@@ -37,6 +39,8 @@ frames = {
     "ports": frame(2, 1, b"\4") + frame(5, 1, struct.pack("<I", 100000), 1) + frame(2, 2, b"\4"),
     "health": frame(2, 1, b"\3") + frame(2, 9, b"\7"),
     "machine": frame(2, 1, b"\2" + configure) + frame(2, 2, b"\x09" + mount) + frame(2, 3, b"\5" + bytes(8)),
+    "connect": frame(2, 1, b"\x0a" + connect) + data + frame(2, 2, b"\x0a" + connect_to) + frame(3, 2, b"z" * 65536) * 3 + frame(4, 1) + frame(4, 2),
+    "connects": b"".join(frame(2, n, b"\x0a" + connect) + frame(3, n, b"w" * 9000) + frame(4 + 4 * (n % 2), n) for n in range(1, 12)),
     "violation": frame(99, 1) + bytes.fromhex("B4424E47520D0A1A0100000000000000") + bytes(16) + frame(2, 1, b"\3"),
 }
 for name, content in frames.items():
@@ -47,6 +51,8 @@ decoders = {
     "exec": b"\0" + exec_,
     "configure": b"\1" + configure,
     "mount": b"\2" + mount,
+    "connect": b"\xff" + connect,
+    "connect-to": b"\xff" + connect_to,
     "ext4": b"\3" + bytes(0x38) + b"\x53\xef" + bytes(1000),
     "stream": frame(2, 1, b"\1" + exec_) + frame(3, 1, b"z" * 65536) * 4 + frame(5, 1, struct.pack("<I", 70000), 1) + frame(4, 1),
     "windows": frame(2, 1, b"\1" + exec_) + b"".join(data + frame(5, 1, struct.pack("<I", n), 1 + n % 2) for n in range(9)),

@@ -18,8 +18,8 @@
 #include "spawn.h"
 #include "tty.h"
 
-/* Running or being ended. Each stream has at most one; the rest is for those that were hung up a moment ago. */
-#define MAX_JOBS (2 * MAX_STREAMS)
+/* Running or being ended: what was hung up a moment ago counts, too. */
+#define MAX_JOBS 1024
 /* Consumed stdin is granted again in steps of this many bytes. */
 #define GRANT_STEP_BYTES (128 * 1024)
 /* Larger than the usual 64 KiB, so that program and agent switch less often. */

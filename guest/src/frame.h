@@ -14,7 +14,7 @@
 #define MAX_OPEN_PAYLOAD_BYTES (1024 * 1024)
 #define INITIAL_WINDOW_BYTES (512 * 1024)
 #define MAX_CREDIT_BYTES (UINT32_C(1) << 31)
-#define MAX_STREAMS 512
+#define MAX_STREAMS 1536
 #define MAX_CLOSE_TEXT_BYTES 1024
 
 enum frame_type {

@@ -7,6 +7,7 @@
 #include "agent.h"
 #include "clock.h"
 #include "configure.h"
+#include "connect.h"
 #include "entropy.h"
 #include "exec.h"
 #include "health.h"
@@ -79,6 +80,7 @@ void operation_open(uint32_t id, const uint8_t *payload, uint32_t length) {
 		case OPERATION_SYNC: start_sync(id, &reader); return;
 		case OPERATION_POWEROFF: power_open(id, &reader); return;
 		case OPERATION_MOUNT: mount_open(id, &reader); return;
+		case OPERATION_CONNECT: connect_open(id, &reader); return;
 	}
 	session_refuse(id, EINVAL, "bad-request: unknown operation");
 }

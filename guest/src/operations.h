@@ -16,6 +16,7 @@ enum operation {
 	OPERATION_SYNC = 7,
 	OPERATION_POWEROFF = 8,
 	OPERATION_MOUNT = 9,
+	OPERATION_CONNECT = 10,
 };
 
 /* Starts the operation in the payload of an OPEN frame, or answers why not. */

@@ -1,5 +1,6 @@
 #include "client.h"
 
+#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -119,6 +120,33 @@ void client_finish(struct client *client, uint32_t stream, bool grant, struct ou
 	}
 }
 
+uint64_t client_feed(struct client *client, uint32_t id, size_t total, uint64_t *echoed_digest, size_t *echoed) {
+	static uint8_t block[MAX_PAYLOAD_BYTES];
+	static struct received frame;
+	uint64_t digest = FNV_START;
+	size_t credit = INITIAL_WINDOW_BYTES;
+	uint32_t state = 1;
+	*echoed_digest = FNV_START;
+	for (size_t sent = 0; sent < total;) {
+		size_t length = total - sent < 50001 ? total - sent : 50001;
+		while (credit < length) {
+			if (!client_receive(client, &frame)) return 0;
+			if (frame.type == FRAME_WINDOW) credit += get_u32(frame.payload);
+			if (frame.type != FRAME_DATA) continue;
+			*echoed += frame.length;
+			*echoed_digest = fnv(*echoed_digest, frame.payload, frame.length);
+			client_send_u32(client, FRAME_WINDOW, frame.channel, id, frame.length);
+		}
+		for (size_t i = 0; i < length; i++) block[i] = (uint8_t)((state = state * 1103515245 + 12345) >> 16);
+		digest = fnv(digest, block, length);
+		if (!client_send(client, FRAME_DATA, 0, id, block, length)) return 0;
+		sent += length;
+		credit -= length;
+	}
+	client_send(client, FRAME_EOF, 0, id, NULL, 0);
+	return digest;
+}
+
 bool client_is_hung_up_on(struct client *client) {
 	char bytes[4096];
 	for (;;) {
@@ -149,6 +177,29 @@ void packet_str(struct packet *packet, const char *text) {
 	packet_u32(packet, (uint32_t)length);
 	memcpy(packet->bytes + packet->length, text, length);
 	packet->length += length;
+}
+
+int listen_on_loopback(int backlog, uint16_t *port) {
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	socklen_t length = sizeof address;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0) return -1;
+	bool ready = bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && listen(fd, backlog) == 0 &&
+		getsockname(fd, (struct sockaddr *)&address, &length) == 0;
+	if (!ready) {
+		close(fd);
+		return -1;
+	}
+	*port = ntohs(address.sin_port);
+	return fd;
+}
+
+struct packet *connect_packet(const char *address, uint16_t port) {
+	static struct packet packet;
+	packet.length = 0;
+	packet_str(&packet, address);
+	packet_u16(&packet, port);
+	return &packet;
 }
 
 static void packet_strings(struct packet *packet, const char *const *strings) {

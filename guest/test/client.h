@@ -55,6 +55,11 @@ bool client_send_u32(struct client *client, uint8_t type, uint8_t channel, uint3
 bool client_receive(struct client *client, struct received *frame);
 /* Reads until the stream closes, granting credit for its output when `grant`. Frames of other streams are dropped. */
 void client_finish(struct client *client, uint32_t stream, bool grant, struct outcome *outcome);
+/*
+ * Sends `total` bytes of a known sequence within the credit, then EOF, reading meanwhile what comes back. Returns the sequence's
+ * digest; what was read before the last byte was sent is in `echoed` and `echoed_digest`.
+ */
+uint64_t client_feed(struct client *client, uint32_t id, size_t total, uint64_t *echoed_digest, size_t *echoed);
 /* Whether the other side hangs up, whatever it sends before. */
 bool client_is_hung_up_on(struct client *client);
 
@@ -62,6 +67,11 @@ void packet_u16(struct packet *packet, uint16_t value);
 void packet_u32(struct packet *packet, uint32_t value);
 void packet_u64(struct packet *packet, uint64_t value);
 void packet_str(struct packet *packet, const char *text);
+
+/* A listening socket of this process on 127.0.0.1; -1 when there can be none. */
+int listen_on_loopback(int backlog, uint16_t *port);
+/* The parameters of a CONNECT, in memory of the next call's. */
+struct packet *connect_packet(const char *address, uint16_t port);
 
 struct program {
 	uint32_t flags;

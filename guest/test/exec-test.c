@@ -123,33 +123,6 @@ static void signals_and_limits_are_the_usual_ones(void) {
 	CHECK(strcmp(outcome.output[1], "0\n0\n4\n") == 0);
 }
 
-/* Sends `total` bytes of a known sequence within the credit, reading meanwhile; returns the sequence's digest. */
-static uint64_t feed(struct client *client, uint32_t id, size_t total, uint64_t *echoed_digest, size_t *echoed) {
-	static uint8_t block[MAX_PAYLOAD_BYTES];
-	uint64_t digest = FNV_START;
-	size_t credit = INITIAL_WINDOW_BYTES;
-	uint32_t state = 1;
-	*echoed_digest = FNV_START;
-	for (size_t sent = 0; sent < total;) {
-		size_t length = total - sent < 50001 ? total - sent : 50001;
-		while (credit < length) {
-			if (!client_receive(client, &frame)) return 0;
-			if (frame.type == FRAME_WINDOW) credit += get_u32(frame.payload);
-			if (frame.type != FRAME_DATA) continue;
-			*echoed += frame.length;
-			*echoed_digest = fnv(*echoed_digest, frame.payload, frame.length);
-			client_send_u32(client, FRAME_WINDOW, frame.channel, id, frame.length);
-		}
-		for (size_t i = 0; i < length; i++) block[i] = (uint8_t)((state = state * 1103515245 + 12345) >> 16);
-		digest = fnv(digest, block, length);
-		if (!client_send(client, FRAME_DATA, 0, id, block, length)) return 0;
-		sent += length;
-		credit -= length;
-	}
-	client_send(client, FRAME_EOF, 0, id, NULL, 0);
-	return digest;
-}
-
 static void megabytes_pass_through_unchanged(void) {
 	struct client client;
 	uint64_t echoed_digest;
@@ -157,7 +130,7 @@ static void megabytes_pass_through_unchanged(void) {
 	size_t total = 9 * 1000 * 1000 + 7;
 	client_open(&client);
 	uint32_t id = client_shell(&client, EXEC_STDIN, "cat");
-	uint64_t digest = feed(&client, id, total, &echoed_digest, &echoed);
+	uint64_t digest = client_feed(&client, id, total, &echoed_digest, &echoed);
 	while (client_receive(&client, &frame) && frame.type != FRAME_CLOSE) {
 		if (frame.type != FRAME_DATA) continue;
 		echoed += frame.length;

@@ -135,19 +135,26 @@ static void credit_over_two_gigabytes_ends_the_session(void) {
 
 static void open_streams_are_limited(void) {
 	struct client client;
+	uint16_t port;
+	/* Connections that nobody accepts: the cheapest streams that stay open. */
+	int listener = listen_on_loopback(MAX_STREAMS, &port);
+	CHECK(listener >= 0);
+	struct packet *target = connect_packet("127.0.0.1", port);
 	client_open(&client);
-	for (int i = 0; i < MAX_STREAMS; i++) client_shell(&client, EXEC_STDIN, "read line");
+	uint32_t first = client_shell(&client, EXEC_STDIN, "read line");
+	for (int i = 1; i < MAX_STREAMS; i++) client_open_operation(&client, OPERATION_CONNECT, target);
 	uint32_t id = client_shell(&client, 0, "true");
 	client_finish(&client, id, true, &outcome);
 	CHECK_NUMBER(outcome.kind, CLOSE_FAILED);
 	CHECK_NUMBER(outcome.value, EMFILE);
 	/* One ends, and there is room again. */
-	client_send(&client, FRAME_EOF, 0, 1, NULL, 0);
-	client_finish(&client, 1, true, &outcome);
+	client_send(&client, FRAME_EOF, 0, first, NULL, 0);
+	client_finish(&client, first, true, &outcome);
 	CHECK_NUMBER(outcome.kind, CLOSE_DONE);
 	client_finish(&client, client_shell(&client, 0, "exit 8"), true, &outcome);
 	CHECK_NUMBER(outcome.value, 8);
 	client_close(&client);
+	close(listener);
 }
 
 static void operation(uint8_t number, const struct packet *parameters) {
@@ -198,6 +205,17 @@ static void a_machine_with_work_under_way_is_not_idle(void) {
 	CHECK(!is_idle(&client));
 	for (int i = 0; i < 1000 && !is_idle(&client); i++) usleep(10000);
 	CHECK(is_idle(&client));
+	uint16_t port;
+	int listener = listen_on_loopback(1, &port);
+	CHECK(listener >= 0);
+	id = client_open_operation(&client, OPERATION_CONNECT, connect_packet("", port));
+	int peer = accept(listener, NULL, NULL);
+	CHECK(peer >= 0);
+	CHECK(!is_idle(&client));
+	client_send(&client, FRAME_RESET, 0, id, NULL, 0);
+	CHECK(is_idle(&client));
+	close(peer);
+	close(listener);
 	client_close(&client);
 	CHECK(server_stop(&server));
 }

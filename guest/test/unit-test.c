@@ -5,6 +5,7 @@
 #include "../src/bytes.h"
 #include "../src/cmdline.h"
 #include "../src/configure_request.h"
+#include "../src/connect_request.h"
 #include "../src/environment.h"
 #include "../src/exec_request.h"
 #include "../src/ext4.h"
@@ -290,6 +291,40 @@ static void identities_are_checked(void) {
 	CHECK(!decodes_identity("", "", "", UINT64_MAX));
 }
 
+static bool connect_decodes(const char *address, uint16_t port, struct connect_request *request) {
+	struct packet *parameters = connect_packet(address, port);
+	struct reader reader;
+	reader_init(&reader, parameters->bytes, parameters->length);
+	return connect_request_decode(&reader, request);
+}
+
+static void connects_are_checked(void) {
+	static const char *const bad[] = {"localhost", "1.2.3", "1.2.3.4.5", "::1%lo", "[::1]", "01.2.3.4x", " 1.2.3.4", ":::",
+		"0000:0000:0000:0000:0000:0000:255.255.255.255:0000"};
+	struct connect_request request;
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) CHECK(!connect_decodes(bad[i], 80, &request));
+	CHECK(!connect_decodes("127.0.0.1", 0, &request));
+	CHECK(connect_decodes("10.0.2.15", 65535, &request));
+	CHECK_NUMBER(request.count, 1);
+	CHECK_NUMBER(request.targets[0].address.v4.sin_family, AF_INET);
+	CHECK_NUMBER(ntohs(request.targets[0].address.v4.sin_port), 65535);
+	CHECK_NUMBER(ntohl(request.targets[0].address.v4.sin_addr.s_addr), 0x0A00020F);
+	CHECK(connect_decodes("fe80::1", 1, &request));
+	CHECK_NUMBER(request.count, 1);
+	CHECK_NUMBER(request.targets[0].length, sizeof(struct sockaddr_in6));
+	CHECK(connect_decodes("", 8080, &request));
+	CHECK_NUMBER(request.count, 2);
+	CHECK_NUMBER(ntohl(request.targets[0].address.v4.sin_addr.s_addr), INADDR_LOOPBACK);
+	CHECK(IN6_IS_ADDR_LOOPBACK(&request.targets[1].address.v6.sin6_addr));
+	/* Neither too little nor too much. */
+	struct packet *parameters = connect_packet("::1", 80);
+	struct reader reader;
+	for (size_t length = 0; length <= parameters->length + 1; length++) {
+		reader_init(&reader, parameters->bytes, length);
+		CHECK(connect_request_decode(&reader, &request) == (length == parameters->length));
+	}
+}
+
 static void exec_requests_are_cut_at_every_byte(void) {
 	struct reader reader;
 	struct exec_request request;
@@ -337,6 +372,7 @@ const struct test unit_tests[] = {
 	TEST(mounts_are_checked),
 	TEST(configurations_are_checked),
 	TEST(identities_are_checked),
+	TEST(connects_are_checked),
 	TEST(exec_requests_are_cut_at_every_byte),
 	{NULL, NULL},
 };

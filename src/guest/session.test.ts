@@ -159,7 +159,7 @@ test('the first frame must be the hello', async () => {
   await assert.rejects(session.hello, { code: 'channel_broken', message: /first frame is no hello/ });
 });
 
-test('at most 512 streams, and their numbers are never used twice', async () => {
+test('at most 1536 streams, and their numbers are never used twice', async () => {
   const { session, guestSide } = open();
   const streams = Array.from({ length: MAX_STREAMS }, () => session.open(OPERATION));
   assert.throws(() => session.open(OPERATION), { code: 'limit_exceeded' });

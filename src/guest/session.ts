@@ -68,12 +68,12 @@ export class Session {
 
   /**
    * Opens a stream: `payload` is an operation with its parameters (payloads.ts).
-   * @throws {BangerError} `channel_broken` after the end, `limit_exceeded` with 512 streams open
+   * @throws {BangerError} `channel_broken` after the end, `limit_exceeded` with 1536 streams open
    */
   open(payload: Uint8Array): GuestStream {
     if (this.#reason !== undefined) throw this.#reason;
     if (this.#streams.size >= MAX_STREAMS) {
-      throw new BangerError('limit_exceeded', `${MAX_STREAMS} commands are running in this VM already`, {
+      throw new BangerError('limit_exceeded', `${MAX_STREAMS} commands and connections are open in this VM already`, {
         hint: 'wait until some of them have ended',
       });
     }

@@ -20,7 +20,7 @@ export const MAX_OPEN_PAYLOAD_BYTES = 1024 * 1024;
 export const MAX_CLOSE_TEXT_BYTES = 1024;
 /** Credit each side has at the start, per stream, channel and direction. */
 export const INITIAL_WINDOW_BYTES = 512 * 1024;
-export const MAX_STREAMS = 512;
+export const MAX_STREAMS = 1536;
 
 export const FRAME_TYPES = {
   hello: 1,
