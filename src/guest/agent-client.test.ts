@@ -107,6 +107,25 @@ test('every operation is one OPEN frame and its answer', async () => {
   client.close();
 });
 
+test('a connection is a stream, and told apart from a command', async () => {
+  const { guest, client } = await connect();
+  client.exec({ argv: ['true'] });
+  const stream = client.connectTo({ port: 8080 });
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(
+    guest.frames.map((frame) => [frame.type, frame.payload[0]]),
+    [
+      [FRAME_TYPES.open, 1],
+      [FRAME_TYPES.open, 10],
+    ],
+  );
+  assert.deepEqual([client.openStreams, client.openConnections], [2, 1]);
+  guest.close(stream.id, { kind: 'failed', errno: ERRNO.ECONNREFUSED, text: 'connect' });
+  await stream.result;
+  assert.deepEqual([client.openStreams, client.openConnections], [1, 0]);
+  client.close();
+});
+
 const START = { hostname: 'dev', network: null, authorizedKeys: [], handOverInit: false };
 
 /** The 64-bit numbers at any offset. */

@@ -20,6 +20,7 @@ import { exchangePreambles } from './handshake.ts';
 import {
   encodeClock,
   encodeConfigure,
+  encodeConnect,
   encodeExec,
   encodeHealth,
   encodeMount,
@@ -27,6 +28,7 @@ import {
   encodePowerOff,
   encodeReseed,
   encodeSync,
+  type ConnectRequest,
   type ExecRequest,
   type MountRequest,
 } from './payloads.ts';
@@ -55,6 +57,7 @@ export class AgentClient {
   readonly closed: Promise<void>;
   readonly #session: Session;
   #hello: GuestHello;
+  #openConnections = 0;
 
   private constructor(session: Session, hello: GuestHello) {
     this.#session = session;
@@ -103,6 +106,11 @@ export class AgentClient {
   /** Streams open now: commands that run, operations under way. */
   get openStreams(): number {
     return this.#session.openStreams;
+  }
+
+  /** How many of them are connections to ports: they may be open for days without being used. */
+  get openConnections(): number {
+    return this.#openConnections;
   }
 
   /** Bytes that wait for the guest to take them. */
@@ -189,6 +197,18 @@ export class AgentClient {
    */
   exec(request: ExecRequest): GuestStream {
     return this.#session.open(encodeExec(request));
+  }
+
+  /**
+   * Connects to a TCP port as a program in the guest would. Channel 0 and 1 are the connection's two directions, each with its
+   * own end; it is over with *done*, and *failed* when it could not be made or was reset. `reset` resets it.
+   * @throws {BangerError} `bad_request`, `limit_exceeded`, `channel_broken`
+   */
+  connectTo(request: ConnectRequest): GuestStream {
+    const stream = this.#session.open(encodeConnect(request));
+    this.#openConnections++;
+    void stream.result.then(() => this.#openConnections--);
+    return stream;
   }
 
   /** Hangs up: the guest resets every stream and waits for the next connection. Idempotent. */

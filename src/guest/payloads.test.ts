@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { encodeConfigure, encodeExec, encodeMount, encodePowerOff } from './payloads.ts';
+import { encodeConfigure, encodeConnect, encodeExec, encodeMount, encodePowerOff } from './payloads.ts';
 
 function u32(value: number): Buffer {
   const bytes = Buffer.alloc(4);
@@ -88,11 +88,19 @@ test('POWEROFF and MOUNT', () => {
   assert.deepEqual(Buffer.from(encodeMount(mount)), Buffer.concat(expected));
 });
 
+test('CONNECT', () => {
+  const loopback = Buffer.concat([Buffer.from([10]), str(''), Buffer.from([0x90, 0x1f])]);
+  assert.deepEqual(Buffer.from(encodeConnect({ port: 8080 })), loopback);
+  const other = Buffer.concat([Buffer.from([10]), str('fe80::1'), Buffer.from([0xff, 0xff])]);
+  assert.deepEqual(Buffer.from(encodeConnect({ address: 'fe80::1', port: 65535 })), other);
+});
+
 test('what cannot be passed is refused with its place', () => {
   const badRequest = (message: RegExp) => ({ code: 'bad_request', message });
   assert.throws(() => encodeExec({ argv: ['a', 'b\0'] }), badRequest(/argument 1 contains a NUL/));
   assert.throws(() => encodeExec({ argv: [], env: { 'A=B': '' } }), badRequest(/"A=B" cannot be the name/));
   assert.throws(() => encodeExec({ argv: [], env: { '': '' } }), badRequest(/cannot be the name/));
   assert.throws(() => encodeExec({ argv: [], cwd: '\0' }), badRequest(/working directory/));
+  assert.throws(() => encodeConnect({ address: '::\0', port: 1 }), badRequest(/the address/));
   assert.throws(() => encodeExec({ argv: ['x'.repeat(2 ** 20)] }), { code: 'limit_exceeded' });
 });

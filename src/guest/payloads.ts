@@ -14,6 +14,7 @@ const OPERATIONS = {
   sync: 7,
   powerOff: 8,
   mount: 9,
+  connect: 10,
 } as const;
 
 const EXEC_TTY = 1;
@@ -48,6 +49,13 @@ export interface MountRequest {
   readonly readOnly: boolean;
   /** `[a-z0-9-]{1,32}`: names the overlay's directories in the guest. */
   readonly label: string;
+}
+
+export interface ConnectRequest {
+  /** Numeric, IPv4 or IPv6. Default: the guest's loopback, 127.0.0.1 and then ::1. */
+  readonly address?: string;
+  /** 1 to 65535. */
+  readonly port: number;
 }
 
 /** @throws {BangerError} `bad_request` (NUL, a bad variable name), `limit_exceeded` (over 1 MiB in total) */
@@ -131,6 +139,15 @@ export function encodeMount(request: MountRequest): Uint8Array {
     .u32(request.readOnly ? MOUNT_READ_ONLY : 0)
     .text(request.label, 'the label')
     .join('the mount');
+}
+
+/** @throws {BangerError} `bad_request` */
+export function encodeConnect(request: ConnectRequest): Uint8Array {
+  return new PayloadParts()
+    .u8(OPERATIONS.connect)
+    .text(request.address ?? '', 'the address')
+    .u16(request.port)
+    .join('the address');
 }
 
 /** Little-endian parameters one after another. */

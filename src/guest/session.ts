@@ -73,9 +73,13 @@ export class Session {
   open(payload: Uint8Array): GuestStream {
     if (this.#reason !== undefined) throw this.#reason;
     if (this.#streams.size >= MAX_STREAMS) {
-      throw new BangerError('limit_exceeded', `${MAX_STREAMS} commands and connections are open in this VM already`, {
-        hint: 'wait until some of them have ended',
-      });
+      throw new BangerError(
+        'limit_exceeded',
+        `${MAX_STREAMS} commands and connections are open in this VM already`,
+        {
+          hint: 'wait until some of them have ended',
+        },
+      );
     }
     assert(this.#nextStream <= LAST_STREAM, 'stream numbers are used up');
     const stream = new GuestStream(this.#nextStream, this.#port);

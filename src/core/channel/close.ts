@@ -21,7 +21,11 @@ export const ERRNO = {
   ENAMETOOLONG: 36,
   ELOOP: 40,
   EPROTO: 71,
+  ENETUNREACH: 101,
   ECONNRESET: 104,
+  ETIMEDOUT: 110,
+  ECONNREFUSED: 111,
+  EHOSTUNREACH: 113,
 } as const;
 
 export interface CloseFailure {
@@ -116,7 +120,11 @@ const ERRNO_TEXT: Readonly<Record<number, string>> = {
   [ERRNO.ELOOP]: 'too many levels of symbolic links',
   // Their words say it already.
   [ERRNO.EPROTO]: '',
+  [ERRNO.ENETUNREACH]: 'network unreachable',
   [ERRNO.ECONNRESET]: '',
+  [ERRNO.ETIMEDOUT]: 'no answer in time',
+  [ERRNO.ECONNREFUSED]: 'nothing listens there',
+  [ERRNO.EHOSTUNREACH]: 'host unreachable',
 };
 
 /** What went wrong, by the word the text begins with, as the beginning of a sentence. */
@@ -124,6 +132,7 @@ const WORD_TEXT: Readonly<Record<string, string>> = {
   spawn: 'cannot run the command in the guest',
   chdir: 'cannot change to the working directory in the guest',
   user: 'no such user or group in the guest',
+  connect: 'cannot connect inside the guest',
   mount: 'the guest cannot mount the disk',
   busy: 'the guest is busy',
   'bad-request': "the guest's agent refused the request",

@@ -80,3 +80,14 @@ test('a machine that was started just now is not asked first', async () => {
   assert.equal(machine.left.length, 0);
   live.release();
 });
+
+test('a command keeps a VM busy, a connection to one of its ports does not', async () => {
+  const live = new LiveVm('a', machineOf([guest(() => undefined)]), 'launched');
+  const agent = await live.agent(signal);
+  const connection = agent.connectTo({ port: 80 });
+  assert.equal(live.isBusy, false);
+  agent.exec({ argv: ['true'] });
+  assert.equal(live.isBusy, true);
+  live.release();
+  await connection.result;
+});

@@ -28,9 +28,10 @@ export class LiveVm {
     this.#isFollower = origin === 'adopted';
   }
 
-  /** Somebody's command runs in it. */
+  /** Somebody's command runs in it. Connections to its ports say nothing: see PortForwards.traffic. */
   get isBusy(): boolean {
-    return (this.#agent?.openStreams ?? 0) > 0;
+    const agent = this.#agent;
+    return agent !== undefined && agent.openStreams > agent.openConnections;
   }
 
   get exited(): Promise<MachineExit> {
