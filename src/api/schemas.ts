@@ -16,6 +16,7 @@ export const LIMITS = {
   vcpus: 64,
   memoryMib: 1024 * 1024,
   diskSizeBytes: 128 * 1024 ** 3,
+  publishedPorts: 1024,
 } as const;
 
 const ref = z.string().min(1).max(64);
@@ -31,6 +32,13 @@ const workspaceSource = z.strictObject({
   branch: gitRef.optional(),
   from: gitRef.optional(),
   includeUntracked: z.boolean().default(false),
+});
+
+/** Checked, and refused with a better message, by the daemon. */
+const publishedPort = z.strictObject({
+  hostAddress: z.string().max(LIMITS.pathBytes),
+  hostPort: z.number(),
+  guestPort: z.number(),
 });
 
 /** Numbers are checked against policy by the daemon, which can say which limit and why. */
@@ -68,6 +76,7 @@ export const paramsSchemas = {
     /** Deleted when this client's connection ends. */
     ephemeral: z.boolean().default(false),
     workspace: workspaceSource.optional(),
+    publish: z.array(publishedPort).max(LIMITS.publishedPorts).default([]),
   }),
   'vm.start': oneVm,
   'vm.stop': oneVm,

@@ -7,13 +7,16 @@ import { NO_LOG } from '../host/log.ts';
 import { openStore, type Store } from '../store/store.ts';
 import { startBackground } from './background.ts';
 import type { LiveVm } from './services/live-vm.ts';
+import type { PortForwards } from './services/port-forwards.ts';
 import { VmRegistry } from './services/vm-registry.ts';
 import type { VmService } from './services/vm-service.ts';
 
 let dir: StateDirectory;
 let store: Store;
 let registry: VmRegistry;
+let trafficAtMs: Map<string, number>;
 beforeEach(() => {
+  trafficAtMs = new Map();
   dir = new StateDirectory();
   store = openStore(dir.paths.stateDb);
   store.upsertImage(someImage({ id: 'image' }));
@@ -51,6 +54,9 @@ async function stoppedByARound(): Promise<readonly string[]> {
       touch: (id: string) => registry.touch(id),
       sample: (id: string) => registry.sample(id),
     } as unknown as VmRegistry,
+    forwards: {
+      traffic: (id: string) => ({ openConnections: 1, lastTrafficAtMs: trafficAtMs.get(id) }),
+    } as PortForwards,
     log: NO_LOG,
     intervalMs: 1,
     stopStaleAfterMs: 1000,
@@ -73,4 +79,12 @@ test('stale VMs are stopped: those that run no command, and paused ones whatever
   const stopped = await stoppedByARound();
   assert.deepEqual([...new Set(stopped)].toSorted(), [idle, paused, pausedInCommand]);
   assert.ok((store.getVmById(busy)?.lastTouchedAt ?? '') > before);
+});
+
+test('bytes through a published port are use, an open connection without any is not', async () => {
+  const used = addVm('1', 'running', false);
+  const open = addVm('2', 'running', false);
+  trafficAtMs.set(used, performance.now());
+  trafficAtMs.set(open, performance.now() - 60_000);
+  assert.deepEqual(await stoppedByARound(), [open]);
 });

@@ -2,6 +2,7 @@
 
 import type { VmView } from '../api/contract.ts';
 import type { Log } from '../host/log.ts';
+import type { PortForwards } from './services/port-forwards.ts';
 import type { VmRegistry } from './services/vm-registry.ts';
 import type { VmService } from './services/vm-service.ts';
 import { capLog } from './vm-files.ts';
@@ -11,6 +12,7 @@ const STOP_TIMEOUT_MS = 120_000;
 export interface BackgroundOptions {
   readonly vms: VmService;
   readonly registry: VmRegistry;
+  readonly forwards: PortForwards;
   readonly log: Log;
   readonly intervalMs: number;
   /** Stops VMs nobody touched for that long; 0: never. */
@@ -45,7 +47,7 @@ async function round(options: BackgroundOptions): Promise<void> {
 
 async function lookAfter(
   vm: VmView,
-  { vms, registry, log, stopStaleAfterMs }: BackgroundOptions,
+  { vms, registry, forwards, log, stopStaleAfterMs }: BackgroundOptions,
 ): Promise<void> {
   await registry.sample(vm.id);
   const files = registry.files(vm.id);
@@ -54,7 +56,9 @@ async function lookAfter(
   if (stopStaleAfterMs === 0) return;
   // In a paused VM no command runs, even if one has not ended.
   if (vm.state === 'running' && registry.live(vm.id)?.isBusy === true) registry.touch(vm.id);
-  const idleMs = Date.now() - Date.parse(registry.find(vm.id)?.lastTouchedAt ?? vm.lastTouchedAt);
+  const untouchedMs = Date.now() - Date.parse(registry.find(vm.id)?.lastTouchedAt ?? vm.lastTouchedAt);
+  const { lastTrafficAtMs } = forwards.traffic(vm.id);
+  const idleMs = Math.min(untouchedMs, performance.now() - (lastTrafficAtMs ?? Number.NEGATIVE_INFINITY));
   if (idleMs <= stopStaleAfterMs) return;
   log.info({ vm: vm.name, idleMs }, 'stopping a VM nobody has touched');
   const signal = AbortSignal.timeout(STOP_TIMEOUT_MS);

@@ -25,6 +25,8 @@ import { PlatformService } from './services/platform-service.ts';
 import { StateService } from './services/state-service.ts';
 import { makeTemplates } from './services/templates.ts';
 import type { TemplateService } from './services/template-service.ts';
+import { type Awake, awakeWhenUsed } from './services/awake.ts';
+import { PortForwards } from './services/port-forwards.ts';
 import { VmBoot } from './services/vm-boot.ts';
 import { VmLifecycle } from './services/vm-lifecycle.ts';
 import { reconcile } from './services/vm-reconcile.ts';
@@ -49,6 +51,7 @@ export interface DaemonServices {
   readonly idle: IdleKeeper;
   readonly forks: VmFork;
   readonly registry: VmRegistry;
+  readonly forwards: PortForwards;
   readonly exec: ExecService;
   readonly images: ImageService;
   readonly kernels: KernelService;
@@ -110,7 +113,9 @@ export function compose(options: CompositionOptions): DaemonServices {
   const policy = vmPolicy(config, { cpus: cpuCount(), memoryMib: hostMemoryMib() });
   const defaultImage = config.defaultImageName;
   const registry = new VmRegistry({ store, paths });
-  const lifecycle = new VmLifecycle({ registry, store, log, boot, images, workspaces });
+  const wakeForTcp: Awake = (vmId, signal) => sleep.awake(vmId, 'tcp', signal);
+  const forwards = new PortForwards({ awake: awakeWhenUsed(registry, wakeForTcp), log });
+  const lifecycle = new VmLifecycle({ registry, store, log, boot, images, workspaces, forwards });
   const reservations = new VmReservations(store);
   const snapshots = new VmSnapshots({
     ...{ registry, lifecycle, images, workspaces, runner, log },
@@ -124,7 +129,7 @@ export function compose(options: CompositionOptions): DaemonServices {
     verifier: new MemoryVerifier(runner),
   });
   const idle = new IdleKeeper({
-    ...{ registry, lifecycle, pause, sleep, log },
+    ...{ registry, lifecycle, pause, sleep, forwards, log },
     pauseAfterMs: config.idlePauseAfterMs,
     saveAfterMs: config.idleSaveAfterMs,
   });
@@ -184,6 +189,7 @@ export function compose(options: CompositionOptions): DaemonServices {
     idle,
     forks,
     registry,
+    forwards,
     exec,
     images,
     kernels,
@@ -198,7 +204,7 @@ export function compose(options: CompositionOptions): DaemonServices {
     reconcile: async () => {
       await templates.settle();
       await snapshots.settle();
-      await reconcile({ paths, registry, lifecycle, driver, log });
+      await reconcile({ paths, registry, lifecycle, driver, forwards, log });
     },
   };
 }

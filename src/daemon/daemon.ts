@@ -63,6 +63,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const stopBackground = startBackground({
     vms: services.vms,
     registry: services.registry,
+    forwards: services.forwards,
     log,
     intervalMs: config.statsPollIntervalMs,
     stopStaleAfterMs: config.autoStopStaleAfterMs,
@@ -101,6 +102,7 @@ async function leave(
   services.operations.cancelAll();
   await server.close();
   await services.templates.stop();
+  services.forwards.closeAll();
   await services.vms.release();
 }
 

@@ -11,6 +11,7 @@ import { processUsage } from '../host/proc.ts';
 import type { Log } from '../host/log.ts';
 import type { OperationHandle } from './operations.ts';
 import type { LiveVm } from './services/live-vm.ts';
+import type { PortForwards } from './services/port-forwards.ts';
 import type { VmLifecycle } from './services/vm-lifecycle.ts';
 import type { VmPause } from './services/vm-pause.ts';
 import type { VmRegistry } from './services/vm-registry.ts';
@@ -26,6 +27,7 @@ export interface IdleOptions {
   readonly lifecycle: VmLifecycle;
   readonly pause: VmPause;
   readonly sleep: VmSleep;
+  readonly forwards: PortForwards;
   readonly log: Log;
   /** 0: never. */
   readonly pauseAfterMs: number;
@@ -74,7 +76,7 @@ export class IdleKeeper {
     if (live === undefined) return;
     if (live.isBusy || this.#takesCpuTime(live)) this.#seenAtWork.set(vm.id, Date.now());
     const idleMs = this.#idleMs(vm);
-    const due = dueOf(idleMs, pauseAfterMs, saveAfterMs);
+    const due = dueOf(idleMs, pauseAfterMs, this.#canBeSaved(vm) ? saveAfterMs : 0);
     if (due === undefined) return;
     if (await holdsLease(live)) {
       this.#seenAtWork.set(vm.id, Date.now());
@@ -86,7 +88,8 @@ export class IdleKeeper {
   async #lookAtPaused(vm: VmRecord): Promise<void> {
     const { saveAfterMs } = this.#options;
     const idleMs = this.#idleMs(vm);
-    if (saveAfterMs > 0 && idleMs >= saveAfterMs) await this.#putToSleep(vm, 'save', idleMs);
+    if (saveAfterMs > 0 && idleMs >= saveAfterMs && this.#canBeSaved(vm))
+      await this.#putToSleep(vm, 'save', idleMs);
   }
 
   /** What was true a moment ago is looked at again once the VM's lock is ours. */
@@ -105,8 +108,17 @@ export class IdleKeeper {
     });
   }
 
+  /** Connections through published ports outlive a pause, but not the process. */
+  #canBeSaved(vm: VmRecord): boolean {
+    return this.#options.forwards.traffic(vm.id).openConnections === 0;
+  }
+
   #idleMs(vm: VmRecord): number {
-    return Date.now() - Math.max(Date.parse(vm.lastTouchedAt), this.#seenAtWork.get(vm.id) ?? 0);
+    const { lastTrafficAtMs } = this.#options.forwards.traffic(vm.id);
+    const withoutTrafficMs =
+      lastTrafficAtMs === undefined ? Number.POSITIVE_INFINITY : performance.now() - lastTrafficAtMs;
+    const usedAt = Math.max(Date.parse(vm.lastTouchedAt), this.#seenAtWork.get(vm.id) ?? 0);
+    return Math.min(Date.now() - usedAt, withoutTrafficMs);
   }
 
   /** Since the last look; the first one counts as work, since nothing is known of the time before. */

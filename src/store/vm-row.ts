@@ -15,6 +15,7 @@ import {
   type VmStats,
   type VmWorkspace,
 } from '../core/model/vm.ts';
+import { MAX_PUBLISHED_PORTS } from '../core/published-port.ts';
 import { assertVmName, isId, MAX_NAME_LENGTH } from '../core/names.ts';
 import type { Row } from './sql.ts';
 
@@ -28,6 +29,14 @@ const count = z.number().nonnegative();
 const anyText = z.string();
 const jsonText = z.string().max(MAX_JSON_LENGTH);
 const stateSchema = z.enum(VM_STATES);
+
+const publishedShape = {
+  hostAddress: z.string().max(64),
+  hostPort: z.int().min(0).max(65535),
+  guestPort: z.int().min(1).max(65535),
+};
+const publishedSchema = z.object(publishedShape);
+const boundSchema = z.object({ ...publishedShape, problem: z.string().max(1024).exactOptional() });
 
 /** Every field of the model has its check: a forgotten one would be stripped from each row read. */
 type Shape<T> = { readonly [K in keyof Required<T>]: z.ZodType };
@@ -43,6 +52,7 @@ const specShape = {
   accel: z.enum([...ACCELERATORS, 'auto']).default('auto'),
   driver: z.enum(DRIVER_NAMES).default('qemu'),
   ephemeral: z.boolean().default(false),
+  publish: z.array(publishedSchema).max(MAX_PUBLISHED_PORTS).default([]),
 } satisfies Shape<VmSpec>;
 /** A spec as rows and vm.json files have it. */
 export const specSchema: z.ZodType<VmSpec> = z.object(specShape);
@@ -57,6 +67,7 @@ const runtimeShape = {
   heldBy: z.enum(['user', 'idle']).exactOptional(),
   woken: z.object({ at: shortText, by: shortText, durationMs: count }).exactOptional(),
   lastError: z.string().exactOptional(),
+  published: z.array(boundSchema).max(MAX_PUBLISHED_PORTS).exactOptional(),
 } satisfies Shape<VmRuntime>;
 const runtimeSchema: z.ZodType<VmRuntime> = z.object(runtimeShape);
 
@@ -89,6 +100,7 @@ const UNREADABLE_SPEC: VmSpec = Object.freeze({
   accel: 'auto',
   driver: 'qemu',
   ephemeral: false,
+  publish: [],
 });
 
 /**

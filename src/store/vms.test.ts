@@ -258,3 +258,19 @@ test('NULL, an empty text and {} all mean: no workspace', () => {
     assert.equal(store.listVms()[0]?.state, 'created');
   }
 });
+
+test('a row from before there were published ports publishes none', () => {
+  const { id } = insert();
+  const publish = [{ hostAddress: '::1', hostPort: 0, guestPort: 80 }];
+  const { publish: _, ...older } = someVm(image.id).spec;
+  tamper(`UPDATE vms SET spec_json = '${JSON.stringify(older)}'`);
+  assert.deepEqual([store.getVmById(id)?.spec.publish, store.getVmById(id)?.state], [[], 'created']);
+  tamper(`UPDATE vms SET spec_json = '${JSON.stringify({ ...older, publish })}'`);
+  assert.deepEqual(store.getVmById(id)?.spec.publish, publish);
+  for (const wrong of [{ hostPort: 65536 }, { guestPort: 0 }, { hostAddress: 'x'.repeat(65) }]) {
+    tamper(
+      `UPDATE vms SET spec_json = '${JSON.stringify({ ...older, publish: [{ ...publish[0], ...wrong }] })}'`,
+    );
+    assert.equal(store.getVmById(id)?.state, 'error');
+  }
+});

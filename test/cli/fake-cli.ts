@@ -142,6 +142,7 @@ export function fakeVm(name: string, changes: Partial<VmView> = {}): VmView {
       accel: 'auto',
       driver: 'qemu',
       ephemeral: false,
+      publish: [],
     },
     runtime: {},
     stats: {},

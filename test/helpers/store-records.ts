@@ -42,6 +42,7 @@ export function someVm(imageId: string, change: Partial<VmRecord> = {}): Omit<Vm
       accel: 'auto',
       driver: 'qemu',
       ephemeral: false,
+      publish: [],
     },
     runtime: {},
     stats: {},

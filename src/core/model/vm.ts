@@ -23,6 +23,21 @@ export type AcceleratorChoice = Accelerator | 'auto';
 export const DRIVER_NAMES = ['qemu', 'firecracker'] as const;
 export type DriverName = (typeof DRIVER_NAMES)[number];
 
+/** A TCP port of the host that leads to one in the VM. */
+export interface PublishedPort {
+  /** Numeric, IPv4 or IPv6, without brackets. */
+  readonly hostAddress: string;
+  /** 0 in what is asked for: any free one. */
+  readonly hostPort: number;
+  readonly guestPort: number;
+}
+
+/** What became of one. */
+export interface BoundPort extends PublishedPort {
+  /** Why nobody listens on it although the VM runs. */
+  readonly problem?: string;
+}
+
 /** What was asked for. Changed only by `vm set`, on a stopped VM. */
 export interface VmSpec {
   readonly imageName: string;
@@ -36,6 +51,8 @@ export interface VmSpec {
   readonly driver: DriverName;
   /** Deleted when the client that made it hangs up, and by the next daemon if this one dies (`vm run --rm`). */
   readonly ephemeral: boolean;
+  /** In the order given; see MAX_PUBLISHED_PORTS. */
+  readonly publish: readonly PublishedPort[];
 }
 
 /** What the last start made of it. Every field is absent until the first start. */
@@ -65,6 +82,8 @@ export interface VmRuntime {
   };
   /** Why the VM is in state `error`, or how its last run ended unasked. */
   readonly lastError?: string;
+  /** The ports of `spec.publish` as the last start has them, in that order: with the number that was chosen for a 0. */
+  readonly published?: readonly BoundPort[];
 }
 
 export interface VmStats {

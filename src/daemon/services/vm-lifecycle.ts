@@ -21,6 +21,7 @@ import type { LiveVm } from './live-vm.ts';
 import { endMachine } from './machine-start.ts';
 import { dropSavedMemory } from './saved-memory.ts';
 import type { FrozenStart, GuestErrand, StartFrom, VmBoot } from './vm-boot.ts';
+import type { PortForwards } from './port-forwards.ts';
 import { setGuestClock, wake } from './vm-pause.ts';
 import type { VmRegistry } from './vm-registry.ts';
 import type { WorkspaceService } from './workspace-service.ts';
@@ -46,6 +47,7 @@ export interface VmLifecycleDeps {
   readonly boot: VmBoot;
   readonly images: ImageService;
   readonly workspaces: WorkspaceService;
+  readonly forwards: PortForwards;
 }
 
 export class VmLifecycle {
@@ -126,17 +128,21 @@ export class VmLifecycle {
     operation: OperationHandle,
     from: StartFrom,
   ): Promise<void> {
-    const { registry, boot } = this.#deps;
+    const { registry, boot, forwards } = this.#deps;
     assertReadable(vm);
     const abort = new AbortController();
     this.#starting.set(vm.id, abort);
     registry.update(vm.id, 'starting', { lastError: undefined, stoppedAt: undefined });
     try {
       const signal = AbortSignal.any([operation.signal, abort.signal]);
+      const published = await forwards.open(vm);
       const { live, runtime } = await boot.boot(vm, image, errand, { ...operation, signal }, from);
       this.watch(live);
-      registry.update(vm.id, 'starting', runtime);
+      registry.update(vm.id, 'starting', { ...runtime, published: orNone(published) });
       registry.touch(vm.id);
+    } catch (error) {
+      forwards.close(vm.id);
+      throw error;
     } finally {
       this.#starting.delete(vm.id);
     }
@@ -232,9 +238,10 @@ export class VmLifecycle {
 
   /** Process, sockets, handles: all of it, whatever fails on the way. Disks stay. Idempotent. */
   async tearDown(vm: VmRecord): Promise<void> {
-    const { registry } = this.#deps;
+    const { registry, forwards } = this.#deps;
     const files = registry.files(vm.id);
     const live = registry.live(vm.id);
+    forwards.close(vm.id);
     const machine = await Promise.allSettled([live === undefined ? undefined : endMachine(live)]);
     const rest = await Promise.allSettled([removeSocketDir(files), removeHandles(files)]);
     if (live !== undefined) registry.dropLive(live);
@@ -257,6 +264,11 @@ export class VmLifecycle {
     await registry.removeFiles(vm.id);
     store.deleteVm(vm.id);
   }
+}
+
+/** Most VMs publish nothing, and their rows need not say so. */
+function orNone<T>(list: readonly T[]): readonly T[] | undefined {
+  return list.length === 0 ? undefined : list;
 }
 
 /** A row can come without its disk, by a restore. A new, empty one in its place would be a lie. */

@@ -10,6 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { connect } from 'node:net';
 import { afterEach, beforeEach, test } from 'node:test';
 import { StateDirectory } from '../../../test/helpers/state-directory.ts';
 import { someImage, someVm } from '../../../test/helpers/store-records.ts';
@@ -20,6 +21,8 @@ import { openStore, type Store } from '../../store/store.ts';
 import type { Machine, MachineExit, MachineHandles, MachineRunState, VmmDriver } from '../../vmm/driver.ts';
 import { vmFiles, writeHandles } from '../vm-files.ts';
 import { listVmDirs, readVmRecord } from '../vm-record-file.ts';
+import { awakeWhenUsed } from './awake.ts';
+import { PortForwards } from './port-forwards.ts';
 import { VmLifecycle, type VmLifecycleDeps } from './vm-lifecycle.ts';
 import { reconcile } from './vm-reconcile.ts';
 import { VmRegistry } from './vm-registry.ts';
@@ -66,6 +69,7 @@ let store: Store;
 let registry: VmRegistry;
 let machines: Map<number, FakeMachine>;
 let warnings: string[];
+let forwards: PortForwards;
 beforeEach(() => {
   dir = new StateDirectory();
   dir.addKernel();
@@ -74,8 +78,13 @@ beforeEach(() => {
   registry = new VmRegistry({ store, paths: dir.paths });
   machines = new Map();
   warnings = [];
+  forwards = new PortForwards({
+    awake: awakeWhenUsed(registry, async () => assert.fail('nobody sleeps')),
+    log: NO_LOG,
+  });
 });
 afterEach(() => {
+  forwards.closeAll();
   store.close();
   dir[Symbol.dispose]();
 });
@@ -85,11 +94,11 @@ const files = (vm: string) => vmFiles(dir.paths, vm);
 /** What a daemon does when it starts. */
 async function start(): Promise<void> {
   const log: Log = { ...NO_LOG, warn: (_fields, message) => warnings.push(message) };
-  const lifecycle = new VmLifecycle({ registry, store, log } as VmLifecycleDeps);
+  const lifecycle = new VmLifecycle({ registry, store, log, forwards } as VmLifecycleDeps);
   const driver = {
     adopt: async (handles: MachineHandles) => machines.get(handles.pid),
   } as unknown as VmmDriver;
-  await reconcile({ paths: dir.paths, registry, lifecycle, driver, log });
+  await reconcile({ paths: dir.paths, registry, lifecycle, driver, forwards, log });
 }
 
 function addRow(change: Partial<VmRecord> = {}): VmRecord {
@@ -330,8 +339,40 @@ test('a deletion that cannot end its process has removed the record already, and
     throw new BangerError('vmm_failed', 'it does not go');
   };
   await start();
-  const lifecycle = new VmLifecycle({ registry, store, log: NO_LOG } as VmLifecycleDeps);
+  const lifecycle = new VmLifecycle({ registry, store, log: NO_LOG, forwards } as VmLifecycleDeps);
   await assert.rejects(lifecycle.remove(vm), { code: 'vmm_failed' });
   assert.deepEqual(await listVmDirs(dir.paths.vmsDir), [{ id: vm.id, recorded: false }]);
   assert.equal(store.getVmById(vm.id)?.runtime.pending, 'delete');
+});
+
+/** Whether anybody accepts a connection there. */
+async function isOpen(port: number): Promise<boolean> {
+  const socket = connect({ port, host: '127.0.0.1' });
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  socket.once('connect', () => resolve(true));
+  // A guest that answers nobody resets it at once.
+  socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code === 'ECONNRESET'));
+  return await promise.finally(() => socket.destroy());
+}
+
+test('the ports of a VM that is taken over are open again, the chosen one too; those of one that is gone are not', async () => {
+  const publish = [{ hostAddress: '127.0.0.1', hostPort: 0, guestPort: 80 }];
+  const spec = { ...someVm('image').spec, publish };
+  const vm = addRow({ state: 'running', spec, runtime: { bootId: 'b' } });
+  const machine = await run(vm.id);
+  await start();
+  const [chosen] = registry.row(vm.id).runtime.published ?? [];
+  assert.deepEqual(chosen, { ...publish[0], hostPort: chosen?.hostPort });
+  assert.ok(await isOpen(chosen.hostPort));
+
+  // As if the daemon had died.
+  forwards.closeAll();
+  await start();
+  assert.deepEqual(registry.row(vm.id).runtime.published, [chosen]);
+  assert.ok(await isOpen(chosen.hostPort));
+
+  machines.delete(machine.handles.pid);
+  await start();
+  assert.equal(state(vm.id), 'stopped');
+  assert.equal(await isOpen(chosen.hostPort), false);
 });

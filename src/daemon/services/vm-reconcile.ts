@@ -16,6 +16,7 @@ import { readHandles, type VmFiles, vmFiles } from '../vm-files.ts';
 import { hasVmRecord, listVmDirs } from '../vm-record-file.ts';
 import { LiveVm } from './live-vm.ts';
 import { dropSavedMemory, findSavedMemory } from './saved-memory.ts';
+import type { PortForwards } from './port-forwards.ts';
 import type { VmLifecycle } from './vm-lifecycle.ts';
 import { correctClock } from './vm-pause.ts';
 import type { VmRegistry } from './vm-registry.ts';
@@ -47,6 +48,7 @@ export interface ReconcileDeps {
   readonly registry: VmRegistry;
   readonly lifecycle: VmLifecycle;
   readonly driver: VmmDriver;
+  readonly forwards: PortForwards;
   readonly log: Log;
 }
 
@@ -140,6 +142,13 @@ async function canGoOn(files: VmFiles, vm: VmRecord): Promise<boolean> {
  * A paused one cannot be asked: a row that says too little then does so until a later adoption.
  */
 async function adopt(deps: ReconcileDeps, vm: VmRecord, live: LiveVm): Promise<void> {
+  await adoptMachine(deps, vm, live);
+  if (vm.spec.publish.length === 0) return;
+  const published = await deps.forwards.reopen(vm);
+  deps.registry.update(vm.id, deps.registry.row(vm.id).state, { published });
+}
+
+async function adoptMachine(deps: ReconcileDeps, vm: VmRecord, live: LiveVm): Promise<void> {
   const { registry, log } = deps;
   const state = await runStateOf(deps, vm, live);
   log.info({ vm: vm.name, pid: live.machine.handles.pid, state: vm.state }, `found ${state}`);

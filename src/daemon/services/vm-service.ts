@@ -5,6 +5,7 @@ import type { CheckedParamsOf, VmCreated, VmDetail, VmView } from '../../api/con
 import { BangerError } from '../../core/errors.ts';
 import { assertLegal, isLegal, type VmAction } from '../../core/lifecycle.ts';
 import type { VmRecord, VmSpec } from '../../core/model/vm.ts';
+import { checkPublishedPorts } from '../../core/published-port.ts';
 import { checkVmSpec, type VmPolicy } from '../../core/policy/vm-policy.ts';
 import { now } from '../../host/clock.ts';
 import type { CommandRunner } from '../../host/runner.ts';
@@ -275,6 +276,7 @@ export class VmService {
       accel: params.accel ?? policy.accel,
       driver: driver.name,
       ephemeral: params.ephemeral,
+      publish: checkPublishedPorts(params.publish),
       ...definedSizing(params),
     };
     return checkVmSpec(wanted, policy);
