@@ -143,14 +143,18 @@ export interface WorkspacePlan extends WorkspaceReport {
   readonly paths: readonly string[];
 }
 
+/** A port that is listened on in the guest, or published and not listened on. */
 export interface PortEntry {
   readonly protocol: 'tcp' | 'udp';
-  readonly address: string;
+  /** Null: nothing listens there that a published port would reach. */
+  readonly address: string | null;
   readonly port: number;
   readonly pid: number | null;
   readonly process: string | null;
   /** `<name>.vm:port`. */
   readonly endpoint: string;
+  /** Where on the host it is published: `127.0.0.1:8080`. */
+  readonly published: readonly string[];
 }
 
 export interface VmHealth {

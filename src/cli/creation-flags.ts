@@ -4,9 +4,10 @@ import { resolve } from 'node:path';
 import type { ParamsOf } from '../api/contract.ts';
 import { BangerError } from '../core/errors.ts';
 import { ACCELERATORS, GUEST_INITS } from '../core/model/vm.ts';
+import { parsePublishedPort } from '../core/published-port.ts';
 import { MIB } from '../core/units.ts';
 import { completeImages } from './complete-names.ts';
-import { choice, count, type FlagValues, size, text, toggle } from './flags.ts';
+import { choice, count, type FlagValues, list, size, text, toggle } from './flags.ts';
 
 export const sizingFlags = {
   vcpu: count('N', 'Virtual CPUs', 1),
@@ -21,6 +22,12 @@ export const creationFlags = {
   }),
   ...sizingFlags,
   nat: toggle('Let the VM reach the network; off unless asked for'),
+  publish: list(
+    'PORT',
+    'TCP port of the VM for this host, may repeat: [ADDRESS:]HOSTPORT:GUESTPORT; host port 0: any',
+    parsePublishedPort,
+    { letter: 'p' },
+  ),
   init: choice(
     GUEST_INITS,
     "What runs as PID 1: banger's agent (the default, fastest), or the image's systemd",
@@ -57,6 +64,7 @@ export function creationParams(flags: CreationValues): CreateParams {
     ...sizingParams(flags),
     ...(flags.nat && { nat: true }),
     ...(flags.cold && { cold: true }),
+    ...(flags.publish.length > 0 && { publish: [...flags.publish] }),
     ...(flags.init !== undefined && { init: flags.init }),
     ...(flags.accel !== undefined && { accel: flags.accel }),
   };

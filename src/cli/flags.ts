@@ -44,6 +44,16 @@ export function texts(placeholder: string, brief: string, extra: Extra = {}): Fl
   return { kind: 'list', brief, placeholder, parse: (value) => value, ...extra };
 }
 
+/** As `texts`, each of them parsed. */
+export function list<T>(
+  placeholder: string,
+  brief: string,
+  parse: (value: string) => T,
+  extra: Extra = {},
+): FlagSpec<readonly T[]> {
+  return { kind: 'list', brief, placeholder, parse, ...extra };
+}
+
 export function choice<const T extends string>(
   choices: readonly T[],
   brief: string,

@@ -2,10 +2,10 @@
 
 import { BangerError } from './errors.ts';
 import { isIpv4, isIpv6 } from './ip-address.ts';
-import type { PublishedPort } from './model/vm.ts';
+import type { BoundPort, PublishedPort, VmRecord } from './model/vm.ts';
 
 export const MAX_PUBLISHED_PORTS = 64;
-const DEFAULT_HOST_ADDRESS = '127.0.0.1';
+export const DEFAULT_HOST_ADDRESS = '127.0.0.1';
 const MAX_PORT = 65535;
 const FORMS =
   'write [ADDRESS:]HOSTPORT:GUESTPORT or PORT: "8080:80", "[::1]:8080:80", "0:80" (any free port), "8080"';
@@ -40,6 +40,16 @@ export function formatPublishedPort(port: PublishedPort): string {
 /** The host's end: `127.0.0.1:8080`, `[::1]:8080`. */
 export function formatHostEnd({ hostAddress, hostPort }: Omit<PublishedPort, 'guestPort'>): string {
   return `${hostAddress.includes(':') ? `[${hostAddress}]` : hostAddress}:${hostPort}`;
+}
+
+/** A VM's ports as they are, where it has been started, and else as they were asked for. */
+export function publishedPorts(vm: Pick<VmRecord, 'spec' | 'runtime'>): readonly BoundPort[] {
+  return vm.spec.publish.map((port, index) => vm.runtime.published?.[index] ?? port);
+}
+
+/** Whether a connection to a published port reaches a server in the guest that listens on `address`: the agent tries loopback. */
+export function isReachedByLoopback(address: string): boolean {
+  return ['0.0.0.0', '127.0.0.1', '::', '::1'].includes(address);
 }
 
 /**

@@ -13,15 +13,29 @@ const workspace = {
   headCommit: 'c'.repeat(40),
   preparedAt: '2026-01-02T03:04:06.000Z',
 };
-const vms = [fakeVm('dev', { workspace }), fakeVm('old-one', { state: 'stopped', guestIp: '' })];
+const port = { hostAddress: '127.0.0.1', hostPort: 0, guestPort: 80 };
+const other = { hostAddress: '::1', hostPort: 1, guestPort: 2 };
+const publishing = {
+  spec: { ...fakeVm('dev').spec, publish: [port, other] },
+  runtime: {
+    published: [
+      { ...port, hostPort: 8080 },
+      { ...other, problem: 'it is taken' },
+    ],
+  },
+};
+const vms = [
+  fakeVm('dev', { workspace, ...publishing }),
+  fakeVm('old-one', { state: 'stopped', guestIp: '' }),
+];
 const answers: Answers = { 'vm.list': () => vms, 'vm.show': () => fakeDetail('dev') };
 
 test('the table: columns aligned by two spaces, short ids, the image by name', () => {
   assert.equal(
     formatVmTable(vms, Date.parse('2026-01-02T03:14:05Z')),
-    'ID            NAME     STATE    IMAGE            IP         VCPU  MEM       DISK  WORKSPACE      CREATED\n' +
-      '646576000000  dev      running  debian-bookworm  127.1.2.3  4     8192 MiB  8G    /home/me/repo  10m ago\n' +
-      '6f6c642d6f6e  old-one  stopped  debian-bookworm  -          4     8192 MiB  8G    -              10m ago\n',
+    'ID            NAME     STATE    IMAGE            IP         VCPU  MEM       DISK  PORTS                 WORKSPACE      CREATED\n' +
+      '646576000000  dev      running  debian-bookworm  127.1.2.3  4     8192 MiB  8G    8080->80,[::1]:1->2!  /home/me/repo  10m ago\n' +
+      '6f6c642d6f6e  old-one  stopped  debian-bookworm  -          4     8192 MiB  8G    -                     -              10m ago\n',
   );
 });
 
@@ -35,7 +49,7 @@ test('list, its filters and its forms', async () => {
     vms.map((vm) => vm.id),
   );
   const none = await fakeCli(['ps'], { answers: { 'vm.list': () => [] } });
-  assert.equal(none.stdout, 'ID  NAME  STATE  IMAGE  IP  VCPU  MEM  DISK  WORKSPACE  CREATED\n');
+  assert.equal(none.stdout, 'ID  NAME  STATE  IMAGE  IP  VCPU  MEM  DISK  PORTS  WORKSPACE  CREATED\n');
 });
 
 test('show quotes the command line for a shell, and leaves out what is not known', async () => {
@@ -45,6 +59,34 @@ test('show quotes the command line for a shell, and leaves out what is not known
   assert.doesNotMatch(stdout, /^last error/m);
   const json = await fakeCli(['vm', 'show', 'dev', '--json'], { answers });
   assert.deepEqual(JSON.parse(json.stdout), fakeDetail('dev'));
+});
+
+test('show has a line for each published port', async () => {
+  const { stdout } = await fakeCli(['vm', 'show', 'dev'], {
+    answers: { 'vm.show': () => fakeDetail('dev', publishing) },
+  });
+  assert.match(
+    stdout,
+    /^published +127\.0\.0\.1:8080 -> 80\npublished +\[::1\]:1 -> 2 \(not open: it is taken\)$/m,
+  );
+});
+
+test('ports: what listens, and where it is published', async () => {
+  const entry = { protocol: 'tcp', port: 80, endpoint: 'dev.vm:80', published: ['127.0.0.1:8080'] } as const;
+  const { stdout } = await fakeCli(['vm', 'ports', 'dev'], {
+    answers: {
+      'vm.ports': () => [
+        { ...entry, address: '0.0.0.0', pid: 7, process: 'nginx' },
+        { ...entry, address: null, pid: null, process: null, published: [] },
+      ],
+    },
+  });
+  assert.equal(
+    stdout,
+    'ENDPOINT   PROTOCOL  ADDRESS  PORT  PID  PROCESS  PUBLISHED\n' +
+      'dev.vm:80  tcp       0.0.0.0  80    7    nginx    127.0.0.1:8080\n' +
+      'dev.vm:80  tcp       -        80    -    -        -\n',
+  );
 });
 
 test('image list shows a broken image, and says on stderr what is wrong', async () => {

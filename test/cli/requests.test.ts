@@ -4,6 +4,12 @@ import type { DaemonStatus, Method } from '../../src/api/contract.ts';
 import { type Leaf, isGroup, root } from '../../src/cli/tree.ts';
 import { type Answers, fakeCli } from './fake-cli.ts';
 
+const at = (hostAddress: string, hostPort: number, guestPort: number) => ({
+  hostAddress,
+  hostPort,
+  guestPort,
+});
+
 /** Command lines and the first request each makes. A command that makes none is covered elsewhere. */
 const REQUESTS: readonly (readonly [line: string, method: Method, params: unknown])[] = [
   ['vm run', 'vm.create', {}],
@@ -33,6 +39,12 @@ const REQUESTS: readonly (readonly [line: string, method: Method, params: unknow
       accel: 'tcg',
     },
   ],
+  [
+    'vm create --publish 8080 -p 0:80 -p [::1]:1:2',
+    'vm.create',
+    { publish: [at('127.0.0.1', 8080, 8080), at('127.0.0.1', 0, 80), at('::1', 1, 2)] },
+  ],
+  ['vm run -d -p 9:9', 'vm.create', { publish: [at('127.0.0.1', 9, 9)] }],
   ['vm create --memory=512 --no-start', 'vm.create', { memoryMib: 512, start: false }],
   ['vm start a', 'vm.start', { ref: 'a' }],
   ['vm stop a', 'vm.stop', { ref: 'a' }],

@@ -11,6 +11,7 @@ import type { BangerPaths } from '../../host/paths.ts';
 import type { TicketBooth } from '../../rpc/tickets.ts';
 import { streamLog } from '../log-stream.ts';
 import { vmFiles } from '../vm-files.ts';
+import { portEntries } from './port-entries.ts';
 import type { VmRegistry } from './vm-registry.ts';
 import type { VmSleep } from './vm-sleep.ts';
 
@@ -82,7 +83,7 @@ export class ExecService {
     const { vm, live } = await this.#sleep.running(ref, 'ports', signal);
     const agent = await live.agent(signal, AGENT_TIMEOUT_MS);
     const ports = await agent.ports(signal);
-    return ports.map((entry) => ({ ...entry, endpoint: `${vm.name}.vm:${entry.port}` }));
+    return portEntries(vm, ports);
   }
 
   async health(ref: string, signal: AbortSignal): Promise<VmHealth> {

@@ -5,7 +5,7 @@ import { creationFlags, creationParams, workspaceFlags, workspaceParams } from '
 import { jsonFlag, toggle } from '../../flags.ts';
 import { withProgress } from '../../long-call.ts';
 import { printJson } from '../../output/json.ts';
-import { formatSpec } from '../../output/vm-table.ts';
+import { formatPublished, formatSpec } from '../../output/vm-table.ts';
 import { withClient } from '../../with-client.ts';
 
 export const command = defineCommand({
@@ -49,7 +49,7 @@ export const command = defineCommand({
     context.stdout.write(`${created.vm.name}\n`);
     if (context.stderr.isTTY) {
       const time = flags['no-start'] ? 'created' : `ready in ${formatDuration(created.elapsedMs)}`;
-      context.stderr.write(`spec: ${formatSpec(created.vm.spec)}\n${time}\n`);
+      context.stderr.write(`spec: ${formatSpec(created.vm.spec)}\n${formatPublished(created.vm)}${time}\n`);
     }
   },
 });

@@ -7,7 +7,8 @@ import { withClient } from '../../with-client.ts';
 export const command = defineCommand({
   description:
     'Lists all VMs, in the order they were created. IP is the address a VM has in its own network: nothing on this host ' +
-    'can connect to it. WORKSPACE is the git repo that was copied into it.',
+    'can connect to it. PORTS are those of this host that lead into the VM, HOST->VM; with a ! where one could not be ' +
+    'opened ("vm show" says why). WORKSPACE is the git repo that was copied into it.',
   examples: [
     { line: 'banger vm list', brief: 'all VMs' },
     { line: 'banger vm list --running -q', brief: 'ids of those that run' },

@@ -5,8 +5,12 @@ import { jsonFlag } from '../../flags.ts';
 import { actOnMany } from '../../many.ts';
 import { formatTable } from '../../output/table.ts';
 
+const HEADER = ['ENDPOINT', 'PROTOCOL', 'ADDRESS', 'PORT', 'PID', 'PROCESS', 'PUBLISHED'] as const;
+
 export const command = defineCommand({
-  description: 'Asks the agents of running VMs which TCP and UDP ports are listened on, and by what.',
+  description:
+    'Asks the agents of running VMs which TCP and UDP ports are listened on, and by what. PUBLISHED is where this host offers ' +
+    'them (--publish of "vm create" and "vm run"); a published port that nothing listens on is listed, too, without an address.',
   examples: [
     { line: 'banger vm ports dev', brief: 'one VM' },
     { line: 'banger vm ports dev web --json', brief: 'two, for scripts' },
@@ -19,8 +23,7 @@ export const command = defineCommand({
       refs,
       json: flags.json,
       act: (client, ref, { signal }) => client.call('vm.ports', { ref }, { signal }),
-      print: (results) =>
-        formatTable(['ENDPOINT', 'PROTOCOL', 'ADDRESS', 'PORT', 'PID', 'PROCESS'], results.flat().map(row)),
+      print: (results) => formatTable(HEADER, results.flat().map(row)),
     }),
 });
 
@@ -28,9 +31,10 @@ function row(port: PortEntry): string[] {
   return [
     port.endpoint,
     port.protocol,
-    port.address,
+    port.address ?? '-',
     String(port.port),
     port.pid === null ? '-' : String(port.pid),
     port.process ?? '-',
+    port.published.length === 0 ? '-' : port.published.join(','),
   ];
 }

@@ -9,7 +9,7 @@ import { withProgress } from '../../long-call.ts';
 import { reportError } from '../../output/errors.ts';
 import { printJson } from '../../output/json.ts';
 import { styleFor } from '../../output/style.ts';
-import { formatSpec } from '../../output/vm-table.ts';
+import { formatPublished, formatSpec } from '../../output/vm-table.ts';
 import { sessionFlags, sessionParams } from '../../session-flags.ts';
 import { withClient } from '../../with-client.ts';
 
@@ -41,6 +41,7 @@ export const command = defineCommand({
     { line: 'banger vm run --rm . -- npm test', brief: 'one command, its status, nothing left' },
     { line: 'banger vm run . --dry-run', brief: 'which files would be copied' },
     { line: 'banger vm run . --branch try-1 --nat --memory 4G', brief: 'a new branch, network, 4 GiB' },
+    { line: 'banger vm run . -p 8080:80 -p 0:5432', brief: 'ports of the VM on this host, one of them any' },
     { line: 'banger vm run -d --name dev', brief: 'in the background; then: banger vm exec dev' },
     { line: 'tar c src | banger vm run --rm -- tar t', brief: 'stdin goes to the command' },
   ],
@@ -123,7 +124,7 @@ async function create(
 /** On a terminal what was made and how long it took; elsewhere only what must not be missed. */
 function announce(context: CliContext, { vm, workspace, elapsedMs }: VmCreated): void {
   if (context.stderr.isTTY) {
-    context.stderr.write(`spec: ${formatSpec(vm.spec)}\n`);
+    context.stderr.write(`spec: ${formatSpec(vm.spec)}\n${formatPublished(vm)}`);
     context.stderr.write(`${vm.name}: ready in ${formatDuration(elapsedMs)}\n`);
   }
   const left = workspace?.untrackedLeft ?? 0;

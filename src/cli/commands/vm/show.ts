@@ -1,4 +1,6 @@
 import type { VmDetail } from '../../../api/contract.ts';
+import type { BoundPort } from '../../../core/model/vm.ts';
+import { formatHostEnd, publishedPorts } from '../../../core/published-port.ts';
 import { formatSize } from '../../../core/units.ts';
 import { defineCommand, oneArgument } from '../../command.ts';
 import { completeVms } from '../../complete-names.ts';
@@ -35,6 +37,7 @@ function pairsOf(vm: VmDetail): (readonly [string, string])[] {
     ['disk', formatSize(vm.spec.diskSizeBytes)],
     ['network', vm.spec.nat ? 'nat' : 'none outbound'],
     ['address', vm.guestIp],
+    ...publishedPorts(vm).map((port) => ['published', describePort(port)] as const),
     ['init', vm.spec.init],
     ['driver', vm.spec.driver],
     ['accelerator', vm.runtime.accelerator ?? vm.spec.accel],
@@ -56,6 +59,11 @@ function pairsOf(vm: VmDetail): (readonly [string, string])[] {
   return pairs.flatMap(([key, value]) =>
     value === undefined || value === null || value === '' ? [] : [[key, String(value)] as const],
   );
+}
+
+function describePort(port: BoundPort): string {
+  const problem = port.problem === undefined ? '' : ` (not open: ${port.problem})`;
+  return `${formatHostEnd(port)} -> ${port.guestPort}${problem}`;
 }
 
 /** As a POSIX shell reads it back. */
