@@ -8,6 +8,7 @@ import { after, afterEach, before, test } from 'node:test';
 import type { AgentClient } from '../../src/guest/agent-client.ts';
 import { TcpPipe } from '../../src/guest/tcp-pipe.ts';
 import { AgentHost } from '../helpers/agent-host.ts';
+import { settled } from '../helpers/test-home.ts';
 
 const MIB = 1024 * 1024;
 
@@ -135,7 +136,7 @@ test('one that does not read stops the other, and costs no more than a window', 
       read += more.length;
     });
     to.resume();
-    while (read < written * MIB) await once(to, 'data');
+    await settled(() => read === written * MIB);
     assert.equal(read, written * MIB);
   }
 });
@@ -204,7 +205,7 @@ test('bytes that come before the stream are kept, and a client that has gone by 
   const client = connect({ port, host: '127.0.0.1' });
   open.push(client);
   client.end('early');
-  while (received === 0) await new Promise((resolve) => setImmediate(resolve));
+  await settled(() => received > 0);
   pipes[0]?.attach(agent.connectTo({ port: guestPort }));
   assert.equal(await textOf(await guest.promise), 'early');
 

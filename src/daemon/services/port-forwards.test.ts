@@ -4,6 +4,7 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 import { afterEach, beforeEach, test } from 'node:test';
 import { FakeGuest } from '../../../test/helpers/fake-guest.ts';
 import { someVm } from '../../../test/helpers/store-records.ts';
+import { settled } from '../../../test/helpers/test-home.ts';
 import { FRAME_TYPES, type Frame, STDOUT } from '../../core/channel/frame.ts';
 import type { BoundPort, PublishedPort, VmRecord } from '../../core/model/vm.ts';
 import { NO_LOG } from '../../host/log.ts';
@@ -144,6 +145,11 @@ async function isFree(port: number): Promise<boolean> {
   return await promise.finally(() => server.close());
 }
 
+async function openConnectionsAre(id: string, expected: number): Promise<void> {
+  await settled(() => forwards.traffic(id).openConnections === expected);
+  assert.equal(forwards.traffic(id).openConnections, expected);
+}
+
 test('a connection reaches the port it stands for, and each port its own', async () => {
   const bound = await forwards.open(vm('a', [local(0, 80), local(0, 8080)]));
   for (const { hostPort, guestPort } of bound) {
@@ -252,7 +258,8 @@ test("a client's bytes ask for the VM to be awake, an open connection does not",
   await new Promise((resolve) => setTimeout(resolve, 150));
   assert.equal(asked, before);
   socket.write('x');
-  while (asked === before) await new Promise((resolve) => setImmediate(resolve));
+  await settled(() => asked > before);
+  assert.ok(asked > before);
   // Many bytes are not many questions.
   for (let index = 0; index < 100; index++) {
     socket.write('x');
@@ -276,7 +283,7 @@ test('traffic is bytes and new connections, not open ones', async () => {
   await hears(socket, 'x');
   await once(socket, 'close');
   assert.ok((forwards.traffic(id).lastTrafficAtMs ?? 0) > lastTrafficAtMs);
-  while (forwards.traffic(id).openConnections > 0) await new Promise((resolve) => setImmediate(resolve));
+  await openConnectionsAre(id, 0);
 });
 
 test('a lost session resets its connections, and new ones get a new session', async () => {
@@ -299,13 +306,10 @@ test('more connections than a VM may have are reset, and there is room again whe
   const some: Socket[] = [];
   for (let index = 0; index < MAX_CONNECTIONS; index++) some.push(await client(port));
   const id = 'a'.padEnd(32, '0');
-  while (forwards.traffic(id).openConnections < MAX_CONNECTIONS)
-    await new Promise((resolve) => setImmediate(resolve));
+  await openConnectionsAre(id, MAX_CONNECTIONS);
   assert.ok(await isReset(doomed(port)));
   some[0]?.resetAndDestroy();
-  while (forwards.traffic(id).openConnections === MAX_CONNECTIONS)
-    await new Promise((resolve) => setImmediate(resolve));
+  await openConnectionsAre(id, MAX_CONNECTIONS - 1);
   await client(port);
-  while (forwards.traffic(id).openConnections < MAX_CONNECTIONS)
-    await new Promise((resolve) => setImmediate(resolve));
+  await openConnectionsAre(id, MAX_CONNECTIONS);
 });

@@ -67,7 +67,7 @@ export class VmPorts {
       throw new BangerError('cancelled', 'the ports were closed');
     }
     const bound = { hostAddress, hostPort: listener.hostPort, guestPort };
-    this.#listeners.push({ ...bound, close: listener.close });
+    this.#listeners.push({ ...bound, close: () => listener.close() });
     return bound;
   }
 
