@@ -9,7 +9,7 @@ import type { VmRecord } from '../../core/model/vm.ts';
 import { NO_LOG } from '../../host/log.ts';
 import { openStore, type Store } from '../../store/store.ts';
 import type { Machine } from '../../vmm/driver.ts';
-import { awakeWhenRunning } from './awake.ts';
+import { awakeWhenUsed } from './awake.ts';
 import type { LocalImage } from './image-service.ts';
 import { LiveVm } from './live-vm.ts';
 import { PortForwards } from './port-forwards.ts';
@@ -34,7 +34,10 @@ beforeEach(() => {
   store = openStore(dir.paths.stateDb);
   store.upsertImage(someImage({ id: 'image' }));
   registry = new VmRegistry({ store, paths: dir.paths });
-  forwards = new PortForwards({ awake: awakeWhenRunning(registry), log: NO_LOG });
+  forwards = new PortForwards({
+    awake: awakeWhenUsed(registry, async () => assert.fail('nobody sleeps')),
+    log: NO_LOG,
+  });
   const deps = { registry, store, log: NO_LOG, forwards, boot: { boot: () => boot() } as unknown as VmBoot };
   lifecycle = new VmLifecycle(deps as unknown as VmLifecycleDeps);
   vm = store.insertVm(someVm('image', { id: ID, spec: { ...someVm('image').spec, publish } }), '172.16.0');
@@ -65,14 +68,14 @@ async function isOpen(port: number): Promise<boolean> {
 
 test('they are open while it boots, and until it is torn down', async () => {
   boot = started;
-  await lifecycle.start(vm, IMAGE, undefined, operation);
+  await lifecycle.start(vm, IMAGE, undefined, operation, 'best');
   const port = registry.row(ID).runtime.published?.[0]?.hostPort ?? assert.fail('it is not written down');
   assert.ok(await isOpen(port));
   boot = async () => {
     assert.ok(await isOpen(port));
     return await started();
   };
-  await lifecycle.start(registry.row(ID), IMAGE, undefined, operation);
+  await lifecycle.start(registry.row(ID), IMAGE, undefined, operation, 'best');
   assert.equal(registry.row(ID).runtime.published?.[0]?.hostPort, port);
   await lifecycle.tearDown(registry.row(ID));
   assert.equal(await isOpen(port), false);
@@ -80,12 +83,12 @@ test('they are open while it boots, and until it is torn down', async () => {
 
 test('a boot that fails leaves none open', async () => {
   boot = started;
-  await lifecycle.start(vm, IMAGE, undefined, operation);
+  await lifecycle.start(vm, IMAGE, undefined, operation, 'best');
   const row = registry.row(ID);
   boot = async () => {
     throw new Error('it does not boot');
   };
-  await assert.rejects(lifecycle.start(row, IMAGE, undefined, operation), /does not boot/);
+  await assert.rejects(lifecycle.start(row, IMAGE, undefined, operation, 'best'), /does not boot/);
   assert.equal(await isOpen(row.runtime.published?.[0]?.hostPort ?? 0), false);
 });
 
@@ -95,13 +98,13 @@ test('a port that cannot be had ends the start before the boot', async () => {
     ...vm.spec,
     publish: [{ ...publish[0], hostAddress: '192.0.2.1', hostPort: 0, guestPort: 80 }],
   };
-  await assert.rejects(lifecycle.start({ ...vm, spec }, IMAGE, undefined, operation), {
+  await assert.rejects(lifecycle.start({ ...vm, spec }, IMAGE, undefined, operation, 'best'), {
     code: 'bad_request',
   });
 });
 
 test('a VM that publishes nothing has nothing written down about it', async () => {
   boot = started;
-  await lifecycle.start({ ...vm, spec: { ...vm.spec, publish: [] } }, IMAGE, undefined, operation);
+  await lifecycle.start({ ...vm, spec: { ...vm.spec, publish: [] } }, IMAGE, undefined, operation, 'best');
   assert.deepEqual(registry.row(ID).runtime, {});
 });

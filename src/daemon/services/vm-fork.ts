@@ -106,7 +106,8 @@ export class VmFork {
   ): Promise<VmForked> {
     const { registry, reservations } = this.#deps;
     const image = await this.#deps.images.ensure(seed.source.spec.imageName, operation);
-    const spec: VmSpec = { ...seed.source.spec, ephemeral: params.ephemeral };
+    // The source has its ports of the host.
+    const spec: VmSpec = { ...seed.source.spec, publish: [], ephemeral: params.ephemeral };
     const names = this.#names(params, seed.source.name);
     operation.progress({
       step: 'fork',

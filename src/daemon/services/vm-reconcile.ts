@@ -110,7 +110,7 @@ async function reconcileOne(deps: ReconcileDeps, vm: VmRecord): Promise<void> {
 
 /** What the row says once it is known that nothing runs. */
 async function settle(
-  { registry }: ReconcileDeps,
+  { registry, forwards }: ReconcileDeps,
   vm: VmRecord,
   files: VmFiles,
   createdSince: boolean,
@@ -118,7 +118,8 @@ async function settle(
   const stoppedAt = now();
   if (MAY_HAVE_SAVED.has(vm.state)) {
     if (await canGoOn(files, vm)) {
-      registry.update(vm.id, 'saved');
+      const published = vm.spec.publish.length === 0 ? undefined : await forwards.reopen(vm);
+      registry.update(vm.id, 'saved', { published });
       return;
     }
     await dropSavedMemory(files);
