@@ -88,6 +88,7 @@ export function compose(options: CompositionOptions): DaemonServices {
   const driver = createQemuDriver({
     runner,
     tscToolPath: join(options.guestBinDir, 'tsc-khz'),
+    tscRateFile: join(paths.cacheDir, 'tsc-khz.json'),
     log,
     ...(config.qemuBin === null ? {} : { qemuPath: config.qemuBin }),
   });

@@ -34,7 +34,7 @@ import {
   RESTORE_TIMEOUT_MS,
 } from './restore.ts';
 import { qemuShape } from './shape.ts';
-import { readTscKhz } from './tsc.ts';
+import { readTscKhz, steadyTscKhz } from './tsc.ts';
 
 export interface QemuDriverOptions {
   readonly runner: CommandRunner;
@@ -42,6 +42,8 @@ export interface QemuDriverOptions {
   readonly qemuPath?: string;
   /** Prints the exact rate of the host's TSC in kHz, or fails. */
   readonly tscToolPath: string;
+  /** Where that rate is kept between processes and starts of the host. Left out: measured by each. */
+  readonly tscRateFile?: string;
   readonly log?: Log;
 }
 
@@ -62,6 +64,7 @@ export function createQemuDriver(options: QemuDriverOptions): VmmDriver {
 class QemuDriver implements VmmDriver {
   readonly name = 'qemu';
   readonly capabilities = CAPABILITIES;
+  readonly #options: QemuDriverOptions;
   readonly #runner: CommandRunner;
   readonly #qemuPath: string;
   readonly #tscToolPath: string;
@@ -71,6 +74,7 @@ class QemuDriver implements VmmDriver {
   #program: { readonly file: string; readonly versionLine: string } | undefined;
 
   constructor(options: QemuDriverOptions) {
+    this.#options = options;
     this.#runner = options.runner;
     this.#qemuPath = options.qemuPath ?? 'qemu-system-x86_64';
     this.#tscToolPath = options.tscToolPath;
@@ -184,7 +188,11 @@ class QemuDriver implements VmmDriver {
 
   /** The same for the life of this process: the counter's rate does not change while the host is up. */
   async #knownTscKhz(): Promise<number | undefined> {
-    this.#tscKhz ??= readTscKhz(this.#runner, this.#tscToolPath, this.#log);
+    const { tscRateFile } = this.#options;
+    this.#tscKhz ??=
+      tscRateFile === undefined
+        ? readTscKhz(this.#runner, this.#tscToolPath, this.#log)
+        : steadyTscKhz(this.#runner, this.#tscToolPath, tscRateFile, this.#log);
     return await this.#tscKhz;
   }
 
