@@ -62,7 +62,8 @@ static bool apply(uint32_t id, const struct configure_request *request) {
 }
 
 /* The last part: PID 1, and the answer. */
-static void finish(uint32_t id, bool hand_over) {
+static void finish(uint32_t id, uint32_t flags) {
+	bool hand_over = (flags & CONFIGURE_HAND_OVER) != 0 && !agent.handed_over;
 	if (hand_over && session_has_streams()) {
 		/* The processes of open streams would become the new init's: nobody would learn their exit status. */
 		session_refuse(id, EBUSY, "busy: PID 1 cannot be handed over while streams are open");
@@ -73,8 +74,10 @@ static void finish(uint32_t id, bool hand_over) {
 		failed(id, "handing PID 1 to the image's init", error);
 		return;
 	}
-	agent.configured = true;
-	rehearsal_end();
+	if ((flags & CONFIGURE_PROVISIONAL) == 0) {
+		agent.configured = true;
+		rehearsal_end();
+	}
 	struct textbuf text = {.bytes = NULL};
 	agent_hello(&text);
 	result_send(id, &text);
@@ -83,7 +86,8 @@ static void finish(uint32_t id, bool hand_over) {
 /* A CONFIGURE that waits until the root file system has its full size. */
 static struct pending {
 	struct stream stream;
-	bool waiting, hand_over;
+	bool waiting;
+	uint32_t flags;
 } pending;
 
 static void stop_waiting(void) {
@@ -93,7 +97,7 @@ static void stop_waiting(void) {
 
 static void growth_ended(int error) {
 	stop_waiting();
-	if (error == 0) finish(pending.stream.id, pending.hand_over);
+	if (error == 0) finish(pending.stream.id, pending.flags);
 	else failed(pending.stream.id, "size of the root disk", error);
 }
 
@@ -108,7 +112,7 @@ static const struct stream_operations pending_operations = {.abandon = pending_a
 static void finish_when_grown(uint32_t id, const struct configure_request *request) {
 	stream_start(&pending.stream, &pending_operations, id);
 	pending.waiting = true;
-	pending.hand_over = (request->flags & CONFIGURE_HAND_OVER) != 0 && !agent.handed_over;
+	pending.flags = request->flags;
 	growth_ensure(request->root_bytes, growth_ended);
 }
 

@@ -59,5 +59,5 @@ bool configure_request_decode(struct reader *reader, struct configure_request *r
 	read_str_into(reader, request->gateway, sizeof request->gateway);
 	request->flags = read_u32(reader);
 	return read_identity(reader, request) && reader_finished(reader) && request->entropy.length <= MAX_ENTROPY_BYTES &&
-		request->clock_ns <= INT64_MAX && (request->flags & ~CONFIGURE_HAND_OVER) == 0;
+		request->clock_ns <= INT64_MAX && (request->flags & ~(CONFIGURE_HAND_OVER | CONFIGURE_PROVISIONAL)) == 0;
 }

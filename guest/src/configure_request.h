@@ -12,6 +12,8 @@
 #include "machine_id.h"
 
 #define CONFIGURE_HAND_OVER 1U
+/* Somebody else's configuration follows, which is then the first. */
+#define CONFIGURE_PROVISIONAL 2U
 #define MAX_CONFIGURE_FILES 256
 /* HOST_NAME_MAX of Linux and its terminator. */
 #define HOSTNAME_CAPACITY 65

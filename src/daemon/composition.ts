@@ -22,6 +22,7 @@ import { ExecService } from './services/exec-service.ts';
 import { ImageService } from './services/image-service.ts';
 import { KernelService } from './services/kernel-service.ts';
 import { PlatformService } from './services/platform-service.ts';
+import { Standby } from './services/standby.ts';
 import { StateService } from './services/state-service.ts';
 import { makeTemplates } from './services/templates.ts';
 import type { TemplateService } from './services/template-service.ts';
@@ -57,6 +58,7 @@ export interface DaemonServices {
   readonly kernels: KernelService;
   readonly workspaces: WorkspaceService;
   readonly templates: TemplateService;
+  readonly standby: Standby;
   readonly state: StateService;
   readonly operations: Operations;
   readonly tickets: TicketBooth;
@@ -134,6 +136,7 @@ export function compose(options: CompositionOptions): DaemonServices {
     pauseAfterMs: config.idlePauseAfterMs,
     saveAfterMs: config.idleSaveAfterMs,
   });
+  const standby = new Standby({ paths, driver, keys, templates, log, isEnabled: config.templatesStandby });
   const vms = new VmService({
     ...{
       registry,
@@ -146,6 +149,8 @@ export function compose(options: CompositionOptions): DaemonServices {
       driver,
       images,
       platforms,
+      keys,
+      standby,
       workspaces,
       boot,
       policy,
@@ -196,6 +201,7 @@ export function compose(options: CompositionOptions): DaemonServices {
     kernels,
     workspaces,
     templates,
+    standby,
     state,
     operations,
     tickets,

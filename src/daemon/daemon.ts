@@ -101,6 +101,7 @@ async function leave(
 ): Promise<void> {
   services.operations.cancelAll();
   await server.close();
+  await services.standby.stop();
   await services.templates.stop();
   services.forwards.closeAll();
   await services.vms.release();

@@ -6,7 +6,7 @@
  *   <runtime>/vm/<id12>/   sockets
  */
 
-import { mkdir, rm, stat, truncate } from 'node:fs/promises';
+import { mkdir, open, rm, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { readJsonFile, writeFileAtomic } from '../host/files.ts';
@@ -82,6 +82,12 @@ export async function makeSocketDir(files: VmFiles): Promise<void> {
 
 export async function removeSocketDir(files: VmFiles): Promise<void> {
   await rm(files.socketDir, { recursive: true, force: true });
+}
+
+/** It must not exist. */
+export async function makeTransferDisk({ transferDisk }: VmFiles): Promise<void> {
+  await (await open(transferDisk, 'wx', 0o600)).close();
+  await truncate(transferDisk, TRANSFER_DISK_BYTES);
 }
 
 /** Bytes the VM's own disks occupy on the host (blocks, not virtual size). */

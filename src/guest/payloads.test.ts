@@ -53,6 +53,7 @@ test('CONFIGURE', () => {
     address: '10.0.2.15/24',
     gateway: '',
     handOverInit: true,
+    isProvisional: false,
     mac: '52:54:00:12:34:56',
     bootId: 'b',
     machineId: 'm',

@@ -20,6 +20,7 @@ const OPERATIONS = {
 const EXEC_TTY = 1;
 const EXEC_STDIN = 2;
 const CONFIGURE_HAND_OVER_INIT = 1;
+const CONFIGURE_PROVISIONAL = 2;
 const MOUNT_READ_ONLY = 1;
 
 export interface ExecRequest {
@@ -95,7 +96,10 @@ export function encodeConfigure(config: GuestConfig): Uint8Array {
     .blob(config.entropy)
     .text(config.address, 'the address')
     .text(config.gateway, 'the gateway')
-    .u32(config.handOverInit ? CONFIGURE_HAND_OVER_INIT : 0)
+    .u32(
+      (config.handOverInit ? CONFIGURE_HAND_OVER_INIT : 0) |
+        (config.isProvisional ? CONFIGURE_PROVISIONAL : 0),
+    )
     .text(config.mac, 'the MAC')
     .text(config.bootId, 'the boot id')
     .text(config.machineId, 'the machine id')

@@ -28,6 +28,8 @@ export interface Config {
   readonly idleSaveAfterMs: number;
   /** Blocks on the disk that all memory templates may occupy together; 0: there are none. */
   readonly templatesMaxBytes: number;
+  /** Keep a machine restored and paused for the next VM. */
+  readonly templatesStandby: boolean;
   /** What the file says; the rest is policy: core/policy/vm-policy.ts. */
   readonly vmDefaults: VmSizing;
 }
@@ -43,6 +45,7 @@ export const DEFAULT_CONFIG: Config = {
   idlePauseAfterMs: 30 * 60_000,
   idleSaveAfterMs: 0,
   templatesMaxBytes: 4 * 1024 * MIB,
+  templatesStandby: true,
   vmDefaults: {},
 };
 
@@ -127,7 +130,10 @@ const schema = z.strictObject({
     )
     .optional(),
   templates: z
-    .strictObject({ max_size: sizeOrNone.optional() }, { error: tableError('templates') })
+    .strictObject(
+      { max_size: sizeOrNone.optional(), standby: z.boolean({ error: 'must be true or false' }).optional() },
+      { error: tableError('templates') },
+    )
     .optional(),
 });
 
@@ -184,6 +190,7 @@ export function parseConfig(text: string, file: string, env: Environment): Confi
     idlePauseAfterMs: top.idle?.pause_after ?? DEFAULT_CONFIG.idlePauseAfterMs,
     idleSaveAfterMs: top.idle?.save_after ?? DEFAULT_CONFIG.idleSaveAfterMs,
     templatesMaxBytes: top.templates?.max_size ?? DEFAULT_CONFIG.templatesMaxBytes,
+    templatesStandby: top.templates?.standby ?? DEFAULT_CONFIG.templatesStandby,
     vmDefaults: {
       ...(table.vcpu === undefined ? {} : { vcpus: table.vcpu }),
       ...(memoryMib === undefined ? {} : { memoryMib }),

@@ -45,19 +45,21 @@ export interface MachineDisk {
   readonly readOnly: boolean;
 }
 
+/** User-mode network, no privileges. `outbound` false: nothing leaves the VM. Guest, gateway and DNS share one /24. */
+export interface UserNetwork {
+  readonly kind: 'user';
+  readonly outbound: boolean;
+  readonly mac: string;
+  readonly guestIp: string;
+  readonly gatewayIp: string;
+  readonly dnsIp: string;
+}
+
 export type MachineNetwork =
   | { readonly kind: 'none' }
   /** A network card whose cable leads nowhere. What is frozen with it can be restored to every other kind but `none`. */
   | { readonly kind: 'unplugged'; readonly mac: string }
-  /** User-mode network, no privileges. `outbound` false: nothing leaves the VM. Guest, gateway and DNS share one /24. */
-  | {
-      readonly kind: 'user';
-      readonly outbound: boolean;
-      readonly mac: string;
-      readonly guestIp: string;
-      readonly gatewayIp: string;
-      readonly dnsIp: string;
-    }
+  | UserNetwork
   | { readonly kind: 'tap'; readonly tap: string; readonly mac: string };
 
 /** Where the guest's memory lies. */
@@ -170,6 +172,12 @@ export interface Machine {
   resume(): Promise<void>;
   /** Asks the VMM, whoever paused the machine. @throws {BangerError} `vmm_failed`, `timeout` */
   runState(): Promise<MachineRunState>;
+  /**
+   * Plugs the card of a machine that was started with an `unplugged` network into another one: once. The guest sees nothing
+   * of it. What the machine depends on (its shape) is the same.
+   * @throws {BangerError} `unsupported`, `vmm_failed`, `timeout`
+   */
+  plug(network: UserNetwork): Promise<void>;
   /**
    * Does what makes the next `save` shorter, while the guest runs: what a machine that was itself restored has not touched of
    * its memory file is brought into the host's page cache. Best effort: never rejects.

@@ -117,6 +117,7 @@ async function cloneOfItsOwn({ driver, workshop, frozen }: Given): Promise<void>
       address: '10.99.77.5/24',
       gateway: '',
       handOverInit: false,
+      isProvisional: false,
       mac: '',
       bootId: '',
       machineId: '',

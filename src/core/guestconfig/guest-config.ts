@@ -24,6 +24,8 @@ export interface GuestConfig {
   readonly gateway: string;
   /** Hand PID 1 to the image's own init. */
   readonly handOverInit: boolean;
+  /** The guest is nobody yet: another configuration comes before anyone uses it, and is the first one again. */
+  readonly isProvisional: boolean;
   /** Of the one network device: a clone's has the MAC of the machine it was cloned from. Empty: as it is. */
   readonly mac: string;
   /**
@@ -58,7 +60,8 @@ export interface GuestFacts {
   /** Wall clock, nanoseconds since 1970. */
   readonly clockNs: bigint;
   readonly handOverInit: boolean;
-  /** As in GuestConfig; left out is empty, or 0. */
+  /** As in GuestConfig; left out is empty, 0, or false. */
+  readonly isProvisional?: boolean;
   readonly bootId?: string;
   readonly machineId?: string;
   readonly rootDiskBytes?: number;
@@ -74,6 +77,7 @@ export function guestConfigFrom(facts: GuestFacts): GuestConfig {
     address: network === null ? '' : `${network.guestIp}/${network.prefixLength}`,
     gateway: network?.outbound === true ? network.gatewayIp : '',
     handOverInit: facts.handOverInit,
+    isProvisional: facts.isProvisional ?? false,
     mac: network === null ? '' : network.mac,
     bootId: facts.bootId ?? '',
     machineId: facts.machineId ?? '',

@@ -31,6 +31,7 @@ class SilentMachine implements Machine {
   save(): Promise<never> {
     return Promise.reject(new BangerError('unsupported', 'a silent machine is not saved'));
   }
+  async plug(): Promise<void> {}
   async prepareSave(): Promise<void> {}
   async kill(): Promise<void> {
     this.kills++;

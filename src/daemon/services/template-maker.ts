@@ -1,6 +1,6 @@
 /** Boots a machine that nobody ever uses, and freezes it once it is idle. It gets no name, no keys, no network and no files. */
 
-import { open, rm, truncate } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Progress } from '../../api/contract.ts';
 import { now } from '../../host/clock.ts';
@@ -14,7 +14,7 @@ import type { TemplateStore } from '../../frozen/template-store.ts';
 import { createOverlay } from '../../images/disk.ts';
 import type { VmmDriver } from '../../vmm/driver.ts';
 import { type Undo, withUndo } from '../undo.ts';
-import { makeSocketDir, removeSocketDir, TRANSFER_DISK_BYTES, type VmFiles } from '../vm-files.ts';
+import { makeSocketDir, makeTransferDisk, removeSocketDir, type VmFiles } from '../vm-files.ts';
 import { machineSpec } from './machine-spec.ts';
 import { endMachine, startMachine } from './machine-start.ts';
 import { TEMPLATE_NETWORK, type TemplateFacts, type TemplateWanted } from './template-keys.ts';
@@ -93,8 +93,7 @@ export class TemplateMaker {
       overlayPath: files.rootDisk,
       sizeBytes: image.manifest.rootfs.virtualSizeBytes,
     });
-    await (await open(files.transferDisk, 'wx', 0o600)).close();
-    await truncate(files.transferDisk, TRANSFER_DISK_BYTES);
+    await makeTransferDisk(files);
     await undo.step(
       'sockets',
       () => makeSocketDir(files),

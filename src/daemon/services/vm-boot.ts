@@ -1,7 +1,7 @@
 /** From a row to a guest that answers: the named steps of a start, each with its undo. */
 
 import { randomUUID } from 'node:crypto';
-import { mkdir, open, rm, truncate } from 'node:fs/promises';
+import { mkdir, open, rm } from 'node:fs/promises';
 import type { Progress } from '../../api/contract.ts';
 import { BangerError } from '../../core/errors.ts';
 import type { VmRecord, VmRuntime } from '../../core/model/vm.ts';
@@ -13,24 +13,35 @@ import type { BangerPaths } from '../../host/paths.ts';
 import { copyDisk, createOverlay } from '../../images/disk.ts';
 import type { AgentClient } from '../../guest/agent-client.ts';
 import { buildGuestConfig } from '../../guest/guest-config.ts';
-import type { MachineNetwork, MachineSpec, Platform, VmmDriver } from '../../vmm/driver.ts';
+import type { MachineSpec, Platform, UserNetwork, VmmDriver } from '../../vmm/driver.ts';
 import type { OperationHandle } from '../operations.ts';
 import { type Undo, withUndo } from '../undo.ts';
-import { makeSocketDir, removeSocketDir, TRANSFER_DISK_BYTES, type VmFiles, vmFiles } from '../vm-files.ts';
+import {
+  makeSocketDir,
+  makeTransferDisk,
+  removeHandles,
+  removeSocketDir,
+  type VmFiles,
+  vmFiles,
+} from '../vm-files.ts';
+import { userNetworkOf } from './guest-network.ts';
 import type { LocalImage } from './image-service.ts';
 import type { LiveVm } from './live-vm.ts';
 import type { LocalKernel } from './kernel-service.ts';
 import { writeMachineFacts } from './machine-facts.ts';
 import { restoreMachine } from './machine-restore.ts';
 import { machineSpec } from './machine-spec.ts';
-import { type StartedMachine, startMachine } from './machine-start.ts';
+import { endMachine, type StartedMachine, startMachine } from './machine-start.ts';
 import type { PlatformService } from './platform-service.ts';
+import type { StandbyMachine } from './standby.ts';
 import type { TemplateFacts, TemplateKeys, TemplateWanted } from './template-keys.ts';
 import type { TemplateService } from './template-service.ts';
 import { setGuestClock } from './vm-pause.ts';
 
 /** A disk that grows is grown before the answer: ext4 takes seconds for each TiB under emulation. */
 const CONFIGURE_TIMEOUT_MS = 30_000;
+/** A machine that stood still answers at once, or never. */
+const STANDBY_TIMEOUT_MS = 5000;
 
 /** Work that runs beside the boot and is finished inside the guest once it answers (a workspace being shipped). */
 export interface GuestErrand {
@@ -54,8 +65,13 @@ export interface FrozenStart {
   readonly beforeRun?: () => Promise<void>;
 }
 
+/** A machine that has been waiting for a VM of this kind. Its disks are in the directory of the VM, whose id it has. */
+export interface StandbyStart {
+  readonly standby: StandbyMachine;
+}
+
 /** `best`: a template where there is one; a boot otherwise, and for a VM that has its disk already. */
-export type StartFrom = 'best' | 'boot' | FrozenStart;
+export type StartFrom = 'best' | 'boot' | FrozenStart | StandbyStart;
 
 export interface VmBootDeps {
   readonly paths: BangerPaths;
@@ -104,7 +120,7 @@ export class VmBoot {
     const platform = await platforms.platform(vm.spec.accel, image.kernel, operation);
     const { vcpus, memoryMib } = vm.spec;
     const wanted = { image, platform, vcpus, memoryMib };
-    const earlier = typeof from === 'object' ? from.frozen.initramfsSha256 : undefined;
+    const earlier = isFrozen(from) ? from.frozen.initramfsSha256 : undefined;
     const facts = await keys.of(wanted, operation.signal, earlier);
     const spec = specOf(vm, image.kernel, platform, files, facts.initramfsPath);
     return await withUndo(async (undo) => {
@@ -162,7 +178,11 @@ export class VmBoot {
   }
 
   async #startGuest(start: Start, from: StartFrom): Promise<StartedMachine> {
-    if (typeof from === 'object') return await this.#goOn(start, from);
+    if (isFrozen(from)) return await this.#goOn(start, from);
+    if (typeof from === 'object') {
+      const started = await this.#useStandby(start, from.standby);
+      if (started !== undefined) return started;
+    }
     // The memory of a template goes with the disk of a template.
     if (from === 'boot' || (await exists(start.files.rootDisk))) return await this.#coldStart(start);
     const { wanted, files, signal } = start;
@@ -183,21 +203,50 @@ export class VmBoot {
     return started;
   }
 
+  /** Undefined: it is gone, with all that it was; the VM is to be started otherwise. */
+  async #useStandby(start: Start, { live }: StandbyMachine): Promise<StartedMachine | undefined> {
+    const { vm, files, undo, signal, say } = start;
+    const end = async (): Promise<void> => {
+      await endMachine(live);
+      await removeHandles(files);
+    };
+    say('restore', 'starting from a template');
+    try {
+      return await undo.step(
+        'vmm',
+        async () => {
+          await live.machine.plug(networkOf(vm));
+          await live.machine.resume();
+          const agent = await live.agent(signal, STANDBY_TIMEOUT_MS);
+          await agent.configure(guestConfigOf(vm), signal, CONFIGURE_TIMEOUT_MS);
+          return { live, agent };
+        },
+        end,
+      );
+    } catch (error) {
+      if (!isWorthBooting(error)) throw error;
+      this.#deps.log.warn({ vm: vm.name, err: error }, 'a standby machine could not be used');
+      await end();
+      await rm(files.rootDisk, { force: true });
+      return undefined;
+    }
+  }
+
   async #startFrom(template: Template, start: Start): Promise<StartedMachine> {
-    const { vm, spec, files, signal, say } = start;
+    const { vm, files, signal, say } = start;
     say('restore', 'starting from a template');
     await beginLogs(files);
     await copyDisk(frozenPaths(template.dir).rootDisk, files.rootDisk);
     const started = await this.#restore(start, frozenTemplate(template), false);
     say('configure', 'configuring the guest');
-    await started.agent.configure(guestConfigOf(vm, spec.network), signal, CONFIGURE_TIMEOUT_MS);
+    await started.agent.configure(guestConfigOf(vm), signal, CONFIGURE_TIMEOUT_MS);
     await this.#deps.templates.markUsed(template);
     return started;
   }
 
   /** There is nothing to fall back to: the memory is what the VM is. */
   async #goOn(start: Start, { frozen, identity, beforeRun }: FrozenStart): Promise<StartedMachine> {
-    const { vm, spec, signal, say } = start;
+    const { vm, signal, say } = start;
     say('restore', 'going on from where it stood');
     const started = await this.#restore(start, frozen, true, beforeRun);
     if (identity === 'kept') {
@@ -206,7 +255,7 @@ export class VmBoot {
     }
     say('configure', 'configuring the guest');
     // Programs have read the kernel's boot id, which all copies share.
-    const config = { ...guestConfigOf(vm, spec.network), bootId: randomUUID(), handOverInit: false };
+    const config = { ...guestConfigOf(vm), bootId: randomUUID(), handOverInit: false };
     await started.agent.configure(config, signal, CONFIGURE_TIMEOUT_MS);
     return started;
   }
@@ -246,7 +295,7 @@ export class VmBoot {
     }
     const started = await startMachine({ driver, log, vmId: vm.id, spec, files, undo, signal, say });
     say('configure', 'configuring the guest');
-    await started.agent.configure(guestConfigOf(vm, spec.network), signal, CONFIGURE_TIMEOUT_MS);
+    await started.agent.configure(guestConfigOf(vm), signal, CONFIGURE_TIMEOUT_MS);
     return started;
   }
 }
@@ -259,8 +308,12 @@ function specOf(
   initramfsPath: string,
 ): MachineSpec {
   const { vcpus, memoryMib } = vm.spec;
-  const network = userNetwork(vm);
+  const network = networkOf(vm);
   return machineSpec({ name: vm.name, platform, vcpus, memoryMib, kernel, initramfsPath, files, network });
+}
+
+function isFrozen(from: StartFrom): from is FrozenStart {
+  return typeof from === 'object' && 'frozen' in from;
 }
 
 /** Whether a boot may succeed where a template did not. */
@@ -271,10 +324,7 @@ function isWorthBooting(error: unknown): boolean {
 
 async function makeVmDir(files: VmFiles): Promise<void> {
   await mkdir(files.dir, { recursive: true, mode: 0o700 });
-  if (!(await exists(files.transferDisk))) {
-    await (await open(files.transferDisk, 'wx', 0o600)).close();
-    await truncate(files.transferDisk, TRANSFER_DISK_BYTES);
-  }
+  if (!(await exists(files.transferDisk))) await makeTransferDisk(files);
 }
 
 async function beginLogs(files: VmFiles): Promise<void> {
@@ -282,29 +332,19 @@ async function beginLogs(files: VmFiles): Promise<void> {
   await rm(files.vmmLog, { force: true });
 }
 
-function guestConfigOf(vm: VmRecord, network: MachineNetwork): ReturnType<typeof buildGuestConfig> {
+function networkOf({ id, guestIp, spec }: VmRecord): UserNetwork {
+  return userNetworkOf({ id, guestIp, outbound: spec.nat });
+}
+
+function guestConfigOf(vm: VmRecord): ReturnType<typeof buildGuestConfig> {
   return buildGuestConfig({
     vmId: vm.id,
     hostname: vm.name,
-    network: network.kind === 'user' ? { ...network, prefixLength: 24 } : null,
+    network: { ...networkOf(vm), prefixLength: 24 },
     authorizedKeys: [],
     handOverInit: vm.spec.init === 'systemd',
     rootDiskBytes: vm.spec.diskSizeBytes,
   });
-}
-
-/** Each VM has a /24 of its own in user mode, so only the guest's own address matters for uniqueness. */
-function userNetwork(vm: VmRecord): MachineNetwork {
-  const octets = vm.guestIp.split('.');
-  const prefix = octets.slice(0, 3).join('.');
-  return {
-    kind: 'user',
-    outbound: vm.spec.nat,
-    mac: `52:54:00:${vm.id.slice(0, 2)}:${vm.id.slice(2, 4)}:${vm.id.slice(4, 6)}`,
-    guestIp: vm.guestIp,
-    gatewayIp: `${prefix}.1`,
-    dnsIp: octets[3] === '254' ? `${prefix}.253` : `${prefix}.254`,
-  };
 }
 
 interface BegunErrand {

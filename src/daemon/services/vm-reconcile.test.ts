@@ -57,6 +57,7 @@ class FakeMachine implements Machine {
   async save(): Promise<never> {
     throw new BangerError('unsupported', 'it is not saved here');
   }
+  async plug(): Promise<void> {}
   async prepareSave(): Promise<void> {}
   async kill(): Promise<void> {
     this.kills += 1;

@@ -43,6 +43,7 @@ export class VmReservations {
   /**
    * The row of a VM that is being created.
    * @param name left out: one is made up
+   * @param id of a machine that waits for it already
    * @throws {BangerError} `already_exists`, `limit_exceeded` (no address is free)
    */
   reserve(
@@ -50,12 +51,13 @@ export class VmReservations {
     spec: VmSpec,
     image: LocalImage,
     workspace: VmWorkspace | null,
+    id: string = newId(),
   ): VmRecord {
     for (let tries = 1; ; tries++) {
       try {
         const at = now();
         const vm: NewVm = {
-          id: newId(),
+          id,
           name: name ?? randomName(Math.random),
           imageId: image.record.id,
           state: 'created',

@@ -15,6 +15,8 @@ import type { VmmDriver } from '../../vmm/driver.ts';
 import type { OperationHandle } from '../operations.ts';
 import { withUndo } from '../undo.ts';
 import type { ImageService, LocalImage } from './image-service.ts';
+import type { Standby, StandbyMachine } from './standby.ts';
+import type { TemplateKeys } from './template-keys.ts';
 import type { PlatformService } from './platform-service.ts';
 import type { VmBoot } from './vm-boot.ts';
 import type { VmLifecycle } from './vm-lifecycle.ts';
@@ -40,6 +42,8 @@ export interface VmServiceDeps {
   readonly driver: VmmDriver;
   readonly images: ImageService;
   readonly platforms: PlatformService;
+  readonly keys: TemplateKeys;
+  readonly standby: Standby;
   readonly workspaces: WorkspaceService;
   readonly boot: VmBoot;
   readonly policy: VmPolicy;
@@ -68,8 +72,10 @@ export class VmService {
     assertDiskHolds(spec, image);
     if (params.start) await platforms.platform(spec.accel, image.kernel, operation);
     if (operation.signal.aborted) throw new BangerError('cancelled', 'cancelled');
-    const reserved = reservations.reserve(params.name, spec, image, null);
+    const standby = await this.#standbyFor(params, spec, image, operation);
+    const reserved = await this.#reserve(params.name, spec, image, standby);
     operation.about(reserved.name);
+    const from = standby === undefined ? (params.cold ? 'boot' : 'best') : { standby };
     const errand = plan === undefined ? undefined : workspaces.errand(plan, operation.progress);
     // The row is new, so its lock is free; from here on a cancellation is undone.
     await lifecycle.locked(reserved.id, NEVER, () =>
@@ -77,8 +83,7 @@ export class VmService {
         await undo.step(
           'vm',
           async () => {
-            if (params.start)
-              await lifecycle.start(reserved, image, errand, operation, params.cold ? 'boot' : 'best');
+            if (params.start) await lifecycle.start(reserved, image, errand, operation, from);
             if (plan !== undefined) store.setVmWorkspace(reserved.id, workspaces.recordOf(plan), now());
             const state = params.start ? 'running' : 'created';
             await registry.save(registry.changed(reserved.id, state, { pending: undefined }));
@@ -92,6 +97,38 @@ export class VmService {
       workspace: plan === undefined ? null : workspaces.report(plan),
       elapsedMs: performance.now() - begun,
     };
+  }
+
+  /** One that waits already, and another one for the next VM. */
+  async #standbyFor(
+    { start, cold }: CheckedParamsOf<'vm.create'>,
+    spec: VmSpec,
+    image: LocalImage,
+    operation: OperationHandle,
+  ): Promise<StandbyMachine | undefined> {
+    const { platforms, keys, standby } = this.#deps;
+    if (!start || cold) return undefined;
+    const platform = await platforms.platform(spec.accel, image.kernel, operation);
+    const { vcpus, memoryMib, diskSizeBytes } = spec;
+    const wanted = { image, platform, vcpus, memoryMib };
+    const { key } = await keys.of(wanted, operation.signal);
+    const ready = standby.take(key, diskSizeBytes);
+    standby.prepare(wanted, diskSizeBytes);
+    return ready;
+  }
+
+  async #reserve(
+    name: string | undefined,
+    spec: VmSpec,
+    image: LocalImage,
+    standby: StandbyMachine | undefined,
+  ): Promise<VmRecord> {
+    try {
+      return this.#deps.reservations.reserve(name, spec, image, null, standby?.id);
+    } catch (error) {
+      if (standby !== undefined) await this.#deps.standby.discard(standby);
+      throw error;
+    }
   }
 
   async start(ref: string, operation: OperationHandle): Promise<VmView> {

@@ -3,7 +3,14 @@
 import assert from 'node:assert/strict';
 import { isAbsolute, join } from 'node:path';
 import { BangerError } from '../../core/errors.ts';
-import type { MachineDisk, MachineNetwork, MachineSpec, Platform, Transport } from '../driver.ts';
+import type {
+  MachineDisk,
+  UserNetwork,
+  MachineNetwork,
+  MachineSpec,
+  Platform,
+  Transport,
+} from '../driver.ts';
 
 /** The machine types this driver knows, and where their virtio devices sit. */
 export const MACHINES = { microvm: 'mmio', q35: 'pci' } as const satisfies Record<string, Transport>;
@@ -51,6 +58,8 @@ const SANDBOX = 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecont
 const CONTROL_SOCKET = 'qmp.sock';
 const CHANNEL_SOCKET = 'agent.sock';
 
+/** A card that leads nowhere is on a hub, to which something else can be plugged later. */
+const UNPLUGGED_HUB = 0;
 /** What QEMU calls the memory, in the states it writes too. */
 export const MEMORY_ID = 'memory';
 const MEMORY_OPTION = /^memory-backend-(?:ram|file),id=memory,size=(\d+)M/;
@@ -221,19 +230,33 @@ function networkArgv(network: MachineNetwork, transport: Transport): readonly st
 
 function netdev(network: Exclude<MachineNetwork, { kind: 'none' }>): string {
   // A hub with one port.
-  if (network.kind === 'unplugged') return 'hubport,id=net0,hubid=0';
+  if (network.kind === 'unplugged') return `hubport,id=net0,hubid=${UNPLUGGED_HUB}`;
   if (network.kind === 'tap') {
     return `tap,id=net0,ifname=${escapeOption(network.tap)},script=no,downscript=no`;
   }
-  const { guestIp, gatewayIp, dnsIp } = network;
+  const { net, host, dns, dhcpstart, restrict } = userNetdev(network);
+  return [
+    'user,id=net0,ipv6=off',
+    `net=${net},host=${host},dns=${dns},dhcpstart=${dhcpstart}`,
+    `restrict=${restrict ? 'on' : 'off'}`,
+  ].join(',');
+}
+
+/** NetdevUserOptions of qapi/net.json. */
+function userNetdev({ guestIp, gatewayIp, dnsIp, outbound }: UserNetwork) {
   const prefixes = [guestIp, gatewayIp, dnsIp].map(prefixOf);
   assert(new Set(prefixes).size === 1, 'guest, gateway and DNS lie in one /24');
   assert(new Set([guestIp, gatewayIp, dnsIp]).size === 3, 'guest, gateway and DNS are three addresses');
+  const net = `${prefixes[0]}.0/24`;
+  return { ipv6: false, net, host: gatewayIp, dns: dnsIp, dhcpstart: guestIp, restrict: !outbound } as const;
+}
+
+/** What connects the hub that an unplugged card is on with a user-mode network: arguments of netdev_add, in order. */
+export function plugging(network: UserNetwork) {
   return [
-    'user,id=net0,ipv6=off',
-    `net=${prefixes[0]}.0/24,host=${gatewayIp},dns=${dnsIp},dhcpstart=${guestIp}`,
-    `restrict=${network.outbound ? 'off' : 'on'}`,
-  ].join(',');
+    { type: 'user', id: 'net1', ...userNetdev(network) },
+    { type: 'hubport', id: 'net2', hubid: UNPLUGGED_HUB, netdev: 'net1' },
+  ] as const;
 }
 
 function prefixOf(address: string): string {

@@ -14,9 +14,10 @@ import type {
   MachineExit,
   MachineHandles,
   MachineRunState,
+  UserNetwork,
   SaveOptions,
 } from '../driver.ts';
-import { memoryFileOf, memoryBytesOf } from './config.ts';
+import { memoryFileOf, memoryBytesOf, plugging } from './config.ts';
 import { runState } from './migration.ts';
 import type { VmmProcess } from './process.ts';
 import { QmpClient, type QmpEvent } from './qmp.ts';
@@ -122,6 +123,12 @@ export class QemuMachine implements Machine {
     const over = AbortSignal.timeout(CONTROL_TIMEOUT_MS);
     const status = await this.withControl(over, (qmp) => runState(qmp));
     return STANDS.has(status) || (status === 'io-error' && this.#held) ? 'paused' : 'running';
+  }
+
+  async plug(network: UserNetwork): Promise<void> {
+    await this.withControl(AbortSignal.timeout(CONTROL_TIMEOUT_MS), async (qmp) => {
+      for (const netdev of plugging(network)) await qmp.execute('netdev_add', netdev);
+    });
   }
 
   async prepareSave(signal: AbortSignal): Promise<void> {

@@ -78,6 +78,7 @@ function fakeMachine(fate: Fate, onKill: () => void): Machine {
     resume: async () => {},
     runState: async () => 'running',
     save: async () => assert.fail('a probe saves nothing'),
+    plug: async () => {},
     prepareSave: async () => {},
     kill: async () => onKill(),
     release: () => {},
