@@ -15,8 +15,9 @@ export interface TcpPipeHooks {
 }
 
 export class TcpPipe {
-  /** Settles when the client's connection is closed. Never rejects. */
+  /** Settles when both connections are over. Never rejects. */
   readonly closed: Promise<void>;
+  readonly #resolve: () => void;
   readonly #socket: Socket;
   readonly #hooks: TcpPipeHooks;
   #stream: GuestStream | undefined;
@@ -24,18 +25,17 @@ export class TcpPipe {
   #held: Buffer | undefined;
   #clientEnded = false;
   #guestEnded = false;
+  #streamEnded = false;
   #isWaiting = false;
 
   /** Takes the connection over. The socket must allow being half open; it is read from now on, up to the first chunk. */
   constructor(socket: Socket, hooks: TcpPipeHooks) {
     this.#socket = socket;
     this.#hooks = hooks;
-    this.closed = new Promise((resolve) => {
-      socket.once('close', () => {
-        if (!this.#clientEnded || !this.#guestEnded) this.#stream?.reset();
-        resolve();
-      });
-    });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.closed = promise;
+    this.#resolve = resolve;
+    socket.once('close', () => this.#onClose());
     // What is wrong with it is of no interest: 'close' follows.
     socket.on('error', () => undefined);
     socket.on('data', (chunk: Buffer) => this.#receive(chunk));
@@ -46,6 +46,7 @@ export class TcpPipe {
     socket.resume();
   }
 
+  /** The client is gone, or has all it will get: there is no use in a stream any more. */
   get isClosed(): boolean {
     return this.#socket.destroyed;
   }
@@ -69,6 +70,16 @@ export class TcpPipe {
     this.#reset();
   }
 
+  #onClose(): void {
+    // A client that has ended and was told the other end may still have bytes here.
+    if (!this.#bothEnded) this.#stream?.reset();
+    if (this.#stream === undefined || this.#streamEnded) this.#resolve();
+  }
+
+  get #bothEnded(): boolean {
+    return this.#clientEnded && this.#guestEnded;
+  }
+
   #receive(chunk: Buffer): void {
     this.#held = chunk;
     this.#socket.pause();
@@ -79,7 +90,7 @@ export class TcpPipe {
   /** Sends what is held as far as the guest takes it; then the next chunk, or the end, may come. */
   #pump(): void {
     const stream = this.#stream;
-    if (stream === undefined || this.isClosed) return;
+    if (stream === undefined || (this.isClosed && !this.#bothEnded)) return;
     while (this.#held !== undefined) {
       if (stream.congested) return this.#waitFor(stream);
       const length = Math.min(this.#held.length, stream.sendCredit, MAX_PAYLOAD_BYTES);
@@ -117,8 +128,9 @@ export class TcpPipe {
   }
 
   #finish(result: StreamResult): void {
-    const isWhole = result.kind === 'done' && this.#clientEnded && this.#guestEnded;
-    if (isWhole) return;
+    this.#streamEnded = true;
+    if (this.isClosed) this.#resolve();
+    if (result.kind === 'done' && this.#bothEnded) return;
     // Bytes that came before a reset are the client's.
     if (this.#socket.writableLength === 0) this.#reset();
     else this.#socket.write('', () => this.#reset());
