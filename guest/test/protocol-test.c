@@ -189,7 +189,7 @@ static void health_is_an_object(void) {
 
 static bool is_idle(struct client *client) {
 	client_finish(client, client_open_operation(client, OPERATION_HEALTH, NULL), true, &outcome);
-	return strstr(outcome.output[1], "\"idle\":true}") != NULL;
+	return strstr(outcome.output[1], "\"idle\":true,") != NULL;
 }
 
 static void a_machine_with_work_under_way_is_not_idle(void) {

@@ -266,7 +266,8 @@ static void configurations_are_checked(void) {
 	CHECK(!decodes_configure("/etc/", 0644, 1, 0));
 	CHECK(!decodes_configure("/etc/hosts", 0100644, 1, 0));
 	CHECK(!decodes_configure("/etc/hosts", 0644, UINT64_MAX, 0));
-	CHECK(!decodes_configure("/etc/hosts", 0644, 1, 2));
+	CHECK(decodes_configure("/etc/hosts", 0644, 1, 2));
+	CHECK(!decodes_configure("/etc/hosts", 0644, 1, 4));
 }
 
 static bool decodes_identity(const char *mac, const char *boot_id, const char *machine_id, uint64_t root_bytes) {

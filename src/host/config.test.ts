@@ -22,6 +22,8 @@ test('an empty file means the defaults; every key is read', () => {
     vcpu = 4
     memory = "2GiB"
     disk_size = "16G"
+    [templates]
+    max_size = "512MiB"
   `;
   assert.deepEqual(parse(text), {
     logLevel: 'debug',
@@ -31,9 +33,11 @@ test('an empty file means the defaults; every key is read', () => {
     statsPollIntervalMs: 30_000,
     autoStopStaleAfterMs: 7_200_000,
     stateSnapshotIntervalMs: 43_200_000,
+    templatesMaxBytes: 512 * 1024 ** 2,
     vmDefaults: { vcpus: 4, memoryMib: 2048, diskSizeBytes: 16 * 1024 ** 3 },
   });
   assert.equal(parse('state_snapshot_interval = 0').stateSnapshotIntervalMs, 0);
+  assert.equal(parse('templates.max_size = 0').templatesMaxBytes, 0);
   assert.deepEqual(parse('auto_stop_stale_after = 0\nvm_defaults.memory_mib = 512').vmDefaults, {
     memoryMib: 512,
   });
@@ -54,6 +58,10 @@ test('mistakes are told with file, line, column and what is allowed', () => {
     ['[vm_defaults]\ndisk_size = "0"', '2:1', /larger than 0/],
     ['vm_defaults = { vcpu = 0 }', '1:1', /vm_defaults\.vcpu/],
     ['log_level = "info"\nvm_defaults.x = 1', '2:1', /unknown key "x" in \[vm_defaults\]/],
+    ['[templates]\nmax_size = 5', '2:1', /templates\.max_size: must be a text like "8GiB", or 0/],
+    ['[templates]\nmax_size = "5GB"', '2:1', /"5GB" is not a size/],
+    ['[templates]\nmaximum = 0', '2:1', /unknown key "maximum" in \[templates\]/],
+    ['templates = 3', '1:1', /must be a table: \[templates\]/],
     ['vm_defaults = 3', '1:1', /must be a table/],
     ['"log_level" = "loud"', '1:1', /log_level: must be one of/],
     ['stats_poll_interval = "10ms"', '1:1', /at least 1s/],
@@ -88,8 +96,9 @@ test('an unknown key is answered with the known ones', () => {
     }
     return assert.fail('accepted');
   };
-  assert.match(hint('foo = 1') ?? '', /^allowed: log_level, .*vm_defaults$/);
+  assert.match(hint('foo = 1') ?? '', /^allowed: log_level, .*vm_defaults, templates$/);
   assert.equal(hint('[vm_defaults]\nfoo = 1'), 'allowed: vcpu, memory_mib, memory, disk_size');
+  assert.equal(hint('[templates]\nfoo = 1'), 'allowed: max_size');
 });
 
 test('a missing file means the defaults; BANGER_LOG_LEVEL overrides; a huge file is refused', async () => {
