@@ -37,7 +37,7 @@ import { VmReservations } from './services/vm-reservations.ts';
 import { VmFork } from './services/vm-fork.ts';
 import { VmSleep } from './services/vm-sleep.ts';
 import { VmSnapshots } from './services/vm-snapshots.ts';
-import { MemoryVerifier } from './services/memory-verifier.ts';
+import { FileVerifier } from './services/file-verifier.ts';
 import { VmSnapshotStore } from '../frozen/vm-snapshot-store.ts';
 import { VmService } from './services/vm-service.ts';
 import { WorkspaceService } from './services/workspace-service.ts';
@@ -123,13 +123,13 @@ export function compose(options: CompositionOptions): DaemonServices {
   const snapshots = new VmSnapshots({
     ...{ registry, lifecycle, images, workspaces, runner, log },
     store: new VmSnapshotStore(paths.vmSnapshotsDir),
-    verifier: new MemoryVerifier(runner),
+    verifier: new FileVerifier(runner),
   });
   const forks = new VmFork({ paths, registry, lifecycle, reservations, snapshots, images, workspaces, log });
   const pause = new VmPause({ registry, driver });
   const sleep = new VmSleep({
     ...{ registry, lifecycle, pause, images, driver, runner, log },
-    verifier: new MemoryVerifier(runner),
+    verifier: new FileVerifier(runner),
   });
   const idle = new IdleKeeper({
     ...{ registry, lifecycle, pause, sleep, forwards, log },

@@ -152,12 +152,17 @@ export async function makeTemporaryDir(final: string): Promise<string> {
   return path;
 }
 
+/** Whether a name is one of `temporaryPath`, of a process that is gone. */
+export function isAbandonedTemporary(name: string): boolean {
+  const match = TEMPORARY.exec(name);
+  return match !== null && pidStartTicks(Number(match[1])) !== Number(match[2]);
+}
+
 /** Removes what dead processes left in `dir` under names of `temporaryPath`. Returns the names removed. */
 export async function sweepTemporaries(dir: string): Promise<readonly string[]> {
   const removed: string[] = [];
   for (const name of await listDir(dir)) {
-    const match = TEMPORARY.exec(name);
-    if (match === null || pidStartTicks(Number(match[1])) === Number(match[2])) continue;
+    if (!isAbandonedTemporary(name)) continue;
     await removeTree(join(dir, name), { below: dir });
     removed.push(name);
   }

@@ -1,24 +1,18 @@
 /** What dead processes of ours left half made: named by their pid and start, as temporaryPath of host/files.ts does. */
 
 import { join } from 'node:path';
-import { listDir, sweepTemporaries } from '../../host/files.ts';
-import { pidStartTicks } from '../../host/proc.ts';
+import { isAbandonedTemporary, listDir, sweepTemporaries } from '../../host/files.ts';
 import type { Repair } from './check.ts';
 
-const TEMPORARY = /^\..+\.tmp-(\d+)-(\d+)-[0-9a-f]{12}$/;
+const TEMPORARY = /^\..+\.tmp-\d+-\d+-[0-9a-f]{12}$/;
 
 /** Paths of temporaries in `dir` whose makers are gone; sorted. */
 export async function deadTemporaries(dir: string): Promise<readonly string[]> {
-  return (await listDir(dir)).filter(isDead).map((name) => join(dir, name));
+  return (await listDir(dir)).filter(isAbandonedTemporary).map((name) => join(dir, name));
 }
 
 export function isTemporary(name: string): boolean {
   return TEMPORARY.test(name);
-}
-
-function isDead(name: string): boolean {
-  const match = TEMPORARY.exec(name);
-  return match !== null && pidStartTicks(Number(match[1])) !== Number(match[2]);
 }
 
 /** The makers look after each other's, with and without a daemon. */

@@ -22,7 +22,7 @@ import { sparseDigest } from '../../host/sparse-digest.ts';
 import type { Machine } from '../../vmm/driver.ts';
 import type { VmFiles } from '../vm-files.ts';
 import { readMachineFacts } from './machine-facts.ts';
-import type { FrozenMemory } from './memory-verifier.ts';
+import type { FrozenFile } from './file-verifier.ts';
 
 const RAN_FILE = 'ran';
 
@@ -36,7 +36,7 @@ const savedSchema = z.strictObject({
 
 export interface SavedMemory {
   readonly frozen: FrozenMachine;
-  readonly memory: FrozenMemory;
+  readonly memory: FrozenFile;
 }
 
 /**

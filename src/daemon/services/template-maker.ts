@@ -1,6 +1,6 @@
 /** Boots a machine that nobody ever uses, and freezes it once it is idle. It gets no name, no keys, no network and no files. */
 
-import { rm } from 'node:fs/promises';
+import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Progress } from '../../api/contract.ts';
 import { now } from '../../host/clock.ts';
@@ -10,6 +10,7 @@ import { type BangerPaths, vmRuntimeDir } from '../../host/paths.ts';
 import type { CommandRunner } from '../../host/runner.ts';
 import { sparseDigest } from '../../host/sparse-digest.ts';
 import { frozenPaths } from '../../frozen/manifest.ts';
+import type { Template } from '../../frozen/template-store.ts';
 import type { TemplateStore } from '../../frozen/template-store.ts';
 import { createOverlay } from '../../images/disk.ts';
 import type { VmmDriver } from '../../vmm/driver.ts';
@@ -54,8 +55,7 @@ export class TemplateMaker {
       await rm(path, { force: true });
     }
     const { image, platform, vcpus, memoryMib } = wanted;
-    const { memory } = frozenPaths(draft.dir);
-    const sparseSha256 = await sparseDigest(memory, this.#deps.runner, signal);
+    const { memory, rootDisk } = frozenPaths(draft.dir);
     await store.writeManifest(draft, {
       createdAt: now(),
       shape: facts.shape,
@@ -67,11 +67,17 @@ export class TemplateMaker {
       accelerator: platform.accelerator,
       machine: platform.machine,
       rootDiskBytes: diskBytes(wanted),
-      memory: { sizeBytes: memoryMib * 1024 ** 2, sparseSha256 },
+      rootDisk: await this.#fileFacts(rootDisk, signal),
+      memory: await this.#fileFacts(memory, signal),
       state: { sizeBytes: state.sizeBytes, sha256: state.sha256 },
     });
     signal.throwIfAborted();
     await draft.publish();
+  }
+
+  async #fileFacts(path: string, signal: AbortSignal) {
+    const { size: sizeBytes } = await stat(path);
+    return { sizeBytes, sparseSha256: await sparseDigest(path, this.#deps.runner, signal) };
   }
 
   async #boot(
@@ -144,4 +150,13 @@ function draftFiles(dir: string, socketDir: string): VmFiles {
     consoleLog: join(dir, 'console.log'),
     vmmLog: join(dir, 'vmm.log'),
   };
+}
+
+/** The files whose content is not looked at by the driver that restores them. */
+export function unverifiedFiles({ dir, manifest }: Template) {
+  const { memory, rootDisk } = frozenPaths(dir);
+  return [
+    { path: memory, ...manifest.memory },
+    { path: rootDisk, ...manifest.rootDisk },
+  ];
 }

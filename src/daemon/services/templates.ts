@@ -5,7 +5,7 @@ import type { Log } from '../../host/log.ts';
 import type { BangerPaths } from '../../host/paths.ts';
 import type { CommandRunner } from '../../host/runner.ts';
 import type { VmmDriver } from '../../vmm/driver.ts';
-import { MemoryVerifier } from './memory-verifier.ts';
+import { FileVerifier } from './file-verifier.ts';
 import type { PlatformService } from './platform-service.ts';
 import { TemplateKeys } from './template-keys.ts';
 import { TemplateMaker } from './template-maker.ts';
@@ -26,7 +26,7 @@ export function makeTemplates(deps: {
     store,
     keys,
     maker: new TemplateMaker({ paths, driver, runner, store, log }),
-    verifier: new MemoryVerifier(runner),
+    verifier: new FileVerifier(runner),
     log,
     maxBytes,
   });

@@ -14,7 +14,7 @@ import { abandonable } from '../abandonable.ts';
 import type { OperationHandle } from '../operations.ts';
 import type { ImageService } from './image-service.ts';
 import type { LiveVm } from './live-vm.ts';
-import type { MemoryVerifier } from './memory-verifier.ts';
+import type { FileVerifier } from './file-verifier.ts';
 import { dropSavedMemory, findSavedMemory, markAsRan, saveMemory } from './saved-memory.ts';
 import type { VmLifecycle } from './vm-lifecycle.ts';
 import type { VmPause } from './vm-pause.ts';
@@ -27,7 +27,7 @@ export interface VmSleepDeps {
   readonly lifecycle: VmLifecycle;
   readonly pause: VmPause;
   readonly images: ImageService;
-  readonly verifier: MemoryVerifier;
+  readonly verifier: FileVerifier;
   readonly driver: VmmDriver;
   readonly runner: CommandRunner;
   readonly log: Log;
@@ -109,7 +109,7 @@ export class VmSleep {
     await dropSavedMemory(files).catch((error: unknown) => {
       log.warn({ vm: vm.name, err: error }, 'could not remove the memory that a VM went on from');
     });
-    verifier.forget(saved.memory.path);
+    verifier.forget(saved.memory);
     return running;
   }
 

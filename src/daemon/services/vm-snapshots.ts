@@ -31,7 +31,7 @@ import { assertReadable } from '../../store/vm-row.ts';
 import type { OperationHandle } from '../operations.ts';
 import type { ImageService, LocalImage } from './image-service.ts';
 import { readMachineFacts, type StartedAs } from './machine-facts.ts';
-import type { FrozenMemory, MemoryVerifier } from './memory-verifier.ts';
+import type { FrozenFile, FileVerifier } from './file-verifier.ts';
 import { captureDisks, type Captured, captureLive, placeDisks } from './vm-capture.ts';
 import type { VmLifecycle } from './vm-lifecycle.ts';
 import type { VmRegistry } from './vm-registry.ts';
@@ -43,7 +43,7 @@ export interface VmSnapshotsDeps {
   readonly lifecycle: VmLifecycle;
   readonly images: ImageService;
   readonly workspaces: WorkspaceService;
-  readonly verifier: MemoryVerifier;
+  readonly verifier: FileVerifier;
   readonly runner: CommandRunner;
   readonly log: Log;
 }
@@ -122,7 +122,8 @@ export class VmSnapshots {
     const snapshot = await this.#get(ref);
     const view = await this.#view(snapshot);
     await store.remove(snapshot.manifest.id);
-    verifier.forget(frozenPaths(snapshot.dir).memory);
+    const paths = frozenPaths(snapshot.dir);
+    for (const path of [paths.memory, paths.rootDisk]) verifier.forget({ path });
     return view;
   }
 
@@ -247,7 +248,7 @@ export class VmSnapshots {
     const paths = frozenPaths(dir);
     await verifier.verify({ path: paths.rootDisk, ...manifest.rootDisk }, signal);
     if (manifest.memory !== null)
-      await verifier.verify({ path: paths.memory, ...manifest.memory } satisfies FrozenMemory, signal);
+      await verifier.verify({ path: paths.memory, ...manifest.memory } satisfies FrozenFile, signal);
     return { snapshot, image };
   }
 
