@@ -6,7 +6,7 @@
 import type { z } from 'zod';
 import type { ImageManifest, KernelManifest } from '../core/model/image.ts';
 import type { SnapshotEncoding } from '../core/model/snapshot.ts';
-import type { VmRecord } from '../core/model/vm.ts';
+import type { Accelerator, VmRecord } from '../core/model/vm.ts';
 import type { paramsSchemas } from './schemas.ts';
 
 export type Method = keyof typeof paramsSchemas;
@@ -171,7 +171,32 @@ export interface VmHealth {
   readonly init: string;
 }
 
+/** A frozen, booted guest that VMs of one shape start from. */
+export interface TemplateView {
+  /** The first 12 hex digits. */
+  readonly key: string;
+  readonly vcpus: number;
+  readonly memoryMib: number;
+  readonly accelerator: Accelerator;
+  readonly machine: string;
+  /** Blocks on the disk. */
+  readonly allocatedBytes: number;
+  readonly createdAt: string;
+  /** When a VM was last started from it; when it was made, if none was. */
+  readonly usedAt: string;
+}
+
+export interface ImageWarmed {
+  readonly image: string;
+  /** It was there already. */
+  readonly existed: boolean;
+  readonly template: TemplateView;
+  readonly elapsedMs: number;
+}
+
 export interface ImageView extends ImageManifest {
+  /** Last used first. */
+  readonly templates: readonly TemplateView[];
   readonly id: string;
   readonly artifactDir: string;
   readonly createdAt: string;
@@ -195,6 +220,29 @@ export type ImageEntry = (ImageView & { readonly problem: null }) | BrokenImageV
 export interface KernelView extends KernelManifest {
   readonly dir: string;
   readonly usedBy: readonly string[];
+}
+
+/** What one kind of thing takes on the disk. */
+export interface DiskUseRow {
+  /** Stable: `images`, `kernels`, `templates` … */
+  readonly kind: string;
+  readonly count: number;
+  /** Blocks on the disk. */
+  readonly allocatedBytes: number;
+  /** What `reclaim` would free of that. */
+  readonly reclaimableBytes: number;
+  /** What to run or change; null when there is nothing to reclaim. */
+  readonly reclaim: string | null;
+}
+
+export interface DiskUse {
+  readonly stateDir: string;
+  readonly cacheDir: string;
+  readonly rows: readonly DiskUseRow[];
+  readonly allocatedBytes: number;
+  readonly reclaimableBytes: number;
+  /** More files than are counted: the figures are too small. */
+  readonly truncated: boolean;
 }
 
 /** Worst last. */
@@ -367,8 +415,10 @@ export interface Results {
   'image.list': readonly ImageEntry[];
   'image.show': ImageView;
   'image.build': ImageView;
+  'image.warm': ImageWarmed;
   'kernel.list': readonly KernelEntry[];
   'kernel.show': KernelView;
+  'system.df': DiskUse;
   'doctor.run': DoctorReport;
   'doctor.fix': readonly DoctorFix[];
   'state.export': StateExported;
@@ -396,6 +446,7 @@ export const LONG_METHODS: ReadonlySet<Method> = new Set<Method>([
   'snapshot.create',
   'snapshot.restore',
   'image.build',
+  'image.warm',
   'doctor.run',
   'doctor.fix',
   'state.export',

@@ -49,6 +49,8 @@ const sizing = {
   nat: z.boolean().optional(),
 };
 
+const accel = z.enum([...ACCELERATORS, 'auto']);
+
 /** A digest (`sha256:<64 hex>` or the beginning of the hex), a ref (`latest`), or an absolute path of an exported file. */
 const snapshotSource = path;
 const refName = z.string().max(128);
@@ -68,7 +70,7 @@ export const paramsSchemas = {
     image: name.optional(),
     ...sizing,
     init: z.enum(GUEST_INITS).optional(),
-    accel: z.enum([...ACCELERATORS, 'auto']).optional(),
+    accel: accel.optional(),
     /** Boot it even where a template could be restored. */
     cold: z.boolean().default(false),
     /** Boot it too. */
@@ -144,9 +146,16 @@ export const paramsSchemas = {
   'image.list': none,
   'image.show': z.strictObject({ name }),
   'image.build': z.strictObject({ name, force: z.boolean().default(false) }),
+  'image.warm': z.strictObject({
+    name: name.optional(),
+    vcpus: sizing.vcpus,
+    memoryMib: sizing.memoryMib,
+    accel: accel.optional(),
+  }),
   'kernel.list': none,
   'kernel.show': z.strictObject({ name }),
 
+  'system.df': none,
   'doctor.run': z.strictObject({
     /** Also digests of images and kernels, and a probe boot. */
     deep: z.boolean().default(false),

@@ -15,6 +15,11 @@ export const sizingFlags = {
   'disk-size': size('SIZE', "Size of the VM's disk: 8G; used space is what it costs on the host"),
 };
 
+export const accelFlag = choice(
+  [...ACCELERATORS, 'auto'],
+  'How the CPU is virtualised. Default: auto, what a probe found to work',
+);
+
 export const creationFlags = {
   name: text('NAME', 'Name of the VM: a-z, 0-9 and hyphens, at most 63. Default: one is made up'),
   image: text('IMAGE', 'Image to boot. Default: debian-bookworm, built at its first use', {
@@ -33,10 +38,7 @@ export const creationFlags = {
     "What runs as PID 1: banger's agent (the default, fastest), or the image's systemd",
   ),
   cold: toggle('Boot, even where a template of a booted guest could be restored'),
-  accel: choice(
-    [...ACCELERATORS, 'auto'],
-    'How the CPU is virtualised. Default: auto, what a probe found to work',
-  ),
+  accel: accelFlag,
 };
 
 export const workspaceFlags = {

@@ -107,6 +107,10 @@ const image: Group = {
     list: { brief: 'List images', load: () => import('./commands/image/list.ts') },
     show: { brief: 'Show an image', load: () => import('./commands/image/show.ts') },
     build: { brief: 'Build an image from Debian packages', load: () => import('./commands/image/build.ts') },
+    warm: {
+      brief: 'Make the template that new VMs of an image start from',
+      load: () => import('./commands/image/warm.ts'),
+    },
   },
 };
 
@@ -184,6 +188,15 @@ const state: Group = {
   },
 };
 
+const system: Group = {
+  brief: 'What banger takes on this host',
+  description: 'Looks at the state and cache directories as a whole.',
+  examples: [{ line: 'banger system df', brief: 'what takes how much disk, and what gives it back' }],
+  commands: {
+    df: { brief: 'Show what takes how much disk', load: () => import('./commands/system/df.ts') },
+  },
+};
+
 export const root: Group = {
   brief: 'One-command development sandboxes on microVMs',
   description:
@@ -207,6 +220,7 @@ export const root: Group = {
     operation,
     daemon,
     state,
+    system,
     doctor: {
       brief: 'Check the host, the installation and the state',
       load: () => import('./commands/doctor.ts'),

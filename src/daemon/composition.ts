@@ -18,12 +18,15 @@ import type { Store } from '../store/store.ts';
 import { createQemuDriver } from '../vmm/qemu/driver.ts';
 import { IdleKeeper } from './idle-keeper.ts';
 import { Operations } from './operations.ts';
+import { DiskUseService } from './services/disk-use.ts';
 import { ExecService } from './services/exec-service.ts';
 import { ImageService } from './services/image-service.ts';
+import { ImageWarm } from './services/image-warm.ts';
 import { KernelService } from './services/kernel-service.ts';
 import { PlatformService } from './services/platform-service.ts';
 import { Standby } from './services/standby.ts';
 import { StateService } from './services/state-service.ts';
+import { TemplateCollector } from './services/template-collector.ts';
 import { makeTemplates } from './services/templates.ts';
 import type { TemplateService } from './services/template-service.ts';
 import { type Awake, awakeWhenUsed } from './services/awake.ts';
@@ -43,6 +46,8 @@ import { VmService } from './services/vm-service.ts';
 import { WorkspaceService } from './services/workspace-service.ts';
 
 const QEMU_PROGRAM = 'qemu-system-x86_64';
+/** As "banger state prune" without --keep. */
+const KEEP_SNAPSHOTS = 10;
 /** A client that hung up has this long until its VM is gone; then the next daemon removes it. */
 const HANGUP_DELETE_TIMEOUT_MS = 120_000;
 
@@ -59,6 +64,10 @@ export interface DaemonServices {
   readonly workspaces: WorkspaceService;
   readonly templates: TemplateService;
   readonly standby: Standby;
+  readonly warm: ImageWarm;
+  readonly disk: DiskUseService;
+  /** Once it serves, and in the background. */
+  readonly collectTemplates: () => void;
   readonly state: StateService;
   readonly operations: Operations;
   readonly tickets: TicketBooth;
@@ -94,8 +103,6 @@ export function compose(options: CompositionOptions): DaemonServices {
     log,
     ...(config.qemuBin === null ? {} : { qemuPath: config.qemuBin }),
   });
-  const kernels = new KernelService({ paths, runner, store });
-  const images = new ImageService({ paths, runner, store, kernels });
   const platforms = new PlatformService({
     paths,
     driver,
@@ -112,6 +119,15 @@ export function compose(options: CompositionOptions): DaemonServices {
     log,
     maxBytes: config.templatesMaxBytes,
   });
+  const collectTemplates = (): void =>
+    templates.collectLater((template, signal) => collector.isUseful(template, signal));
+  const kernels = new KernelService({ paths, runner, store, onBuilt: collectTemplates });
+  const images = new ImageService({
+    ...{ paths, runner, store, kernels },
+    listTemplates: () => templates.list(),
+    onBuilt: collectTemplates,
+  });
+  const collector = new TemplateCollector({ images, platforms, keys });
   const boot = new VmBoot({ paths, driver, platforms, keys, templates, log });
   const policy = vmPolicy(config, { cpus: cpuCount(), memoryMib: hostMemoryMib() });
   const defaultImage = config.defaultImageName;
@@ -157,6 +173,7 @@ export function compose(options: CompositionOptions): DaemonServices {
       defaultImage,
     },
   });
+  const warm = new ImageWarm({ images, platforms, templates, policy, defaultImage });
   const exec = new ExecService({ registry, sleep, tickets, paths, log });
 
   const state = new StateService({
@@ -202,6 +219,13 @@ export function compose(options: CompositionOptions): DaemonServices {
     workspaces,
     templates,
     standby,
+    warm,
+    disk: new DiskUseService({
+      paths,
+      vms: () => registry.rows(),
+      prunable: () => state.prune({ keep: KEEP_SNAPSHOTS, dryRun: true }),
+    }),
+    collectTemplates,
     state,
     operations,
     tickets,

@@ -60,6 +60,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const { tickets } = services;
   const handlers = createHandlers(services);
   const server = await listen({ socketPath, streamSocketPath, handlers, tickets, log, version });
+  services.collectTemplates();
   const stopBackground = startBackground({
     vms: services.vms,
     registry: services.registry,

@@ -81,6 +81,9 @@ export function createHandlers(services: DaemonServices): Handlers {
     'image.show': ({ name }) => images.show(name),
     'image.build': ({ name, force }, context) =>
       long<'image.build'>(context, (operation) => images.build(name, force, operation)),
+    'image.warm': (params, context) =>
+      long<'image.warm'>(context, (operation) => services.warm.warm(params, operation)),
+    'system.df': (_, { signal }) => services.disk.measure(signal),
     'kernel.list': () => kernels.list(),
     'kernel.show': ({ name }) => kernels.show(name),
     ...daemonRefusals(),

@@ -181,7 +181,7 @@ export class TemplateStore {
   /** What killed processes left half made or half removed. What a living one is making is not among it. */
   async leftovers(): Promise<readonly Leftover[]> {
     const names = await readdir(this.#dir).catch(() => []);
-    const found = await Promise.all(names.sort().map((name) => this.#leftover(name)));
+    const found = await Promise.all(names.map((name) => this.#leftover(name)));
     return found.filter((one) => one !== undefined);
   }
 

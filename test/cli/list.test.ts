@@ -3,9 +3,9 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { DaemonStatus } from '../../src/api/contract.ts';
+import type { DaemonStatus, DiskUse, ImageEntry, TemplateView } from '../../src/api/contract.ts';
 import { formatVmTable } from '../../src/cli/output/vm-table.ts';
-import { type Answers, fakeCli, fakeDetail, fakeVm } from './fake-cli.ts';
+import { type Answers, fakeCli, type FakeOptions, fakeDetail, fakeVm } from './fake-cli.ts';
 
 const workspace = {
   guestPath: '/root/repo',
@@ -101,9 +101,89 @@ test('image list shows a broken image, and says on stderr what is wrong', async 
   const { stdout, stderr, status } = await fakeCli(['image', 'list'], {
     answers: { 'image.list': () => [image] },
   });
-  assert.match(stdout, /^gone +broken +- +- +- +- +1 +-$/m);
+  assert.match(stdout, /^gone +broken +- +- +- +- +- +1 +-$/m);
   assert.equal(stderr, 'it has lost? its files\n');
   assert.equal(status, 0);
+});
+
+const template: TemplateView = {
+  key: '3f2a9c01d4e5',
+  vcpus: 2,
+  memoryMib: 2048,
+  accelerator: 'tcg',
+  machine: 'microvm',
+  allocatedBytes: 100 * 1024 ** 2,
+  createdAt: '2026-01-02T03:04:05.000Z',
+  usedAt: '2026-01-02T03:04:05.000Z',
+};
+
+test('image list counts templates and what they take, image show lists them', async () => {
+  const image = {
+    ...{ name: 'i', id: 'a'.repeat(32), artifactDir: '/i', usedBy: [], packages: [], problem: null },
+    ...{ manifestVersion: 1, distro: 'd', arch: 'amd64', kernelName: 'k', source: 's' },
+    rootfs: { file: 'f', format: 'raw', sizeBytes: 1, virtualSizeBytes: 1, sha256: 'd' },
+    ...{ builtAt: '2026-01-02T03:04:05.000Z', createdAt: '2026-01-02T03:04:05.000Z' },
+    templates: [template, { ...template, key: '000000000000', vcpus: 4 }],
+  } as const satisfies ImageEntry;
+  const images: Answers = {
+    'image.list': () => [image, { ...image, name: 'none', templates: [] }],
+    'image.show': () => image,
+  };
+  const { stdout } = await fakeCli(['image', 'list'], { answers: images });
+  assert.match(stdout, /^NAME .* DISK +TEMPLATES +USED BY +BUILT$/m);
+  assert.match(stdout, /^i .* 1B +2 \(200M\) +0 /m);
+  assert.match(stdout, /^none .* 1B +- +0 /m);
+  const shown = await fakeCli(['image', 'show', 'i'], { answers: images });
+  const lines = shown.stdout.split('\n').filter((line) => line.startsWith('template'));
+  assert.match(
+    lines[0] ?? '',
+    / 3f2a9c01d4e5 \| 2 vcpu \| 2048 MiB \| tcg, microvm \| 100 MiB on disk \| made .* ago, /,
+  );
+  assert.match(lines[1] ?? '', / 000000000000 \| 4 vcpu /);
+});
+
+test('image warm says whether it had to make the template', async () => {
+  const answer = (existed: boolean): FakeOptions => ({
+    answers: { 'image.warm': () => ({ image: 'i', existed, template, elapsedMs: 1500 }) },
+  });
+  assert.match(
+    (await fakeCli(['image', 'warm'], answer(false))).stdout,
+    /^i: made in 1\.5s\n3f2a9c01d4e5 \| /,
+  );
+  assert.match(
+    (await fakeCli(['image', 'warm'], answer(true))).stdout,
+    /^i: there already\n3f2a9c01d4e5 \| /,
+  );
+  const json = await fakeCli(['image', 'warm', '--json'], answer(true));
+  assert.deepEqual(JSON.parse(json.stdout), { image: 'i', existed: true, template, elapsedMs: 1500 });
+});
+
+test('system df: a row for each kind, the total, and a word when it could not count all', async () => {
+  const use: DiskUse = {
+    ...{ stateDir: '/s', cacheDir: '/c', allocatedBytes: 3 * 1024 ** 2, reclaimableBytes: 1024 ** 2 },
+    rows: [
+      { kind: 'images', count: 1, allocatedBytes: 2 * 1024 ** 2, reclaimableBytes: 0, reclaim: null },
+      {
+        kind: 'vms',
+        count: 2,
+        allocatedBytes: 1024 ** 2,
+        reclaimableBytes: 1024 ** 2,
+        reclaim: 'banger vm prune',
+      },
+    ],
+    truncated: true,
+  };
+  const answers: Answers = { 'system.df': () => use };
+  const { stdout, stderr } = await fakeCli(['system', 'df'], { answers });
+  assert.equal(
+    stdout,
+    'KIND    COUNT  SIZE  RECLAIMABLE  BY\n' +
+      'images  1      2M    0B           -\n' +
+      'vms     2      1M    1M           banger vm prune\n' +
+      'total          3M    1M\n',
+  );
+  assert.match(stderr, /too small/);
+  assert.deepEqual(JSON.parse((await fakeCli(['system', 'df', '--json'], { answers })).stdout), use);
 });
 
 test('daemon status and stop never start a daemon', async () => {

@@ -72,6 +72,13 @@ const REQUESTS: readonly (readonly [line: string, method: Method, params: unknow
   ['image show i', 'image.show', { name: 'i' }],
   ['image build', 'image.build', { name: 'debian-bookworm', force: false }],
   ['image build x --force', 'image.build', { name: 'x', force: true }],
+  ['image warm', 'image.warm', {}],
+  [
+    'image warm i --vcpu 2 --memory 1G --accel tcg',
+    'image.warm',
+    { name: 'i', vcpus: 2, memoryMib: 1024, accel: 'tcg' },
+  ],
+  ['system df', 'system.df', {}],
   ['kernel list', 'kernel.list', {}],
   ['kernel show k', 'kernel.show', { name: 'k' }],
   ['operation list', 'operation.list', {}],

@@ -55,6 +55,9 @@ export interface VmSpec {
   readonly publish: readonly PublishedPort[];
 }
 
+export const STARTED_FROM = ['boot', 'template', 'memory'] as const;
+export type StartedFrom = (typeof STARTED_FROM)[number];
+
 /** What the last start made of it. Every field is absent until the first start. */
 export interface VmRuntime {
   /**
@@ -67,6 +70,8 @@ export interface VmRuntime {
   /** The guest kernel's boot id (/proc/sys/kernel/random/boot_id in the guest). */
   readonly bootId?: string;
   readonly startedAt?: string;
+  /** A template: a frozen copy of a booted guest, restored. */
+  readonly startedFrom?: StartedFrom;
   readonly stoppedAt?: string;
   /**
    * Who made it stand still, in `paused` and `saved`. A VM that did so because nobody used it (`idle`) goes on by itself when

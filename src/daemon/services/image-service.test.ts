@@ -20,8 +20,12 @@ test('a broken image or kernel is listed with what is wrong with it, and hides n
   rmSync(join(paths.imagesDir, 'gone'), { recursive: true });
   writeFileSync(join(paths.imagesDir, 'damaged', 'manifest.json'), '{');
   const runner = createRunner();
-  const kernels = new KernelService({ paths, runner, store });
-  const images = new ImageService({ paths, runner, store, kernels });
+  const kernels = new KernelService({ paths, runner, store, onBuilt: () => undefined });
+  const images = new ImageService({
+    ...{ paths, runner, store, kernels },
+    listTemplates: async () => [],
+    onBuilt: () => undefined,
+  });
 
   const listed = new Map((await images.list()).map((image) => [image.name, image.problem]));
   assert.equal(listed.get('sound'), null);

@@ -16,6 +16,8 @@ import type { OperationHandle } from '../operations.ts';
 import { SingleFlight } from '../single-flight.ts';
 import { imageRecord } from './image-record.ts';
 import type { KernelService, LocalKernel } from './kernel-service.ts';
+import type { ListedTemplate } from './template-service.ts';
+import { templateView } from './template-view.ts';
 
 export interface LocalImage {
   readonly record: ImageRecord;
@@ -23,14 +25,29 @@ export interface LocalImage {
   readonly kernel: LocalKernel;
 }
 
+export interface ImageServiceDeps {
+  readonly paths: BangerPaths;
+  readonly runner: CommandRunner;
+  readonly store: Store;
+  readonly kernels: KernelService;
+  /** Of all images. */
+  readonly listTemplates: () => Promise<readonly ListedTemplate[]>;
+  /** There is a new image, perhaps in the place of another one. */
+  readonly onBuilt: () => void;
+}
+
 export class ImageService {
   readonly #paths: BangerPaths;
   readonly #runner: CommandRunner;
   readonly #store: Store;
   readonly #kernels: KernelService;
+  readonly #listTemplates: ImageServiceDeps['listTemplates'];
+  readonly #onBuilt: () => void;
   readonly #flights = new SingleFlight<ImageManifest, Progress>();
 
-  constructor(deps: { paths: BangerPaths; runner: CommandRunner; store: Store; kernels: KernelService }) {
+  constructor(deps: ImageServiceDeps) {
+    this.#listTemplates = deps.listTemplates;
+    this.#onBuilt = deps.onBuilt;
     this.#paths = deps.paths;
     this.#runner = deps.runner;
     this.#store = deps.store;
@@ -72,14 +89,15 @@ export class ImageService {
 
   /** All of them: a broken one is listed with what is wrong with it. */
   async list(): Promise<readonly ImageEntry[]> {
-    return await Promise.all(this.#store.listImages().map((record) => this.#entry(record)));
+    const templates = await this.#listTemplates();
+    return await Promise.all(this.#store.listImages().map((record) => this.#entry(record, templates)));
   }
 
   /** @throws {BangerError} `not_found` */
   async show(name: string): Promise<ImageView> {
     const record = this.#store.getImageByName(name);
     if (record === undefined) throw notFound(name);
-    return await this.#view(record);
+    return await this.#view(record, await this.#listTemplates());
   }
 
   async #buildAndRegister(name: string, operation: OperationHandle, force: boolean): Promise<LocalImage> {
@@ -118,7 +136,9 @@ export class ImageService {
               });
             },
           );
-    return { record: this.#register(name, dir, manifest, kernel), manifest, kernel };
+    const record = this.#register(name, dir, manifest, kernel);
+    if (manifest !== published) this.#onBuilt();
+    return { record, manifest, kernel };
   }
 
   #register(name: string, dir: string, manifest: ImageManifest, kernel: LocalKernel): ImageRecord {
@@ -143,9 +163,9 @@ export class ImageService {
     });
   }
 
-  async #entry(record: ImageRecord): Promise<ImageEntry> {
+  async #entry(record: ImageRecord, templates: readonly ListedTemplate[]): Promise<ImageEntry> {
     try {
-      return { ...(await this.#view(record)), problem: null };
+      return { ...(await this.#view(record, templates)), problem: null };
     } catch (error) {
       if (!(error instanceof BangerError)) throw error;
       const { id, name, artifactDir, createdAt } = record;
@@ -158,7 +178,7 @@ export class ImageService {
     return this.#store.vmsUsingImage(id).map((vm) => vm.name);
   }
 
-  async #view(record: ImageRecord): Promise<ImageView> {
+  async #view(record: ImageRecord, templates: readonly ListedTemplate[]): Promise<ImageView> {
     const manifest = await readImageManifest(record.artifactDir);
     if (manifest === undefined) {
       throw new BangerError(
@@ -169,8 +189,11 @@ export class ImageService {
         },
       );
     }
+    const { sha256 } = manifest.rootfs;
+    const own = templates.filter((template) => template.manifest.image.rootfsSha256 === sha256);
     return {
       ...manifest,
+      templates: own.map(templateView),
       id: record.id,
       artifactDir: record.artifactDir,
       createdAt: record.createdAt,

@@ -23,9 +23,17 @@ export class KernelService {
   readonly #paths: BangerPaths;
   readonly #runner: CommandRunner;
   readonly #store: Store;
+  readonly #onBuilt: () => void;
   readonly #flights = new SingleFlight<LocalKernel, Progress>();
 
-  constructor(deps: { paths: BangerPaths; runner: CommandRunner; store: Store }) {
+  constructor(deps: {
+    paths: BangerPaths;
+    runner: CommandRunner;
+    store: Store;
+    /** There is a new kernel. */
+    onBuilt: () => void;
+  }) {
+    this.#onBuilt = deps.onBuilt;
     this.#paths = deps.paths;
     this.#runner = deps.runner;
     this.#store = deps.store;
@@ -50,6 +58,7 @@ export class KernelService {
           const { kernelsDir, scratchDir } = this.#paths;
           const runner = this.#runner;
           const manifest = await buildKernel({ name, kernelsDir, scratchDir, runner, signal, onProgress });
+          this.#onBuilt();
           return { dir, manifest };
         },
       ))

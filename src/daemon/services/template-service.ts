@@ -4,6 +4,7 @@
  */
 
 import { BangerError, errorText } from '../../core/errors.ts';
+import { formatSize } from '../../core/units.ts';
 import type { Progress } from '../../api/contract.ts';
 import type { Log } from '../../host/log.ts';
 import type { Template, TemplateStore, TemplateUse } from '../../frozen/template-store.ts';
@@ -95,12 +96,8 @@ export class TemplateService {
     }
   }
 
-  /**
-   * The template, made first where there is none. Callers that want the same one share the work. Earlier failures of it are
-   * forgiven: somebody asked for it.
-   * @throws {BangerError} `unsupported`, `limit_exceeded` (larger than all templates may be), what a boot throws
-   */
-  async ensure(wanted: TemplateWanted, operation: OperationHandle): Promise<EnsuredTemplate> {
+  /** @throws {BangerError} `unsupported`: by the settings, or by the VMM */
+  assertSupported(): void {
     const { keys, maxBytes } = this.#deps;
     if (maxBytes === 0) {
       throw new BangerError('unsupported', 'templates are turned off', {
@@ -108,6 +105,16 @@ export class TemplateService {
       });
     }
     keys.assertSupported();
+  }
+
+  /**
+   * The template, made first where there is none. Callers that want the same one share the work. Earlier failures of it are
+   * forgiven: somebody asked for it.
+   * @throws {BangerError} `unsupported`, `limit_exceeded` (larger than all templates may be), what a boot throws
+   */
+  async ensure(wanted: TemplateWanted, operation: OperationHandle): Promise<EnsuredTemplate> {
+    this.assertSupported();
+    const { keys } = this.#deps;
     await this.#failures.forgive((await keys.of(wanted, operation.signal)).key);
     return await this.#ensure(wanted, operation);
   }
@@ -254,13 +261,10 @@ export class TemplateService {
     if (evicted?.key !== justMade) return;
     const { allocatedBytes } = evicted;
     const { maxBytes } = this.#deps;
-    throw new BangerError(
-      'limit_exceeded',
-      `the template needs ${allocatedBytes} bytes, max_size is ${maxBytes}`,
-      {
-        hint: 'raise max_size in [templates] of config.toml, or use --cold',
-      },
-    );
+    const sizes = `it needs ${formatSize(allocatedBytes)}, and max_size is ${formatSize(maxBytes)}`;
+    throw new BangerError('limit_exceeded', `the template is too large: ${sizes}`, {
+      hint: 'raise max_size in [templates] of config.toml, or make it smaller with --memory',
+    });
   }
 
   /** From the first that does not fit on they go; one too large for all of the space does not count. @returns those */

@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdir, open, rm } from 'node:fs/promises';
 import type { Progress } from '../../api/contract.ts';
 import { BangerError } from '../../core/errors.ts';
-import type { VmRecord, VmRuntime } from '../../core/model/vm.ts';
+import type { StartedFrom, VmRecord, VmRuntime } from '../../core/model/vm.ts';
 import { type FrozenMachine, frozenPaths } from '../../frozen/manifest.ts';
 import { frozenTemplate, type Template } from '../../frozen/template-store.ts';
 import { now } from '../../host/clock.ts';
@@ -82,6 +82,10 @@ export interface VmBootDeps {
   readonly log: Log;
 }
 
+interface StartedGuest extends StartedMachine {
+  readonly startedFrom: StartedFrom;
+}
+
 /** One start of one VM: what its steps share. */
 interface Start {
   readonly vm: VmRecord;
@@ -141,7 +145,7 @@ export class VmBoot {
         },
       );
       const start = { vm, image, wanted, facts, spec, files, undo, signal: begun.signal, say };
-      const { live, agent } = await begun.orItsFailure(
+      const { live, agent, startedFrom } = await begun.orItsFailure(
         (async () => {
           const started = await this.#startGuest(start, from);
           if (errand !== undefined) {
@@ -166,6 +170,7 @@ export class VmBoot {
         machine: platform.machine,
         bootId: agent.hello.bootId,
         startedAt: now(),
+        startedFrom,
       };
       return { live, runtime };
     });
@@ -177,20 +182,22 @@ export class VmBoot {
     return specOf(vm, image.kernel, platform, vmFiles(this.#deps.paths, vm.id), initramfs.path);
   }
 
-  async #startGuest(start: Start, from: StartFrom): Promise<StartedMachine> {
-    if (isFrozen(from)) return await this.#goOn(start, from);
+  async #startGuest(start: Start, from: StartFrom): Promise<StartedGuest> {
+    if (isFrozen(from)) return { ...(await this.#goOn(start, from)), startedFrom: 'memory' };
     if (typeof from === 'object') {
       const started = await this.#useStandby(start, from.standby);
-      if (started !== undefined) return started;
+      if (started !== undefined) return { ...started, startedFrom: 'template' };
     }
     // The memory of a template goes with the disk of a template.
-    if (from === 'boot' || (await exists(start.files.rootDisk))) return await this.#coldStart(start);
+    if (from === 'boot' || (await exists(start.files.rootDisk))) {
+      return { ...(await this.#coldStart(start)), startedFrom: 'boot' };
+    }
     const { wanted, files, signal } = start;
     const { templates } = this.#deps;
     const template = await templates.find(wanted, signal);
     if (template !== undefined) {
       try {
-        return await this.#startFrom(template, start);
+        return { ...(await this.#startFrom(template, start)), startedFrom: 'template' };
       } catch (error) {
         if (!isWorthBooting(error)) throw error;
         await templates.failed(template, error);
@@ -200,7 +207,7 @@ export class VmBoot {
     }
     const started = await this.#coldStart(start);
     templates.makeLater(wanted);
-    return started;
+    return { ...started, startedFrom: 'boot' };
   }
 
   /** Undefined: it is gone, with all that it was; the VM is to be started otherwise. */

@@ -158,7 +158,7 @@ async function adoptMachine(deps: ReconcileDeps, vm: VmRecord, live: LiveVm): Pr
   const isKnown = ofThisBoot && vm.runtime.bootId !== undefined;
   if (vm.state === state && (isKnown || state === 'paused')) return;
   // The boot that an older row tells of is not the one that runs now.
-  const boot = ofThisBoot ? {} : { bootId: undefined, startedAt: undefined };
+  const boot = ofThisBoot ? {} : { bootId: undefined, startedAt: undefined, startedFrom: undefined };
   const ended = { pending: undefined, stoppedAt: undefined, lastError: undefined };
   const asked = isKnown || state === 'paused' ? {} : await bootOf(live);
   registry.update(vm.id, state, { ...ended, ...boot, ...asked });

@@ -1,4 +1,4 @@
-import type { ImageEntry } from '../../../api/contract.ts';
+import type { ImageEntry, ImageView } from '../../../api/contract.ts';
 import { formatSizeShort } from '../../../core/units.ts';
 import { defineCommand } from '../../command.ts';
 import { jsonFlag } from '../../flags.ts';
@@ -9,7 +9,8 @@ import { withClient } from '../../with-client.ts';
 
 export const command = defineCommand({
   description:
-    'SIZE is what the image takes on the host, DISK what its root file system offers, USED BY the VMs made from it. An image ' +
+    'SIZE is what the image takes on the host, DISK what its root file system offers, TEMPLATES how many frozen copies of the ' +
+    'booted guest there are for new VMs to start from, and what they take, USED BY the VMs made from it. An image ' +
     'that has lost its files is listed, too, and stderr says what is wrong; in JSON that is "problem", else null.',
   examples: [{ line: 'banger image list', brief: 'all images' }],
   flags: { json: jsonFlag },
@@ -19,7 +20,7 @@ export const command = defineCommand({
       printJson(context.stdout, images);
       return;
     }
-    const header = ['NAME', 'DISTRO', 'ARCH', 'KERNEL', 'SIZE', 'DISK', 'USED BY', 'BUILT'];
+    const header = ['NAME', 'DISTRO', 'ARCH', 'KERNEL', 'SIZE', 'DISK', 'TEMPLATES', 'USED BY', 'BUILT'];
     context.stdout.write(formatTable(header, images.map(rowOf)));
     for (const { problem } of images) {
       if (problem !== null) context.stderr.write(`${printable(problem)}\n`);
@@ -29,8 +30,15 @@ export const command = defineCommand({
 
 function rowOf(image: ImageEntry): readonly string[] {
   const usedBy = String(image.usedBy.length);
-  if (image.problem !== null) return [image.name, 'broken', '-', '-', '-', '-', usedBy, '-'];
+  if (image.problem !== null) return [image.name, 'broken', '-', '-', '-', '-', '-', usedBy, '-'];
   const { name, distro, arch, kernelName, rootfs, builtAt } = image;
   const sizes = [rootfs.sizeBytes, rootfs.virtualSizeBytes].map(formatSizeShort);
-  return [name, distro, arch, kernelName, ...sizes, usedBy, timeAgo(builtAt)];
+  return [name, distro, arch, kernelName, ...sizes, templatesOf(image), usedBy, timeAgo(builtAt)];
+}
+
+/** `2 (410M)` */
+function templatesOf({ templates }: ImageView): string {
+  if (templates.length === 0) return '-';
+  const bytes = templates.reduce((sum, { allocatedBytes }) => sum + allocatedBytes, 0);
+  return `${templates.length} (${formatSizeShort(bytes)})`;
 }

@@ -4,10 +4,12 @@ import { completeImages } from '../../complete-names.ts';
 import { jsonFlag, toggle } from '../../flags.ts';
 import { printJson } from '../../output/json.ts';
 import { formatPairs } from '../../output/table.ts';
+import { formatTemplate } from '../../output/templates.ts';
 import { withClient } from '../../with-client.ts';
 
 export const command = defineCommand({
-  description: 'Shows where an image came from, its files, and which VMs use it. JSON has its packages too.',
+  description:
+    'Shows where an image came from, its files, its templates, and which VMs use it. JSON has its packages too.',
   examples: [
     { line: 'banger image show debian-bookworm', brief: 'for people' },
     { line: 'banger image show debian-bookworm --packages', brief: 'what is installed in it' },
@@ -39,6 +41,7 @@ export const command = defineCommand({
         ['disk', formatSize(image.rootfs.virtualSizeBytes)],
         ['sha256', image.rootfs.sha256],
         ['packages', String(image.packages.length)],
+        ...image.templates.map((template) => ['template', formatTemplate(template)] as const),
         ['used by', image.usedBy.join(', ') || '-'],
       ]),
     );

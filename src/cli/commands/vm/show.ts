@@ -48,6 +48,7 @@ function pairsOf(vm: VmDetail): (readonly [string, string])[] {
     ['workspace commit', vm.workspace?.headCommit],
     ['created', vm.createdAt],
     ['started', vm.runtime.startedAt],
+    ['started from', vm.runtime.startedFrom],
     ['stopped', vm.runtime.stoppedAt],
     ['boot id', vm.runtime.bootId],
     ['pid', vm.pid],
