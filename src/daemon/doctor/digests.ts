@@ -1,7 +1,5 @@
 /** Deep checks: every byte of images, kernels and initramfs against the digests that were written down when they were made. */
 
-import { createHash } from 'node:crypto';
-import { open } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { errorText } from '../../core/errors.ts';
 import { listDir } from '../../host/files.ts';
@@ -9,9 +7,9 @@ import { readImageManifest, readKernelManifest } from '../../images/manifests.ts
 import { sparseDigest } from '../../host/sparse-digest.ts';
 import { type Check, failure, type Outcome, orOk } from './check.ts';
 import type { DoctorContext } from './context.ts';
+import { fileDigest } from './file-digest.ts';
 
 const TIMEOUT_MS = 30 * 60_000;
-const READ_BYTES = 1024 * 1024;
 
 interface Subject {
   readonly path: string;
@@ -84,18 +82,5 @@ const digests: Check<DoctorContext> = {
     return orOk(problems, all.length === 0 ? 'nothing to read' : `${all.length} files are as they were made`);
   },
 };
-
-/** sha256, hex. */
-async function fileDigest(path: string, signal: AbortSignal): Promise<string> {
-  await using file = await open(path, 'r');
-  const hash = createHash('sha256');
-  const block = Buffer.allocUnsafe(READ_BYTES);
-  for (;;) {
-    signal.throwIfAborted();
-    const { bytesRead } = await file.read(block, 0, block.length, null);
-    if (bytesRead === 0) return hash.digest('hex');
-    hash.update(block.subarray(0, bytesRead));
-  }
-}
 
 export const DIGEST_CHECKS: readonly Check<DoctorContext>[] = [digests];

@@ -9,6 +9,7 @@ import { readImageManifest, readKernelManifest } from '../../images/manifests.ts
 import { type Check, failure, info, type Outcome, orOk, warning } from './check.ts';
 import type { DoctorContext, ImageFacts } from './context.ts';
 import { DIGEST_CHECKS } from './digests.ts';
+import { TEMPLATE_CHECKS } from './templates.ts';
 import { deadTemporaries, isTemporary, sweep } from './temporaries.ts';
 
 const DATABASE_UNREADABLE = 'not looked at: the database cannot be read';
@@ -195,4 +196,5 @@ export const IMAGE_CHECKS: readonly Check<DoctorContext>[] = [
   initramfs,
   scratch,
   ...DIGEST_CHECKS,
+  ...TEMPLATE_CHECKS,
 ];

@@ -60,7 +60,9 @@ const directories = modes('security.directories', 'directories', ({ paths }) => 
     [paths.stateDir, needed],
     [paths.cacheDir, needed],
     [paths.runtimeDir, needed],
-    ...[paths.vmsDir, paths.imagesDir, paths.kernelsDir, paths.scratchDir].map((dir): Item => [dir, own]),
+    ...[paths.vmsDir, paths.imagesDir, paths.kernelsDir, paths.templatesDir, paths.scratchDir].map(
+      (dir): Item => [dir, own],
+    ),
     [paths.initramfsDir, own],
     [paths.vmRuntimesDir, DIRECTORY],
   ];

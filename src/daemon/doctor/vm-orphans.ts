@@ -8,7 +8,7 @@ import type { DoctorContext } from './context.ts';
 import { factsOf } from './host-facts.ts';
 import { listVmDirs } from '../vm-record-file.ts';
 import { isServed } from './sockets.ts';
-import { pidByHandles, vmmsBySocketDir } from './vm-reality.ts';
+import { isTemplateBeingMade, pidByHandles, vmmsBySocketDir } from './vm-reality.ts';
 
 const TIMEOUT_MS = 15_000;
 const UNREADABLE = 'not looked at: the database cannot be read';
@@ -68,6 +68,7 @@ const sockets: Check<DoctorContext> = {
     const names = (await listDir(vmRuntimesDir)).filter((name) => SHORT_ID.test(name));
     const rows = await context.rowsNow();
     if (rows === undefined) return info(UNREADABLE);
+    if (await isTemplateBeingMade(context)) return info('not looked at while a template is being made');
     const owned = new Set(rows.vms.map(({ id }) => id.slice(0, 12)));
     const outcomes: Outcome[] = [];
     for (const name of names.filter((one) => !owned.has(one))) {

@@ -3,25 +3,44 @@
 import { constants, readdirSync, readFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isAbandonedTemporary, listDir } from '../../host/files.ts';
 import { isSameProcess } from '../../host/proc.ts';
 import { QCOW2_PROBE_BYTES, qcow2VirtualSize } from '../../images/qcow2.ts';
 import { readHandles, vmFiles } from '../vm-files.ts';
 import type { DoctorContext } from './context.ts';
 
-/** Pids of processes whose arguments name a socket in a VM's socket directory, by the directory's name. */
+/**
+ * Pids of processes whose arguments name a socket in a VM's socket directory, by the directory's name. A machine that a
+ * living daemon is making a template of is no VM and not among them.
+ */
 export function vmmsBySocketDir({ paths, host }: DoctorContext): ReadonlyMap<string, readonly number[]> {
   const prefix = `${paths.vmRuntimesDir}/`;
+  const drafts = `${paths.templatesDir}/.`;
   const found = new Map<string, number[]>();
   for (const name of readdirSync(host.procDir)) {
     const pid = Number(name);
     if (!/^[1-9]\d*$/.test(name) || pid === process.pid) continue;
     const line = commandLine(join(host.procDir, name, 'cmdline'));
+    if (isMakingTemplate(line, drafts)) continue;
     for (let at = line.indexOf(prefix); at >= 0; at = line.indexOf(prefix, at + 1)) {
       const dir = /^[0-9a-f]{12}(?=\/)/.exec(line.slice(at + prefix.length))?.[0];
       if (dir !== undefined) found.set(dir, [...new Set([...(found.get(dir) ?? []), pid])]);
     }
   }
   return found;
+}
+
+function isMakingTemplate(line: string, drafts: string): boolean {
+  const at = line.indexOf(drafts);
+  if (at < 0) return false;
+  const name = /^[^/\0,]+/.exec(line.slice(at + drafts.length - 1))?.[0] ?? '';
+  return !isAbandonedTemporary(name);
+}
+
+/** Whether a living daemon is making a template: then there is a machine, with its sockets, that is no VM. */
+export async function isTemplateBeingMade({ paths }: DoctorContext): Promise<boolean> {
+  const names = await listDir(paths.templatesDir);
+  return names.some((name) => name.startsWith('.') && !isAbandonedTemporary(name));
 }
 
 /** proc(5): empty for kernel threads and for processes that are gone. */
