@@ -5,7 +5,16 @@
 
 import assert from 'node:assert/strict';
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
@@ -54,8 +63,14 @@ export class TestHome {
   readonly dir: string;
   readonly env: Record<string, string>;
 
-  constructor() {
+  /**
+   * Without templates unless they are what the test is about: else one is made in the background after the first boot, and
+   * its machine is among the processes.
+   */
+  constructor(settings = '[templates]\nmax_size = 0\n') {
     this.dir = mkdtempSync(join(tmpdir(), 'bt-'));
+    mkdirSync(join(this.dir, 'config'), { mode: 0o700 });
+    writeFileSync(join(this.dir, 'config', 'config.toml'), settings, { mode: 0o600 });
     const artifacts = artifactsDir();
     mkdirSync(join(this.dir, 'state'), { mode: 0o700 });
     for (const kind of ['images', 'kernels']) {
@@ -154,6 +169,23 @@ export class TestHome {
       if (named && command !== '') found.push({ pid, command: command.slice(0, 160) });
     }
     return found;
+  }
+
+  /** Names in the directory of templates, hidden ones too. */
+  templates(): readonly string[] {
+    const dir = this.templatesDir;
+    return existsSync(dir) ? readdirSync(dir) : [];
+  }
+
+  get templatesDir(): string {
+    return join(this.dir, 'state', 'templates');
+  }
+
+  /** Those of these whose arguments name something, all of them. */
+  commandLines(word: string): readonly { pid: number }[] {
+    return readdirSync('/proc')
+      .filter((name) => /^\d+$/.test(name) && readProc(Number(name), 'cmdline').includes(word))
+      .map((name) => ({ pid: Number(name) }));
   }
 
   /** Files of VMs that are left: their directories, and their sockets. */

@@ -301,6 +301,5 @@ async function freezeEach(home: TestHome, name: string, until: Promise<unknown>)
 }
 
 function configure(home: TestHome, text: string): void {
-  mkdirSync(join(home.dir, 'config'), { recursive: true, mode: 0o700 });
-  writeFileSync(join(home.dir, 'config', 'config.toml'), `${text}\n`);
+  writeFileSync(join(home.dir, 'config', 'config.toml'), `${text}\n[templates]\nmax_size = 0\n`);
 }
