@@ -105,6 +105,8 @@ function failure(error: unknown): ImageAnswer {
 try {
   const fd = openSync(job.imagePath, constants.O_RDWR | constants.O_NOFOLLOW);
   try {
+    // Another name is another VM's disk, or a snapshot's.
+    assert(fstatSync(fd).nlink === 1, `${job.imagePath} is not this VM's alone`);
     await writeImage(fd);
   } finally {
     closeSync(fd);

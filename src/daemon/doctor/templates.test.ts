@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { DoctorHome } from '../../../test/helpers/doctor-home.ts';
 import { publishTemplate, templateKey } from '../../../test/helpers/frozen-files.ts';
-import { templatePaths, TemplateStore } from '../../frozen/template-store.ts';
+import { frozenPaths, TemplateStore } from '../../frozen/template-store.ts';
 import { temporaryPath } from '../../host/files.ts';
 import { newId } from '../../host/ids.ts';
 import { vmRuntimeDir } from '../../host/paths.ts';
@@ -41,7 +41,7 @@ test('images.templates: how many and how large, too many, damaged ones', async (
   assert.match(await says(), /^ok: 1, \d.* KiB of 4 GiB$/);
   settings(home, '[templates]\nmax_size = 0\n');
   assert.match(await says(), /^info: 1 take \d.* of 0 B \(max_size\) → the next start of the daemon/);
-  truncateSync(templatePaths(dir).memory, 4096);
+  truncateSync(frozenPaths(dir).memory, 4096);
   assert.match(
     await says(),
     /^warning: template aaaaaaaaaaaa: .*memory has 4096 bytes; its manifest says 1048576 → nothing: the next VM/,
@@ -95,7 +95,7 @@ test('images.template-digests: a changed byte in any file', async () => {
     using _ = home;
     const dir = await publishTemplate(store, home.paths.templatesDir, KEY);
     assert.equal(await home.says('images.template-digests'), 'ok: 1 are as they were made');
-    const path = templatePaths(dir)[file];
+    const path = frozenPaths(dir)[file];
     writeFileSync(path, 'A', { flag: 'r+' });
     assert.match(
       await home.says('images.template-digests'),

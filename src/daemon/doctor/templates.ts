@@ -3,7 +3,7 @@
 import { errorText } from '../../core/errors.ts';
 import { formatSize } from '../../core/units.ts';
 import { formatDuration } from '../../core/units.ts';
-import { type Template, templatePaths, TemplateStore } from '../../frozen/template-store.ts';
+import { type Template, frozenPaths, TemplateStore } from '../../frozen/template-store.ts';
 import { sparseDigest } from '../../host/sparse-digest.ts';
 import { MAX_FAILURES_A_DAY } from '../services/template-failures.ts';
 import { type Check, info, type Outcome, orOk, warning } from './check.ts';
@@ -136,7 +136,7 @@ async function changedFile(
   const template = await store.inspect(key).catch(() => undefined);
   if (template === undefined) return undefined;
   const { manifest, dir } = template;
-  const paths = templatePaths(dir);
+  const paths = frozenPaths(dir);
   const sparse = (path: string): Promise<string> => sparseDigest(path, context.runner, signal);
   const files = [
     [paths.memory, manifest.memory.sparseSha256, sparse],

@@ -45,6 +45,8 @@ const STANDBY_TIMEOUT_MS = 5000;
 
 /** Work that runs beside the boot and is finished inside the guest once it answers (a workspace being shipped). */
 export interface GuestErrand {
+  /** It writes to the transfer disk, which must then be this VM's alone. */
+  readonly ships: boolean;
   /** Begins at once, while the machine boots. */
   readonly prepare: (files: VmFiles, signal: AbortSignal) => Promise<void>;
   /** Runs in the guest after `prepare`. */
@@ -128,7 +130,9 @@ export class VmBoot {
     const facts = await keys.of(wanted, operation.signal, earlier);
     const spec = specOf(vm, image.kernel, platform, files, facts.initramfsPath);
     return await withUndo(async (undo) => {
-      await makeVmDir(files);
+      // A machine that waits has its disk open already, and nobody else has it.
+      const waits = typeof from === 'object' && !isFrozen(from);
+      await makeVmDir(files, errand?.ships === true && !waits);
       throwIfCancelled(operation.signal);
       await undo.step(
         'sockets',
@@ -329,8 +333,10 @@ function isWorthBooting(error: unknown): boolean {
   return !['cancelled', 'no_space', 'permission', 'dependency_missing'].includes(error.code);
 }
 
-async function makeVmDir(files: VmFiles): Promise<void> {
+async function makeVmDir(files: VmFiles, ships: boolean): Promise<void> {
   await mkdir(files.dir, { recursive: true, mode: 0o700 });
+  // Copies of the VM, and snapshots, have the same file under other names.
+  if (ships) await rm(files.transferDisk, { force: true });
   if (!(await exists(files.transferDisk))) await makeTransferDisk(files);
 }
 

@@ -46,6 +46,7 @@ export class WorkspaceService {
   /** Ships a plan into a machine that is booting. */
   errand(plan: WorkspacePlanData, onProgress: (progress: Progress) => void): GuestErrand {
     return {
+      ships: true,
       prepare: async (files, signal) => {
         await buildWorkspaceImage({
           plan,
@@ -69,6 +70,7 @@ export class WorkspaceService {
   /** A restarted VM still has the image on its transfer disk and the changes on its root disk: mount them again. */
   remount(workspace: VmWorkspace): GuestErrand {
     return {
+      ships: false,
       prepare: async () => undefined,
       finish: (agent, signal) => mountWorkspace(agent, workspace.guestPath, signal),
     };
