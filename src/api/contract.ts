@@ -126,6 +126,12 @@ export interface VmSnapshotDetail extends VmSnapshotView {
   readonly problem: string | null;
 }
 
+/** `name`: the id of one that was damaged. */
+export interface VmSnapshotDeleted {
+  readonly id: string;
+  readonly name: string;
+}
+
 export interface VmSnapshotTaken {
   readonly snapshot: VmSnapshotView;
   /** How long the VM stood still. */
@@ -398,7 +404,7 @@ export interface Results {
   'snapshot.create': VmSnapshotTaken;
   'snapshot.list': VmSnapshotList;
   'snapshot.show': VmSnapshotDetail;
-  'snapshot.delete': VmSnapshotView;
+  'snapshot.delete': VmSnapshotDeleted;
   'snapshot.restore': VmView;
   'vm.kill': VmView;
   'vm.delete': VmView;

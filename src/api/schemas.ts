@@ -96,6 +96,8 @@ export const paramsSchemas = {
     count: z.number().int().min(1).max(MAX_FORKS).default(1),
     /** With a count above one: NAME-1, NAME-2 … Default: the source's name, with the next free numbers. */
     name: name.optional(),
+    /** With a snapshot: leave its memory alone, and boot the copies. */
+    diskOnly: z.boolean().default(false),
     ephemeral: z.boolean().default(false),
   }),
   'snapshot.create': z.strictObject({
@@ -111,6 +113,8 @@ export const paramsSchemas = {
     snapshot: ref,
     /** Also when the VM runs: what it has in memory and on disk now is lost. */
     force: z.boolean().default(false),
+    /** Leave the snapshot's memory alone: the VM is stopped afterwards. */
+    diskOnly: z.boolean().default(false),
   }),
   'vm.kill': z.strictObject({ ref, signal: z.string().max(16).default('KILL') }),
   'vm.delete': oneVm,

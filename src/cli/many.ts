@@ -1,6 +1,5 @@
 /** One action on several VMs: at once, reported in the order given, a bad reference not stopping the others. */
 
-import type { VmView } from '../api/contract.ts';
 import type { CliClient, CliContext } from './cli-context.ts';
 import { type LongWork, withProgress } from './long-call.ts';
 import { asBangerError, jsonError, reportError } from './output/errors.ts';
@@ -15,6 +14,10 @@ export interface ManyOptions<T> {
   readonly verb: string;
   readonly refs: readonly string[];
   readonly json: boolean;
+  /** Of what a reference means. Default: of VMs. */
+  readonly find?: (client: CliClient, ref: string, signal: AbortSignal) => Promise<{ readonly id: string }>;
+  /** Default: VMs. */
+  readonly things?: string;
   /** `ref` is the VM's id where several were given, else what the user wrote. */
   readonly act: (client: CliClient, ref: string, work: LongWork) => Promise<T>;
   /** For people: what is printed for the ones that went well; `refs` as the user wrote them. */
@@ -42,12 +45,15 @@ async function runAll<T>(client: CliClient, options: ManyOptions<T>, work: LongW
   if (refs.length === 1 && only !== undefined) {
     return [await settle(only, () => options.act(client, only, work))];
   }
-  const targets = await resolveAll(client, refs, work.signal);
+  const find =
+    options.find ??
+    ((of: CliClient, ref: string, signal: AbortSignal) => of.call('vm.show', { ref }, { signal }));
+  const targets = await resolveAll(refs, (ref) => find(client, ref, work.signal));
   let finished = 0;
   const tell = () =>
     work.onProgress({
       step: options.verb,
-      text: `${options.verb} ${targets.length} VMs`,
+      text: `${options.verb} ${targets.length} ${options.things ?? 'VMs'}`,
       done: finished,
       total: targets.length,
       unit: 'items',
@@ -66,15 +72,12 @@ async function runAll<T>(client: CliClient, options: ManyOptions<T>, work: LongW
   });
 }
 
-/** Two references may mean one VM: the ids tell, and the first reference stays. */
+/** Two references may mean one thing: the ids tell, and the first reference stays. */
 async function resolveAll(
-  client: CliClient,
   refs: readonly string[],
-  signal: AbortSignal,
-): Promise<Outcome<VmView>[]> {
-  const found = await mapAtMost(AT_ONCE, refs, (ref) =>
-    settle<VmView>(ref, () => client.call('vm.show', { ref }, { signal })),
-  );
+  find: (ref: string) => Promise<{ readonly id: string }>,
+): Promise<Outcome<{ readonly id: string }>[]> {
+  const found = await mapAtMost(AT_ONCE, refs, (ref) => settle(ref, () => find(ref)));
   const seen = new Set<string>();
   return found.filter((outcome) => {
     if ('error' in outcome) return true;

@@ -39,6 +39,9 @@ import { VmPause } from './services/vm-pause.ts';
 import { VmReservations } from './services/vm-reservations.ts';
 import { VmFork } from './services/vm-fork.ts';
 import { VmSleep } from './services/vm-sleep.ts';
+import { SnapshotNeeds } from './services/snapshot-needs.ts';
+import { SnapshotRestore } from './services/snapshot-restore.ts';
+import { SnapshotShelf } from './services/snapshot-shelf.ts';
 import { VmSnapshots } from './services/vm-snapshots.ts';
 import { FileVerifier } from './services/file-verifier.ts';
 import { VmSnapshotStore } from '../frozen/vm-snapshot-store.ts';
@@ -55,6 +58,7 @@ export interface DaemonServices {
   readonly vms: VmService;
   readonly snapshots: VmSnapshots;
   readonly idle: IdleKeeper;
+  readonly snapshotRestore: SnapshotRestore;
   readonly forks: VmFork;
   readonly registry: VmRegistry;
   readonly forwards: PortForwards;
@@ -136,16 +140,20 @@ export function compose(options: CompositionOptions): DaemonServices {
   const forwards = new PortForwards({ awake: awakeWhenUsed(registry, wakeForTcp), log });
   const lifecycle = new VmLifecycle({ registry, store, log, boot, images, workspaces, forwards });
   const reservations = new VmReservations(store);
+  const snapshotStore = new VmSnapshotStore(paths.vmSnapshotsDir);
+  const verifier = new FileVerifier(runner);
+  const shelf = new SnapshotShelf(snapshotStore);
+  const needs = new SnapshotNeeds({ images, platforms, keys, verifier });
   const snapshots = new VmSnapshots({
-    ...{ registry, lifecycle, images, workspaces, runner, log },
-    store: new VmSnapshotStore(paths.vmSnapshotsDir),
-    verifier: new FileVerifier(runner),
+    ...{ shelf, needs, registry, lifecycle, verifier, runner, log },
+    store: snapshotStore,
   });
-  const forks = new VmFork({ paths, registry, lifecycle, reservations, snapshots, images, workspaces, log });
+  const snapshotRestore = new SnapshotRestore({ shelf, needs, registry, lifecycle });
+  const forks = new VmFork({ paths, registry, lifecycle, reservations, shelf, needs, workspaces, log });
   const pause = new VmPause({ registry, driver });
   const sleep = new VmSleep({
     ...{ registry, lifecycle, pause, images, driver, runner, log },
-    verifier: new FileVerifier(runner),
+    verifier,
   });
   const idle = new IdleKeeper({
     ...{ registry, lifecycle, pause, sleep, forwards, log },
@@ -210,6 +218,7 @@ export function compose(options: CompositionOptions): DaemonServices {
     vms,
     snapshots,
     idle,
+    snapshotRestore,
     forks,
     registry,
     forwards,
@@ -235,6 +244,7 @@ export function compose(options: CompositionOptions): DaemonServices {
     reconcile: async () => {
       await templates.settle();
       await snapshots.settle();
+      await forks.settle();
       await reconcile({ paths, registry, lifecycle, driver, forwards, log });
     },
   };

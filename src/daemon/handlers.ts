@@ -20,7 +20,7 @@ function asOperation<T>(
 }
 
 export function createHandlers(services: DaemonServices): Handlers {
-  const { vms, snapshots, forks, exec, images, kernels, workspaces, operations } = services;
+  const { vms, snapshots, snapshotRestore, forks, exec, images, kernels, workspaces, operations } = services;
   const long = <M extends Method>(
     context: RequestContext,
     work: (operation: OperationHandle) => Promise<ResultOf<M>>,
@@ -64,7 +64,7 @@ export function createHandlers(services: DaemonServices): Handlers {
     'snapshot.show': ({ snapshot }) => snapshots.show(snapshot),
     'snapshot.delete': ({ snapshot }) => snapshots.delete(snapshot),
     'snapshot.restore': (params, context) =>
-      long<'snapshot.restore'>(context, (operation) => snapshots.restore(params, operation)),
+      long<'snapshot.restore'>(context, (operation) => snapshotRestore.restore(params, operation)),
     'vm.delete': ({ ref }, context) => long<'vm.delete'>(context, (operation) => vms.delete(ref, operation)),
     'vm.prune': ({ dryRun }, context) =>
       long<'vm.prune'>(context, (operation) => vms.prune(dryRun, operation)),

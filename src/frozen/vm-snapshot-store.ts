@@ -13,8 +13,8 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { BangerError, errorText } from '../core/errors.ts';
 import { assertVmName, isId } from '../core/names.ts';
-import { createDraft, type Draft } from '../host/drafts.ts';
-import { fileError, removeTree } from '../host/files.ts';
+import { createDraft, type Draft, isErrno } from '../host/drafts.ts';
+import { fileError, removeTree, sweepTemporaries } from '../host/files.ts';
 import { specSchema, workspaceSchema } from '../store/vm-row.ts';
 import {
   allocatedBytes,
@@ -52,10 +52,9 @@ export const vmSnapshotSchema = z.strictObject({
   /** Null: the disk only. */
   memory: memorySchema.nullable(),
   state: stateSchema.nullable(),
-  rootDisk: z.strictObject({
-    sizeBytes: z.number().int().positive(),
-    sparseSha256: memorySchema.shape.sparseSha256,
-  }),
+  rootDisk: memorySchema,
+  /** What the workspace was shipped on; sparse, empty without one. */
+  transferDisk: memorySchema,
 });
 export type VmSnapshotManifest = z.infer<typeof vmSnapshotSchema>;
 
@@ -139,23 +138,36 @@ export class VmSnapshotStore {
     await removeTree(dir, { below: this.#dir });
   }
 
-  /** Removes what killed processes left half made or half removed. Only while nobody makes one. */
+  /** What killed processes left half made or half removed, and nothing that somebody else put here. */
+  async leftovers(): Promise<readonly string[]> {
+    const ids = (await this.#ids()).map((one) => join(this.#dir, one));
+    const without = await Promise.all(ids.map(async (dir) => ((await hasManifest(dir)) ? [] : [dir])));
+    return without.flat();
+  }
+
+  /** Only while nobody makes or removes one. */
   async sweep(): Promise<readonly string[]> {
-    const swept: string[] = [];
-    for (const name of await readdir(this.#dir).catch(() => [])) {
-      const path = join(this.#dir, name);
-      if (isId(name) && (await stat(join(path, MANIFEST_FILE)).catch(() => undefined)) !== undefined)
-        continue;
-      await removeTree(path, { below: this.#dir });
-      swept.push(path);
-    }
-    return swept;
+    const left = await this.leftovers();
+    for (const path of left) await removeTree(path, { below: this.#dir });
+    return [...left, ...(await sweepTemporaries(this.#dir))];
+  }
+
+  dirOf(snapshotId: string): string {
+    return join(this.#dir, snapshotId);
   }
 
   async #ids(): Promise<readonly string[]> {
     const names = await readdir(this.#dir).catch(() => []);
     return names.filter((name) => isId(name)).sort();
   }
+}
+
+/** One that cannot be looked at has to be believed to be there. */
+async function hasManifest(dir: string): Promise<boolean> {
+  return await stat(join(dir, MANIFEST_FILE)).then(
+    () => true,
+    (error: unknown) => !isErrno(error, 'ENOENT'),
+  );
 }
 
 /** Undefined for a snapshot of the disk only. */

@@ -3,7 +3,8 @@
 import { errorText } from '../../core/errors.ts';
 import { formatSize } from '../../core/units.ts';
 import { formatDuration } from '../../core/units.ts';
-import { type Template, frozenPaths, TemplateStore } from '../../frozen/template-store.ts';
+import { frozenPaths } from '../../frozen/manifest.ts';
+import { type Template, TemplateStore } from '../../frozen/template-store.ts';
 import { sparseDigest } from '../../host/sparse-digest.ts';
 import { MAX_FAILURES_A_DAY } from '../services/template-failures.ts';
 import { type Check, info, type Outcome, orOk, warning } from './check.ts';

@@ -1,19 +1,21 @@
 /** One moment of a VM as files: its disks and, where it runs, its memory. The VM goes on as soon as they are copied. */
 
 import { link } from 'node:fs/promises';
-import { errorText } from '../../core/errors.ts';
+import { BangerError, errorText } from '../../core/errors.ts';
 import { frozenPaths } from '../../frozen/manifest.ts';
 import { fileError } from '../../host/files.ts';
 import type { Log } from '../../host/log.ts';
 import { copyDisk } from '../../images/disk.ts';
 import type { FrozenState } from '../../vmm/driver.ts';
 import type { VmFiles } from '../vm-files.ts';
+import { markHeld, unmarkHeld } from './held.ts';
 import type { LiveVm } from './live-vm.ts';
 import { correctClock } from './vm-pause.ts';
 
 const SYNC_TIMEOUT_MS = 60_000;
 
 export interface CaptureOptions {
+  readonly vmName: string;
   readonly files: VmFiles;
   /** Existing and empty, on the file system of the VM's directory. Gets the files of `frozenPaths`, not made durable. */
   readonly into: string;
@@ -28,66 +30,104 @@ export interface Captured {
   readonly pauseMs: number;
 }
 
-/** Of a VM that does not run: its disks are as it left them. @throws {BangerError} `no_space`, `io_error` */
-export async function captureDisks({ files, into }: CaptureOptions): Promise<Captured> {
-  await copyDisks(files, into);
+/** Of a VM that does not run: its disks are as it left them. @throws {BangerError} `no_space`, `io_error`, `cancelled` */
+export async function captureDisks({ files, into, signal }: CaptureOptions): Promise<Captured> {
+  await copyDisks(files, into, signal);
   return { state: null, pauseMs: 0 };
 }
 
 /**
  * Of a VM that runs or is paused; it is as it was afterwards, also when this fails. Without memory the guest writes what it
- * has not yet written to its disks first.
- * @throws {BangerError} `vmm_failed`, `guest_failed`, `unsupported`, `no_space`, `io_error`, `timeout`, `cancelled`
+ * has not yet written to its disks first, if it runs.
+ * @throws {BangerError} `vmm_failed`, `guest_failed`, `unsupported`, `no_space`, `io_error`, `timeout`, `cancelled`,
+ *   `invalid_state` (the user has paused it, and its memory was saved since)
  */
 export async function captureLive(
   live: LiveVm,
   withMemory: boolean,
   options: CaptureOptions,
 ): Promise<Captured> {
-  const { files, into, signal, log } = options;
-  const { machine } = live;
-  const stood = (await machine.runState()) === 'paused';
+  const { files, signal } = options;
+  const stood = (await live.machine.runState()) === 'paused';
   if (!withMemory && !stood) await (await live.agent(signal)).sync(signal, SYNC_TIMEOUT_MS);
-  if (withMemory && !stood) await machine.prepareSave(signal);
-  const paths = frozenPaths(into);
+  if (withMemory && !stood) await live.machine.prepareSave(signal);
+  if (stood) return { state: await copyStanding(live, withMemory, options), pauseMs: 0 };
+  await markHeld(files);
   const began = performance.now();
-  let pauseMs = 0;
-  let state: FrozenState | null = null;
+  let state: FrozenState | null;
   try {
-    await machine.pause();
-    if (withMemory) {
-      const { state: statePath, memory: memoryPath } = paths;
-      state = await machine.save({ statePath, memoryPath, durable: false, signal });
-    }
-    await copyDisks(files, into);
-  } finally {
-    if (!stood) {
-      await machine.resume();
-      pauseMs = performance.now() - began;
-      // It is only late by the pause: no reason to fail.
-      await correctClock(live).catch((error: unknown) =>
-        log.warn(
-          { vm: live.id, reason: errorText(error) },
-          "could not set the guest's clock after a snapshot",
-        ),
-      );
-    }
+    await live.machine.pause();
+    state = await copyStanding(live, withMemory, options);
+  } catch (error) {
+    // What went wrong first is the reason.
+    await letGoOn(live, options).catch((again: unknown) =>
+      options.log.error({ vm: live.id, reason: errorText(again) }, 'a VM stands still after a failed copy'),
+    );
+    throw error;
   }
+  await letGoOn(live, options);
+  const pauseMs = performance.now() - began;
+  // It is only late by the pause: no reason to fail.
+  await correctClock(live).catch((error: unknown) =>
+    options.log.warn({ vm: live.id, reason: errorText(error) }, "could not set a copied guest's clock"),
+  );
   return { state, pauseMs };
 }
 
-async function copyDisks(files: VmFiles, into: string): Promise<void> {
+async function letGoOn(live: LiveVm, { vmName, files }: CaptureOptions): Promise<void> {
+  try {
+    await live.machine.resume();
+  } catch (cause) {
+    const message = `VM "${vmName}" was copied, but does not go on: ${errorText(cause)}`;
+    throw new BangerError('vmm_failed', message, { hint: `banger vm resume ${vmName}`, cause });
+  }
+  await unmarkHeld(files);
+}
+
+async function copyStanding(
+  live: LiveVm,
+  withMemory: boolean,
+  options: CaptureOptions,
+): Promise<FrozenState | null> {
+  const { files, into, signal, log } = options;
+  const began = performance.now();
+  const state = withMemory ? await saveMemory(live, options) : null;
+  const saved = performance.now();
+  await copyDisks(files, into, signal);
+  const saveMs = Math.round(saved - began);
+  log.info({ vm: live.id, saveMs, copyMs: Math.round(performance.now() - saved) }, 'copied');
+  return state;
+}
+
+async function saveMemory(live: LiveVm, { vmName, into, signal }: CaptureOptions): Promise<FrozenState> {
+  const { state: statePath, memory: memoryPath } = frozenPaths(into);
+  try {
+    return await live.machine.save({ statePath, memoryPath, durable: false, signal });
+  } catch (cause) {
+    if (!(cause instanceof BangerError) || cause.code !== 'invalid_state') throw cause;
+    throw new BangerError('invalid_state', `the memory of VM "${vmName}" was copied since it was paused`, {
+      hint: `banger vm resume ${vmName}; it can be copied as it runs, or once more when it is paused again`,
+      cause,
+    });
+  }
+}
+
+async function copyDisks(files: VmFiles, into: string, signal: AbortSignal): Promise<void> {
   const to = frozenPaths(into);
-  await copyDisk(files.rootDisk, to.rootDisk);
-  // Nobody writes to it once a VM has started: guests cannot, and the host puts another in its place.
+  await copyDisk(files.rootDisk, to.rootDisk, signal);
+  // Nobody writes to it once it has another name: guests cannot, and the host makes another one then (vm-boot.ts).
   await linkFile(files.transferDisk, to.transferDisk);
 }
 
 /** The files of a captured moment as the disks of another VM, whose directory is there and has none. */
-export async function placeDisks(from: string, files: VmFiles): Promise<void> {
+export async function placeDisks(
+  from: string,
+  to: Pick<VmFiles, 'rootDisk' | 'transferDisk'>,
+  signal: AbortSignal,
+): Promise<void> {
   const paths = frozenPaths(from);
-  await copyDisk(paths.rootDisk, files.rootDisk);
-  await linkFile(paths.transferDisk, files.transferDisk);
+  await copyDisk(paths.rootDisk, to.rootDisk, signal);
+  await linkFile(paths.transferDisk, to.transferDisk);
 }
 
 async function linkFile(from: string, to: string): Promise<void> {

@@ -12,6 +12,7 @@ import type { Log } from '../../host/log.ts';
 import type { Store } from '../../store/store.ts';
 import { assertReadable } from '../../store/vm-row.ts';
 import { abandonable } from '../abandonable.ts';
+import { endExchange, exchangeDisks } from '../disk-exchange.ts';
 import { KeyedLock } from '../keyed-lock.ts';
 import type { OperationHandle } from '../operations.ts';
 import { removeHandles, removeSocketDir, type VmFiles } from '../vm-files.ts';
@@ -75,6 +76,7 @@ export class VmLifecycle {
   /** Starts a VM that has been stopped: its disk, and the workspace on it, are as they were. */
   async startAgain(vm: VmRecord, operation: OperationHandle): Promise<VmRecord> {
     const { registry, images, workspaces } = this.#deps;
+    vm = (await this.finishExchange(vm.id)) ?? vm;
     assertDisk(vm, registry.files(vm.id));
     const image = await images.ensure(vm.spec.imageName, operation);
     const errand = vm.workspace === null ? undefined : workspaces.remount(vm.workspace);
@@ -109,6 +111,22 @@ export class VmLifecycle {
     const started = registry.update(vm.id, 'running', { pending: undefined });
     await this.keepRecord(vm);
     return started;
+  }
+
+  /**
+   * Brings an exchange of the disks of a VM that does not run to its end, if one was committed: its row says then what its
+   * disks are. @returns its row; undefined: there was none
+   */
+  async finishExchange(id: string): Promise<VmRecord | undefined> {
+    const { registry } = this.#deps;
+    const files = registry.files(id);
+    if (registry.live(id) !== undefined) return undefined;
+    const of = await exchangeDisks(files);
+    if (of === undefined) return undefined;
+    const stopped = registry.changed(id, 'stopped', { lastError: undefined });
+    const saved = await registry.save({ ...stopped, ...of });
+    await endExchange(files);
+    return saved;
   }
 
   /** Best effort: the row is what counts, and the next chance to mend its copy comes. */

@@ -5,6 +5,7 @@ import type { VmRecord } from '../../core/model/vm.ts';
 import type { AgentClient } from '../../guest/agent-client.ts';
 import type { Machine, VmmDriver } from '../../vmm/driver.ts';
 import type { OperationHandle } from '../operations.ts';
+import { unmarkHeld } from './held.ts';
 import type { LiveVm } from './live-vm.ts';
 import type { VmRegistry } from './vm-registry.ts';
 
@@ -40,6 +41,7 @@ export class VmPause {
       if (vm.state === 'running') await live.machine.resume().catch(() => undefined);
       throw error;
     }
+    await unmarkHeld(this.#registry.files(vm.id));
     return this.#registry.update(vm.id, 'paused', { heldBy });
   }
 
@@ -51,6 +53,7 @@ export class VmPause {
     const { live } = this.#registry.running(vm.id, 'resume');
     operation.progress({ step: 'resume', text: `resuming ${vm.name}` });
     await live.machine.resume();
+    await unmarkHeld(this.#registry.files(vm.id));
     try {
       await correctClock(live);
     } catch (cause) {

@@ -14,6 +14,7 @@ import { abandonable } from '../abandonable.ts';
 import { endStrayVmms } from '../stray-vmm.ts';
 import { readHandles, type VmFiles, vmFiles } from '../vm-files.ts';
 import { hasVmRecord, listVmDirs } from '../vm-record-file.ts';
+import { isHeld, unmarkHeld } from './held.ts';
 import { LiveVm } from './live-vm.ts';
 import { dropSavedMemory, findSavedMemory } from './saved-memory.ts';
 import type { PortForwards } from './port-forwards.ts';
@@ -104,6 +105,7 @@ async function reconcileOne(deps: ReconcileDeps, vm: VmRecord): Promise<void> {
   } else {
     await lifecycle.tearDown(vm);
     await settle(deps, vm, files, createdSince);
+    await lifecycle.finishExchange(vm.id);
   }
   await mendRecord(deps, vm, files);
 }
@@ -151,9 +153,9 @@ async function adopt(deps: ReconcileDeps, vm: VmRecord, live: LiveVm): Promise<v
 
 async function adoptMachine(deps: ReconcileDeps, vm: VmRecord, live: LiveVm): Promise<void> {
   const { registry, log } = deps;
-  const state = await runStateOf(deps, vm, live);
+  const state = await goOnIfHeld(deps, vm, live, await runStateOf(deps, vm, live));
   log.info({ vm: vm.name, pid: live.machine.handles.pid, state: vm.state }, `found ${state}`);
-  if (vm.state === 'paused' && state === 'running') await finishResume(live, vm, log);
+  if (vm.state === 'paused' && state === 'running') await setClockAgain(live, vm, log);
   const ofThisBoot = OF_THIS_BOOT.has(vm.state);
   const isKnown = ofThisBoot && vm.runtime.bootId !== undefined;
   if (vm.state === state && (isKnown || state === 'paused')) return;
@@ -162,6 +164,24 @@ async function adoptMachine(deps: ReconcileDeps, vm: VmRecord, live: LiveVm): Pr
   const ended = { pending: undefined, stoppedAt: undefined, lastError: undefined };
   const asked = isKnown || state === 'paused' ? {} : await bootOf(live);
   registry.update(vm.id, state, { ...ended, ...boot, ...asked });
+}
+
+/** A daemon ended while it copied a guest that it had stood still for that. */
+async function goOnIfHeld(
+  { registry, log }: ReconcileDeps,
+  vm: VmRecord,
+  live: LiveVm,
+  state: MachineRunState,
+): Promise<MachineRunState> {
+  const files = registry.files(vm.id);
+  if (!isHeld(files)) return state;
+  if (state === 'paused') {
+    log.warn({ vm: vm.name }, 'found held by a copy that did not come to its end; it goes on');
+    await live.machine.resume();
+    await unmarkHeld(files);
+  }
+  await setClockAgain(live, vm, log);
+  return 'running';
 }
 
 /** By what is true, whatever the row says; by the row only when the VMM does not answer. */
@@ -174,8 +194,8 @@ async function runStateOf({ log }: ReconcileDeps, vm: VmRecord, live: LiveVm): P
   }
 }
 
-/** A daemon ended between a guest's going on and the row's saying so: perhaps before the guest's clock was set. */
-async function finishResume(live: LiveVm, vm: VmRecord, log: Log): Promise<void> {
+/** Of a guest that goes on: a daemon ended perhaps before its clock was set. */
+async function setClockAgain(live: LiveVm, vm: VmRecord, log: Log): Promise<void> {
   try {
     await correctClock(live, ADOPTION_TIMEOUT_MS);
   } catch (error) {

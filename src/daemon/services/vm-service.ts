@@ -214,7 +214,9 @@ export class VmService {
   /** Changes what the next start uses; a disk can only grow. */
   async set(params: CheckedParamsOf<'vm.set'>, operation: OperationHandle): Promise<VmView> {
     const { policy, registry } = this.#deps;
-    return await this.#act('set', params.ref, operation, async (vm) => {
+    const { lifecycle } = this.#deps;
+    return await this.#act('set', params.ref, operation, async (row) => {
+      const vm = (await lifecycle.finishExchange(row.id)) ?? row;
       assertReadable(vm);
       const spec = checkVmSpec({ ...vm.spec, ...definedSizing(params) }, policy);
       if (spec.diskSizeBytes < vm.spec.diskSizeBytes) {

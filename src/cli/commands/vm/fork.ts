@@ -2,7 +2,7 @@ import { BangerError } from '../../../core/errors.ts';
 import { formatDuration } from '../../../core/units.ts';
 import { defineCommand, optionalArgument } from '../../command.ts';
 import { completeVmSnapshots, completeVms } from '../../complete-names.ts';
-import { count, jsonFlag, text } from '../../flags.ts';
+import { count, jsonFlag, text, toggle } from '../../flags.ts';
 import { withProgress } from '../../long-call.ts';
 import { printJson } from '../../output/json.ts';
 import { styleFor } from '../../output/style.ts';
@@ -30,6 +30,7 @@ export const command = defineCommand({
     snapshot: text('SNAPSHOT', 'Name or id of a snapshot to make the copies of', {
       complete: completeVmSnapshots,
     }),
+    'disk-only': toggle('With --snapshot: leave its memory alone and boot the copies'),
     json: jsonFlag,
   },
   async run(context, flags, [ref]) {
@@ -43,6 +44,7 @@ export const command = defineCommand({
       ...(flags.snapshot !== undefined && { snapshot: flags.snapshot }),
       ...(flags.count !== undefined && { count: flags.count }),
       ...(flags.name !== undefined && { name: flags.name }),
+      diskOnly: flags['disk-only'],
     };
     const forked = await withClient(context, (client) =>
       withProgress(context, (work) => client.call('vm.fork', params, work)),

@@ -18,9 +18,13 @@ export const command = defineCommand({
     },
   ],
   argument: oneArgument('SNAPSHOT', 'Name or id of a snapshot', completeVmSnapshots),
-  flags: { force: toggle('Also when the VM runs: its programs are ended', { letter: 'f' }), json: jsonFlag },
+  flags: {
+    force: toggle('Also when the VM runs: its programs are ended', { letter: 'f' }),
+    'disk-only': toggle("Leave the snapshot's memory alone: the VM is stopped afterwards"),
+    json: jsonFlag,
+  },
   async run(context, flags, [snapshot = '']) {
-    const params = { snapshot, force: flags.force };
+    const params = { snapshot, force: flags.force, diskOnly: flags['disk-only'] };
     const vm = await withClient(context, (client) =>
       withProgress(context, (work) => client.call('snapshot.restore', params, work)),
     );
