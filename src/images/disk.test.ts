@@ -5,11 +5,13 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import fc from 'fast-check';
 import { createRunner } from '../host/runner.ts';
-import { createOverlay } from './disk.ts';
+import { copyDisk, createOverlay } from './disk.ts';
 import { MAX_OVERLAY_BYTES } from './qcow2.ts';
 
 const runner = createRunner();
 const MIB = 1024 ** 2;
+/** Too much to copy in one step. */
+const LARGE_BYTES = 65 * MIB;
 let dir = '';
 before(async () => {
   dir = await mkdtemp(join(tmpdir(), 'banger-disk-'));
@@ -105,4 +107,44 @@ test('refuses absurd sizes, a missing base and an existing overlay', async () =>
   await assert.rejects(create(MIB, join(dir, 'nothing')), { code: 'not_found' });
   await create(MIB);
   await assert.rejects(create(MIB), { code: 'already_exists' });
+});
+
+test('a copy of a disk is the same, small or large; its holes are holes; there is never a half', async () => {
+  for (const sizeBytes of [0, 1, 100_001, LARGE_BYTES + 100_001]) {
+    const from = join(dir, `from-${sizeBytes}`);
+    const to = join(dir, `to-${sizeBytes}`);
+    {
+      await using file = await open(from, 'w');
+      await file.truncate(sizeBytes);
+      if (sizeBytes > 0) await file.write(Buffer.from('the end'), 0, 1, sizeBytes - 1);
+    }
+    await copyDisk(from, to);
+    await runner.run(['cmp', from, to]);
+    assert.deepEqual([(await stat(to)).size, (await stat(to)).mode & 0o777], [sizeBytes, 0o600]);
+    assert.ok((await stat(to)).blocks * 512 <= MIB, 'it has no holes');
+    await assert.rejects(copyDisk(from, to), { code: 'io_error', message: /EEXIST/ });
+    assert.equal((await stat(to)).size, sizeBytes, 'what was there is there');
+  }
+  await assert.rejects(copyDisk(join(dir, 'nothing'), join(dir, 'to')), { code: 'io_error' });
+});
+
+test('a copy that is given up leaves nothing', async () => {
+  const from = join(dir, 'large');
+  {
+    await using file = await open(from, 'w');
+    await file.truncate(LARGE_BYTES * 64);
+  }
+  const abort = new AbortController();
+  const to = join(dir, 'given-up');
+  const copying = copyDisk(from, to, abort.signal);
+  const made = async (): Promise<boolean> =>
+    await stat(to).then(
+      () => true,
+      () => false,
+    );
+  while (!(await made())) await new Promise((resolve) => setImmediate(resolve));
+  abort.abort();
+  await assert.rejects(copying, { code: 'cancelled' });
+  assert.ok(!(await made()));
+  await assert.rejects(copyDisk(from, to, abort.signal), { code: 'cancelled' });
 });

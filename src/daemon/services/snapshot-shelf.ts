@@ -4,6 +4,7 @@
  */
 
 import { BangerError } from '../../core/errors.ts';
+import { shortId } from '../../core/names.ts';
 import {
   assertSnapshotName,
   type BrokenVmSnapshot,
@@ -32,18 +33,11 @@ export class SnapshotShelf {
 
   /** By id, name or the beginning of either. @throws {BangerError} `not_found`, `bad_request` (ambiguous), `io_error` (damaged) */
   async get(ref: string): Promise<VmSnapshot> {
-    const { whole, broken } = await this.#store.list();
-    const exact =
-      whole.find(({ manifest }) => manifest.id === ref) ??
-      whole.find(({ manifest }) => manifest.name === ref);
-    if (exact !== undefined) return exact;
-    const damaged = broken.filter(({ id }) => id.startsWith(ref));
-    const near = whole.filter(({ manifest: { id, name } }) => id.startsWith(ref) || name.startsWith(ref));
-    const names = [...near.map(({ manifest }) => manifest.name), ...damaged.map(({ id }) => id)];
-    if (names.length > 1) throw new BangerError('bad_request', `"${ref}" could be ${names.join(' or ')}`);
-    const [only] = near;
-    if (only !== undefined) return only;
-    throw damaged[0] === undefined ? notFound(ref) : damage(damaged[0]);
+    const found = await this.#look(ref);
+    if ('manifest' in found) return found;
+    throw new BangerError('io_error', `the snapshot ${shortId(found.id)} is damaged: ${found.problem}`, {
+      hint: `banger vm snapshot delete ${shortId(found.id)}`,
+    });
   }
 
   /** While `work` runs the snapshot stays. @throws {BangerError} as `get`; what `work` throws */
@@ -63,10 +57,11 @@ export class SnapshotShelf {
     }
   }
 
-  /** A damaged one by its whole id. @throws {BangerError} as `get`, `in_use` */
+  /** A damaged one, too. @throws {BangerError} `not_found`, `bad_request` (ambiguous), `in_use` */
   async remove(ref: string): Promise<{ readonly id: string; readonly name: string; readonly dir: string }> {
-    const damaged = (await this.#store.list()).broken.find(({ id }) => id === ref);
-    const { id, name, dir } = damaged === undefined ? facts(await this.get(ref)) : { ...damaged, name: ref };
+    const found = await this.#look(ref);
+    const { dir } = found;
+    const { id, name } = 'manifest' in found ? found.manifest : { id: found.id, name: shortId(found.id) };
     if (this.#users.has(id)) {
       throw new BangerError('in_use', `the snapshot "${name}" is being used: a VM starts from it`, {
         hint: `banger operation list shows who; then again: banger vm snapshot delete ${name}`,
@@ -98,6 +93,22 @@ export class SnapshotShelf {
     this.#reserved.add(given);
     return { name: given, [Symbol.dispose]: () => void this.#reserved.delete(given) };
   }
+
+  async #look(ref: string): Promise<VmSnapshot | BrokenVmSnapshot> {
+    const { whole, broken } = await this.#store.list();
+    const named = [
+      ...whole.map((snapshot) => ({ ...snapshot.manifest, snapshot })),
+      ...broken.map((snapshot) => ({ id: snapshot.id, name: '', snapshot })),
+    ];
+    const exact = named.find(({ id }) => id === ref) ?? named.find(({ name }) => name === ref);
+    if (exact !== undefined) return exact.snapshot;
+    const near = named.filter(({ id, name }) => id.startsWith(ref) || name.startsWith(ref));
+    const [only] = near;
+    if (only === undefined) throw notFound(ref);
+    if (near.length === 1) return only.snapshot;
+    const names = near.map(({ id, name }) => name || shortId(id)).join(' or ');
+    throw new BangerError('bad_request', `"${ref}" could be ${names}`, { hint: 'write more of it' });
+  }
 }
 
 function firstFree(vmName: string, taken: ReadonlySet<string>): string {
@@ -107,16 +118,6 @@ function firstFree(vmName: string, taken: ReadonlySet<string>): string {
   }
 }
 
-function facts({ dir, manifest: { id, name } }: VmSnapshot) {
-  return { id, name, dir };
-}
-
 function notFound(ref: string): BangerError {
   return new BangerError('not_found', `no snapshot "${ref}"`, { hint: 'banger vm snapshot list shows all' });
-}
-
-function damage({ id, problem }: BrokenVmSnapshot): BangerError {
-  return new BangerError('io_error', `the snapshot ${id} is damaged: ${problem}`, {
-    hint: `banger vm snapshot delete ${id}`,
-  });
 }

@@ -19,10 +19,12 @@ import type { VmRecord } from '../../core/model/vm.ts';
 import { type Log, NO_LOG } from '../../host/log.ts';
 import { openStore, type Store } from '../../store/store.ts';
 import type { Machine, MachineExit, MachineHandles, MachineRunState, VmmDriver } from '../../vmm/driver.ts';
+import { beginExchange } from '../disk-exchange.ts';
 import { vmFiles, writeHandles } from '../vm-files.ts';
 import { listVmDirs, readVmRecord } from '../vm-record-file.ts';
 import { awakeWhenUsed } from './awake.ts';
 import { PortForwards } from './port-forwards.ts';
+import { isHeld, markHeld } from './held.ts';
 import { VmLifecycle, type VmLifecycleDeps } from './vm-lifecycle.ts';
 import { reconcile } from './vm-reconcile.ts';
 import { VmRegistry } from './vm-registry.ts';
@@ -211,6 +213,44 @@ test('the clock of a VM that goes on although its row says paused is seen to, no
     assert.equal(machine.connects, connects, row);
     store.deleteVm(id('1'));
   }
+});
+
+test('a VM that was held while it was copied goes on, at the right time; one that the user has paused since stays', async () => {
+  for (const [row, machineState, held, expected] of [
+    ['running', 'paused', true, 'running'],
+    ['running', 'running', true, 'running'],
+    ['running', 'paused', false, 'paused'],
+  ] as const) {
+    addRow({ state: row, runtime: RUNTIME });
+    const machine = await run(id('1'));
+    machine.state = machineState;
+    if (held) await markHeld(files(id('1')));
+    await start();
+    assert.deepEqual([state(id('1')), machine.state, machine.kills], [expected, expected, 0]);
+    assert.deepEqual(store.getVmById(id('1'))?.runtime, RUNTIME);
+    assert.equal(machine.connects, held ? 1 : 0, 'its clock');
+    assert.ok(machineState === 'running' || !isHeld(files(id('1'))));
+    rmSync(files(id('1')).socketDir, { recursive: true });
+    store.deleteVm(id('1'));
+  }
+});
+
+test('a restore that was committed is finished: the disk, and what the row says of it', async () => {
+  const vm = addRow({ state: 'stopped', runtime: { startedAt: 's' } });
+  await dir.addVm(vm);
+  writeFileSync(files(vm.id).rootDisk, 'now');
+  {
+    await using exchange = await beginExchange(files(vm.id));
+    writeFileSync(exchange.disks.rootDisk, 'then');
+    writeFileSync(exchange.disks.transferDisk, 'then');
+    await exchange.commit({ spec: { ...vm.spec, memoryMib: 640 }, workspace: null });
+  }
+  await start();
+  const row = store.getVmById(vm.id);
+  assert.deepEqual([row?.state, row?.spec.memoryMib], ['stopped', 640]);
+  assert.equal(readFileSync(files(vm.id).rootDisk, 'utf8'), 'then');
+  assert.equal((await readVmRecord(files(vm.id).dir, vm.id))?.spec.memoryMib, 640);
+  assert.ok(!existsSync(join(files(vm.id).dir, 'exchange')));
 });
 
 test('a paused VM whose row is older than its boot is taken over without asking the guest, which cannot answer', async () => {
