@@ -51,6 +51,14 @@ export interface FrozenMachine {
   readonly rootDiskBytes: number;
 }
 
+/** The names of the files of a frozen machine in its directory. */
+export const frozenFileNames = {
+  memory: MEMORY_FILE,
+  state: STATE_FILE,
+  rootDisk: ROOT_DISK_FILE,
+  transferDisk: TRANSFER_DISK_FILE,
+} as const;
+
 export function frozenPaths(dir: string) {
   return {
     memory: join(dir, MEMORY_FILE),

@@ -48,6 +48,8 @@ export const vmSnapshotSchema = z.strictObject({
   id,
   name: vmName,
   ...machineFields,
+  /** Came from a file: `vm.id` is then nobody's. */
+  imported: z.boolean().default(false),
   vm: z.strictObject({ id, name: vmName, spec: specSchema, workspace: workspaceSchema.nullable() }),
   /** Null: the disk only. */
   memory: memorySchema.nullable(),
@@ -113,11 +115,12 @@ export class VmSnapshotStore {
 
   async writeManifest(
     draft: Draft,
-    manifest: Omit<VmSnapshotManifest, 'manifestVersion' | 'kind'>,
+    manifest: Omit<VmSnapshotManifest, 'manifestVersion' | 'kind' | 'imported'> & { imported?: boolean },
   ): Promise<VmSnapshotManifest> {
     const whole = {
       kind: 'snapshot',
       manifestVersion: MANIFEST_VERSION,
+      imported: false,
       ...manifest,
     } satisfies VmSnapshotManifest;
     await writeFrozenManifest(draft.dir, whole);

@@ -6,16 +6,16 @@
 import assert from 'node:assert/strict';
 
 export const SECTOR_BYTES = 512;
-const MAGIC = 0x514649fb;
-const VERSION = 3;
-const CLUSTER_BITS = 16;
-const CLUSTER_BYTES = 1 << CLUSTER_BITS;
+export const QCOW2_MAGIC = 0x514649fb;
+export const QCOW2_VERSION = 3;
+export const CLUSTER_BITS = 16;
+export const CLUSTER_BYTES = 1 << CLUSTER_BITS;
 /** One L2 table is a cluster of 8-byte entries, each for one cluster of data: 512 MiB. */
-const BYTES_PER_L1_ENTRY = (CLUSTER_BYTES / 8) * CLUSTER_BYTES;
+export const BYTES_PER_L1_ENTRY = (CLUSTER_BYTES / 8) * CLUSTER_BYTES;
 /** One cluster of L1 table: what a single refcount block of an empty overlay describes without more ado. */
 export const MAX_OVERLAY_BYTES = (CLUSTER_BYTES / 8) * BYTES_PER_L1_ENTRY;
 const HEADER_LENGTH = 104;
-const REFCOUNT_ORDER_16_BITS = 4;
+export const REFCOUNT_ORDER_16_BITS = 4;
 const EXTENSION_BACKING_FORMAT = 0xe2792aca;
 /** The format's own limit on the length of the backing file's name. */
 export const MAX_BACKING_NAME_BYTES = 1023;
@@ -55,7 +55,7 @@ export function emptyOverlay(shape: OverlayShape): OverlayBytes {
   for (let cluster = 0; cluster < CLUSTERS; cluster++) refcountBlock.writeUInt16BE(1, 2 * cluster);
   return {
     pieces: [
-      { offset: 0, bytes: header(shape) },
+      { offset: 0, bytes: overlayHeader(shape, emptyTables(shape.sizeBytes)) },
       { offset: REFCOUNT_TABLE_AT, bytes: refcountTable },
       { offset: REFCOUNT_BLOCK_AT, bytes: refcountBlock },
     ],
@@ -63,7 +63,28 @@ export function emptyOverlay(shape: OverlayShape): OverlayBytes {
   };
 }
 
-function header({ backingName, backingFormat, sizeBytes }: OverlayShape): Uint8Array {
+/** Where an overlay has its tables: byte offsets, of whole clusters. */
+export interface OverlayTables {
+  readonly l1Entries: number;
+  readonly l1Offset: number;
+  readonly refcountTableOffset: number;
+  readonly refcountTableClusters: number;
+}
+
+function emptyTables(sizeBytes: number): OverlayTables {
+  return {
+    l1Entries: Math.ceil(sizeBytes / BYTES_PER_L1_ENTRY),
+    l1Offset: L1_TABLE_AT,
+    refcountTableOffset: REFCOUNT_TABLE_AT,
+    refcountTableClusters: 1,
+  };
+}
+
+/** The beginning of an overlay: less than a cluster, whose rest is zeros. */
+export function overlayHeader(
+  { backingName, backingFormat, sizeBytes }: OverlayShape,
+  tables: OverlayTables,
+): Uint8Array {
   const name = Buffer.from(backingName, 'utf8');
   assert(name.length > 0 && name.length <= MAX_BACKING_NAME_BYTES, 'the caller bounds the name');
   const format = Buffer.from(backingFormat, 'latin1');
@@ -74,16 +95,16 @@ function header({ backingName, backingFormat, sizeBytes }: OverlayShape): Uint8A
   // The last 8 bytes are the end marker: an extension of type and length zero.
 
   const head = Buffer.alloc(HEADER_LENGTH);
-  head.writeUInt32BE(MAGIC, 0);
-  head.writeUInt32BE(VERSION, 4);
+  head.writeUInt32BE(QCOW2_MAGIC, 0);
+  head.writeUInt32BE(QCOW2_VERSION, 4);
   head.writeBigUInt64BE(BigInt(HEADER_LENGTH + extension.length), 8);
   head.writeUInt32BE(name.length, 16);
   head.writeUInt32BE(CLUSTER_BITS, 20);
   head.writeBigUInt64BE(BigInt(sizeBytes), 24);
-  head.writeUInt32BE(Math.ceil(sizeBytes / BYTES_PER_L1_ENTRY), 36);
-  head.writeBigUInt64BE(BigInt(L1_TABLE_AT), 40);
-  head.writeBigUInt64BE(BigInt(REFCOUNT_TABLE_AT), 48);
-  head.writeUInt32BE(1, 56);
+  head.writeUInt32BE(tables.l1Entries, 36);
+  head.writeBigUInt64BE(BigInt(tables.l1Offset), 40);
+  head.writeBigUInt64BE(BigInt(tables.refcountTableOffset), 48);
+  head.writeUInt32BE(tables.refcountTableClusters, 56);
   head.writeUInt32BE(REFCOUNT_ORDER_16_BITS, 96);
   head.writeUInt32BE(HEADER_LENGTH, 100);
   return Buffer.concat([head, extension, name]);
@@ -96,7 +117,7 @@ export const QCOW2_PROBE_BYTES = 32;
 export function qcow2VirtualSize(start: Uint8Array): number | undefined {
   if (start.length < QCOW2_PROBE_BYTES) return undefined;
   const view = new DataView(start.buffer, start.byteOffset, start.byteLength);
-  if (view.getUint32(0, false) !== MAGIC) return undefined;
+  if (view.getUint32(0, false) !== QCOW2_MAGIC) return undefined;
   const size = Number(view.getBigUint64(24, false));
   return Number.isSafeInteger(size) ? size : undefined;
 }
