@@ -107,6 +107,8 @@ export interface VmSnapshotView {
   readonly name: string;
   /** As it was called then; `exists`: there is a VM of that id. */
   readonly vm: { readonly id: string; readonly name: string; readonly exists: boolean };
+  /** Came from a file: VMs can be made of it, none can be put back to it. */
+  readonly imported: boolean;
   readonly createdAt: string;
   readonly imageName: string;
   readonly vcpus: number;
@@ -136,6 +138,16 @@ export interface VmSnapshotTaken {
   readonly snapshot: VmSnapshotView;
   /** How long the VM stood still. */
   readonly pauseMs: number;
+}
+
+export interface VmSnapshotExported {
+  readonly snapshot: VmSnapshotView;
+  /** Null: it went to a stream. */
+  readonly path: string | null;
+  /** Of what was written. */
+  readonly bytes: number;
+  /** Of what is in the snapshot's files and not zero. */
+  readonly dataBytes: number;
 }
 
 export interface VmSnapshotList {
@@ -406,6 +418,9 @@ export interface Results {
   'snapshot.show': VmSnapshotDetail;
   'snapshot.delete': VmSnapshotDeleted;
   'snapshot.restore': VmView;
+  'snapshot.stream': StreamTicket;
+  'snapshot.export': VmSnapshotExported;
+  'snapshot.import': VmSnapshotView;
   'vm.kill': VmView;
   'vm.delete': VmView;
   'vm.prune': readonly VmView[];
@@ -451,6 +466,8 @@ export const LONG_METHODS: ReadonlySet<Method> = new Set<Method>([
   'vm.fork',
   'snapshot.create',
   'snapshot.restore',
+  'snapshot.export',
+  'snapshot.import',
   'image.build',
   'image.warm',
   'doctor.run',

@@ -53,6 +53,8 @@ const accel = z.enum([...ACCELERATORS, 'auto']);
 
 /** A digest (`sha256:<64 hex>` or the beginning of the hex), a ref (`latest`), or an absolute path of an exported file. */
 const snapshotSource = path;
+/** As `snapshot.stream` answered. */
+const ticket = z.string().max(128);
 const refName = z.string().max(128);
 
 const none = z.strictObject({});
@@ -115,6 +117,26 @@ export const paramsSchemas = {
     force: z.boolean().default(false),
     /** Leave the snapshot's memory alone: the VM is stopped afterwards. */
     diskOnly: z.boolean().default(false),
+  }),
+  /** For the bytes of an export or import: the request that carries them names the ticket. */
+  'snapshot.stream': none,
+  /** To a file (absolute path) or to a stream. */
+  'snapshot.export': z.strictObject({
+    snapshot: ref,
+    output: path.optional(),
+    stream: ticket.optional(),
+    /** Also when there is a file of that name. */
+    force: z.boolean().default(false),
+  }),
+  /** From a file (absolute path) or from a stream. */
+  'snapshot.import': z.strictObject({
+    input: path.optional(),
+    stream: ticket.optional(),
+    name: name.optional(),
+    /** Whoever made it is trusted with QEMU: only for memory. */
+    trust: z.boolean().default(false),
+    /** VMs made of it may open connections. */
+    nat: z.boolean().default(false),
   }),
   'vm.kill': z.strictObject({ ref, signal: z.string().max(16).default('KILL') }),
   'vm.delete': oneVm,

@@ -53,6 +53,8 @@ export interface CliPorts {
   ): Promise<number>;
   /** Copies a ticket's output stream to stdout until it ends; rejects with `cancelled` when `signal` aborts. */
   copyStream(ticket: StreamTicket, signal: AbortSignal): Promise<void>;
+  /** Copies stdin to a ticket's stream until both have ended; rejects as `copyStream` does. */
+  feedStream(ticket: StreamTicket, signal: AbortSignal): Promise<void>;
   /** To stdout; resolves when the system has taken them. */
   writeBytes(bytes: Uint8Array): Promise<void>;
   interruption(onFirst?: () => void): Interruption;

@@ -17,8 +17,8 @@ export interface ArgumentSpec {
   readonly complete?: Completer;
   /** Completed by the shell, as a path of the host, where `complete` has nothing to offer. */
   readonly isPath?: true;
-  /** One more, which may be left out. Only behind exactly one. */
-  readonly second?: Pick<ArgumentSpec, 'placeholder' | 'brief' | 'complete'>;
+  /** One more, which may be left out unless it is required. Only behind exactly one. */
+  readonly second?: Pick<ArgumentSpec, 'placeholder' | 'brief' | 'complete'> & { readonly required?: true };
 }
 
 export interface Example {
@@ -165,7 +165,8 @@ function stricliPositional(argument: ArgumentSpec | undefined): object {
   if (argument === undefined) return { kind: 'tuple', parameters: [] };
   const { second } = argument;
   if (second !== undefined) {
-    return { kind: 'tuple', parameters: [parameterOf(argument), { ...parameterOf(second), optional: true }] };
+    const optional = second.required !== true;
+    return { kind: 'tuple', parameters: [parameterOf(argument), { ...parameterOf(second), optional }] };
   }
   return {
     kind: 'array',

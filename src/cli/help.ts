@@ -72,7 +72,8 @@ function usageTail(spec: CommandSpec): string {
   if (argument !== undefined) {
     const word = argument.maximum > 1 ? `${argument.placeholder}...` : argument.placeholder;
     tail += argument.minimum === 0 ? ` [${word}]` : ` ${word}`;
-    if (argument.second !== undefined) tail += ` [${argument.second.placeholder}]`;
+    const { second } = argument;
+    if (second !== undefined) tail += second.required ? ` ${second.placeholder}` : ` [${second.placeholder}]`;
   }
   if (Object.keys(spec.flags).length > 0) tail += ' [FLAG...]';
   if (spec.commandBrief !== undefined) tail += ' [-- COMMAND...]';

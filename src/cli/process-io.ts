@@ -74,6 +74,10 @@ function processPorts(
       const { runOutputStream } = await import('./exec-session/run-output-stream.ts');
       await runOutputStream({ ticket, stdout: process.stdout, stderr: process.stderr, signal });
     },
+    async feedStream(ticket, signal) {
+      const { runInputStream } = await import('./exec-session/run-input-stream.ts');
+      await runInputStream({ ticket, stdin: process.stdin, signal });
+    },
     writeBytes: (bytes) => stdout.writeBytes(bytes),
     interruption: (onFirst) => interruption(stderr, onFirst),
     async processEnd(pid) {

@@ -44,6 +44,14 @@ const snapshot: Group = {
       load: () => import('./commands/vm/snapshot/restore.ts'),
     },
     delete: { brief: 'Delete snapshots', load: () => import('./commands/vm/snapshot/delete.ts') },
+    export: {
+      brief: 'Write a snapshot to one file, to be carried elsewhere',
+      load: () => import('./commands/vm/snapshot/export.ts'),
+    },
+    import: {
+      brief: 'Read a snapshot that was exported',
+      load: () => import('./commands/vm/snapshot/import.ts'),
+    },
   },
 };
 

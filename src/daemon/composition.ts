@@ -42,6 +42,7 @@ import { VmSleep } from './services/vm-sleep.ts';
 import { SnapshotNeeds } from './services/snapshot-needs.ts';
 import { SnapshotRestore } from './services/snapshot-restore.ts';
 import { SnapshotShelf } from './services/snapshot-shelf.ts';
+import { makeSnapshotFiles, type SnapshotFiles } from './services/snapshot-files.ts';
 import { VmSnapshots } from './services/vm-snapshots.ts';
 import { FileVerifier } from './services/file-verifier.ts';
 import { VmSnapshotStore } from '../frozen/vm-snapshot-store.ts';
@@ -59,6 +60,7 @@ export interface DaemonServices {
   readonly snapshots: VmSnapshots;
   readonly idle: IdleKeeper;
   readonly snapshotRestore: SnapshotRestore;
+  readonly snapshotFiles: SnapshotFiles;
   readonly forks: VmFork;
   readonly registry: VmRegistry;
   readonly forwards: PortForwards;
@@ -149,6 +151,10 @@ export function compose(options: CompositionOptions): DaemonServices {
     store: snapshotStore,
   });
   const snapshotRestore = new SnapshotRestore({ shelf, needs, registry, lifecycle });
+  const snapshotFiles = makeSnapshotFiles({
+    ...{ paths, snapshots, shelf, images, tickets, policy, runner },
+    store: snapshotStore,
+  });
   const forks = new VmFork({ paths, registry, lifecycle, reservations, shelf, needs, workspaces, log });
   const pause = new VmPause({ registry, driver });
   const sleep = new VmSleep({
@@ -219,6 +225,7 @@ export function compose(options: CompositionOptions): DaemonServices {
     snapshots,
     idle,
     snapshotRestore,
+    snapshotFiles,
     forks,
     registry,
     forwards,

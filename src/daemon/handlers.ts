@@ -20,7 +20,18 @@ function asOperation<T>(
 }
 
 export function createHandlers(services: DaemonServices): Handlers {
-  const { vms, snapshots, snapshotRestore, forks, exec, images, kernels, workspaces, operations } = services;
+  const {
+    vms,
+    snapshots,
+    snapshotRestore,
+    snapshotFiles,
+    forks,
+    exec,
+    images,
+    kernels,
+    workspaces,
+    operations,
+  } = services;
   const long = <M extends Method>(
     context: RequestContext,
     work: (operation: OperationHandle) => Promise<ResultOf<M>>,
@@ -65,6 +76,11 @@ export function createHandlers(services: DaemonServices): Handlers {
     'snapshot.delete': ({ snapshot }) => snapshots.delete(snapshot),
     'snapshot.restore': (params, context) =>
       long<'snapshot.restore'>(context, (operation) => snapshotRestore.restore(params, operation)),
+    'snapshot.stream': async () => snapshotFiles.streams.open(),
+    'snapshot.export': (params, context) =>
+      long<'snapshot.export'>(context, (operation) => snapshotFiles.exports.export(params, operation)),
+    'snapshot.import': (params, context) =>
+      long<'snapshot.import'>(context, (operation) => snapshotFiles.imports.import(params, operation)),
     'vm.delete': ({ ref }, context) => long<'vm.delete'>(context, (operation) => vms.delete(ref, operation)),
     'vm.prune': ({ dryRun }, context) =>
       long<'vm.prune'>(context, (operation) => vms.prune(dryRun, operation)),

@@ -26,10 +26,10 @@ export interface ForeignOverlay {
 /** How many leading bytes of the file are looked at, and replaced. */
 export const OVERLAY_HEADER_BYTES = CLUSTER_BYTES;
 /** Ours, and QEMU's when it writes the header anew, with the compression type in it. */
-const HEADER_LENGTHS: readonly number[] = [104, 112];
+const HEADER_LENGTHS: ReadonlySet<number> = new Set([104, 112]);
 const EXTENSION_END = 0;
 /** Base format, and the names of feature bits for messages: neither leads anywhere. */
-const HARMLESS_EXTENSIONS: readonly number[] = [0xe2792aca, 0x6803f857];
+const HARMLESS_EXTENSIONS: ReadonlySet<number> = new Set([0xe2792aca, 0x6803f857]);
 /** Of every overlay up to our largest, twice over. */
 const MAX_REFCOUNT_TABLE_CLUSTERS = 64;
 
@@ -61,7 +61,7 @@ export function readForeignOverlay(start: Buffer, fileSizeBytes: number): Foreig
     ['compatible features', u64(80) === 0],
     ['features of its own', u64(88) === 0],
     ['the width of its refcounts', start.readUInt32BE(96) === REFCOUNT_ORDER_16_BITS],
-    ['the length of its header', HEADER_LENGTHS.includes(headerLength)],
+    ['the length of its header', HEADER_LENGTHS.has(headerLength)],
     ['its compression', headerLength === 104 || u64(104) === 0],
     ['its tables', tablesFit(tables, sizeBytes, fileSizeBytes)],
   ];
@@ -92,7 +92,7 @@ function assertExtensions(start: Buffer, headerLength: number): void {
     const type = start.readUInt32BE(at);
     const length = start.readUInt32BE(at + 4);
     if (type === EXTENSION_END) return;
-    if (!HARMLESS_EXTENSIONS.includes(type)) throw refused(`the extension 0x${type.toString(16)}`);
+    if (!HARMLESS_EXTENSIONS.has(type)) throw refused(`the extension 0x${type.toString(16)}`);
     at += 8 + Math.ceil(length / 8) * 8;
   }
   throw refused('its extensions');

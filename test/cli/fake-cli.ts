@@ -17,6 +17,7 @@ export interface FakeOptions {
   readonly env?: Record<string, string>;
   readonly session?: CliPorts['session'];
   readonly copyStream?: CliPorts['copyStream'];
+  readonly feedStream?: CliPorts['feedStream'];
   readonly readLine?: CliPorts['readLine'];
   /** False: none answers and none can be started. */
   readonly daemon?: boolean;
@@ -44,6 +45,7 @@ export interface FakeResult {
 
 /** Where no answer is given, a failure whose status could be taken for one of usage. */
 const DEFAULT_ANSWERS: Answers = {
+  'snapshot.stream': () => ({ ticket: 'ab'.repeat(32), streamSocketPath: '/run/stream.sock' }),
   'state.diff': () => ({ from: '', to: '', rows: [], truncated: false }),
 };
 
@@ -95,6 +97,7 @@ export async function fakeCli(argv: readonly string[], options: FakeOptions = {}
       },
       session: options.session ?? (async () => 0),
       copyStream: options.copyStream ?? (async () => undefined),
+      feedStream: options.feedStream ?? (async () => undefined),
       writeBytes: async (bytes) => {
         written.stdout += Buffer.from(bytes).toString();
       },

@@ -26,7 +26,7 @@ export function formatVmSnapshot(snapshot: VmSnapshotDetail): string {
   const memory = snapshot.withMemory
     ? formatSize(snapshot.memoryMib * 1024 ** 2)
     : 'none: what is made of it boots';
-  const gone = snapshot.vm.exists ? '' : ', which is gone';
+  const gone = snapshot.vm.exists ? '' : snapshot.imported ? ', imported' : ', which is gone';
   return formatPairs([
     ['name', snapshot.name],
     ['id', snapshot.id],

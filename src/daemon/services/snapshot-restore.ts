@@ -39,6 +39,7 @@ export class SnapshotRestore {
     const { shelf, registry, lifecycle } = this.#deps;
     return await shelf.use(params.snapshot, async (snapshot) => {
       const { vm: source, name } = snapshot.manifest;
+      assertOwn(snapshot);
       const target = registry.find(source.id);
       if (target === undefined) {
         throw new BangerError('not_found', `the VM "${source.name}" of that snapshot is gone`, {
@@ -80,6 +81,13 @@ export class SnapshotRestore {
     if (frozen === undefined) return back;
     return await lifecycle.startFrozen(back, image, { frozen, identity: 'new' }, operation);
   }
+}
+
+function assertOwn({ manifest: { imported, name } }: VmSnapshot): void {
+  if (!imported) return;
+  throw new BangerError('unsupported', `the snapshot "${name}" was imported: its VM is not here`, {
+    hint: `banger vm fork --snapshot ${name} makes a new one of it`,
+  });
 }
 
 function assertNothingRuns({ state, name }: VmRecord): void {

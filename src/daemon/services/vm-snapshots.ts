@@ -76,12 +76,9 @@ export class VmSnapshots {
     });
     operation.progress({ step: 'digest', text: 'reading what was written' });
     const manifest = await this.#describe(draft, { id: snapshotId, name }, taken, operation.signal);
-    if (operation.signal.aborted) throw new BangerError('cancelled', 'cancelled');
-    operation.progress({ step: 'publish', text: 'writing it to the disk' });
-    if (!(await draft.publish())) throw new Error(`there is a snapshot ${snapshotId} already`);
-    const snapshot = { dir: store.dirOf(snapshotId), manifest };
+    const snapshot = await this.publish(draft, manifest, operation);
     await this.#trust(snapshot);
-    return { snapshot: await this.#view(snapshot), pauseMs: taken.captured.pauseMs };
+    return { snapshot: await this.view(snapshot), pauseMs: taken.captured.pauseMs };
   }
 
   /** Of one VM, or all of them; oldest first. */
@@ -90,8 +87,17 @@ export class VmSnapshots {
     const { whole, broken } = await store.list();
     const vmId = ref === undefined ? undefined : this.#vmIdOf(ref, whole, registry);
     const wanted = vmId === undefined ? whole : whole.filter(({ manifest }) => manifest.vm.id === vmId);
-    const snapshots = await Promise.all(wanted.map((snapshot) => this.#view(snapshot)));
+    const snapshots = await Promise.all(wanted.map((snapshot) => this.view(snapshot)));
     return { snapshots, broken: vmId === undefined ? broken : [] };
+  }
+
+  /** Makes a draft with its manifest the snapshot of its name, which is reserved. @throws {BangerError} `cancelled`, `no_space` */
+  async publish(draft: Draft, manifest: VmSnapshotManifest, operation: OperationHandle): Promise<VmSnapshot> {
+    const { store } = this.#deps;
+    if (operation.signal.aborted) throw new BangerError('cancelled', 'cancelled');
+    operation.progress({ step: 'publish', text: 'writing it to the disk' });
+    if (!(await draft.publish())) throw new Error(`there is a snapshot ${manifest.id} already`);
+    return { dir: store.dirOf(manifest.id), manifest };
   }
 
   async show(ref: string): Promise<VmSnapshotDetail> {
@@ -99,7 +105,7 @@ export class VmSnapshots {
     const snapshot = await shelf.get(ref);
     const problem = await needs.problem(snapshot);
     const tied = snapshot.manifest.state === null ? {} : snapshot.manifest.shape;
-    return { ...(await this.#view(snapshot)), needs: tied, problem };
+    return { ...(await this.view(snapshot)), needs: tied, problem };
   }
 
   /** @throws {BangerError} `not_found`, `in_use` (a VM is being started from it) */
@@ -178,9 +184,10 @@ export class VmSnapshots {
     return gone?.manifest.vm.id ?? registry.resolve(ref).id;
   }
 
-  async #view(snapshot: VmSnapshot): Promise<VmSnapshotView> {
+  async view(snapshot: VmSnapshot): Promise<VmSnapshotView> {
     const { store, registry } = this.#deps;
-    const { id, name, vm, createdAt, image, vcpus, memoryMib, rootDiskBytes, state } = snapshot.manifest;
+    const { id, name, vm, createdAt, image, vcpus, memoryMib, rootDiskBytes, state, imported } =
+      snapshot.manifest;
     return {
       id,
       name,
@@ -193,6 +200,7 @@ export class VmSnapshots {
       withMemory: state !== null,
       allocatedBytes: await store.sizeBytes(snapshot),
       dir: snapshot.dir,
+      imported,
     };
   }
 }

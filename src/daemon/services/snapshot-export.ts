@@ -1,0 +1,176 @@
+/** A snapshot as one file, to be carried elsewhere: src/frozen/export-format.ts. */
+
+import { constants } from 'node:fs';
+import { type FileHandle, link, lstat, open, rename, unlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { CheckedParamsOf, VmSnapshotExported } from '../../api/contract.ts';
+import { BangerError } from '../../core/errors.ts';
+import { type ExportedFile, partsOf } from '../../frozen/export-format.ts';
+import { type ByteSink, type FileToExport, writeExport } from '../../frozen/export-writer.ts';
+import type { VmSnapshot } from '../../frozen/vm-snapshot-store.ts';
+import { isErrno } from '../../host/drafts.ts';
+import { fileError, syncDir, temporaryPath } from '../../host/files.ts';
+import type { CommandRunner } from '../../host/runner.ts';
+import { dataExtents, openFilePath, sparseFacts } from '../../host/sparse-digest.ts';
+import type { ByteStreams } from '../byte-streams.ts';
+import type { OperationHandle } from '../operations.ts';
+import type { SnapshotShelf } from './snapshot-shelf.ts';
+import type { VmSnapshots } from './vm-snapshots.ts';
+
+export class SnapshotExport {
+  readonly #snapshots: VmSnapshots;
+  readonly #shelf: SnapshotShelf;
+  readonly #streams: ByteStreams;
+  readonly #runner: CommandRunner;
+
+  constructor(deps: {
+    snapshots: VmSnapshots;
+    shelf: SnapshotShelf;
+    streams: ByteStreams;
+    runner: CommandRunner;
+  }) {
+    this.#snapshots = deps.snapshots;
+    this.#shelf = deps.shelf;
+    this.#streams = deps.streams;
+    this.#runner = deps.runner;
+  }
+
+  /**
+   * To a file that appears whole or not at all, or to a stream.
+   * @throws {BangerError} `not_found`, `already_exists`, `verify_failed` (the snapshot is damaged), `no_space`, `cancelled` …
+   */
+  async export(
+    params: CheckedParamsOf<'snapshot.export'>,
+    operation: OperationHandle,
+  ): Promise<VmSnapshotExported> {
+    const { output, stream, force } = params;
+    if (stream !== undefined && output === undefined) {
+      return await this.#streams.use(stream, operation.signal, (sink) =>
+        this.#write(params.snapshot, sink, null, operation),
+      );
+    }
+    if (output === undefined || stream !== undefined)
+      throw new BangerError('bad_request', 'an export goes to a file or to a stream');
+    if (!force) await assertFree(output);
+    return await writingFile(output, force, (sink) => this.#write(params.snapshot, sink, output, operation));
+  }
+
+  async #write(
+    ref: string,
+    sink: ByteSink,
+    path: string | null,
+    operation: OperationHandle,
+  ): Promise<VmSnapshotExported> {
+    const snapshot = await this.#shelf.get(ref);
+    const view = await this.#snapshots.view(snapshot);
+    operation.about(view.name);
+    await using handles = new AsyncDisposableStack();
+    const files = await this.#files(snapshot, handles, operation);
+    const total = files.reduce((sum, { facts }) => sum + facts.dataBytes, 0);
+    let done = 0;
+    const onData = (bytes: number): void => {
+      done += bytes;
+      operation.progress({ step: 'export', text: `exporting ${view.name}`, done, total, unit: 'bytes' });
+    };
+    onData(0);
+    const { signal } = operation;
+    const bytes = await writeExport(sink, snapshot.manifest, files, { signal, onData });
+    return { snapshot: view, path, bytes, dataBytes: total };
+  }
+
+  /** All of them open before anything is read: a deletion meanwhile takes nothing away. */
+  async #files(
+    { dir, manifest }: VmSnapshot,
+    handles: AsyncDisposableStack,
+    { signal, progress }: OperationHandle,
+  ): Promise<readonly FileToExport[]> {
+    progress({ step: 'digest', text: `reading ${manifest.name}` });
+    const opened: { readonly name: string; readonly file: FileHandle }[] = [];
+    for (const name of partsOf({ manifest })) {
+      const file = await open(join(dir, name), constants.O_RDONLY | constants.O_NOFOLLOW).catch((error) => {
+        throw fileError(`cannot read ${name} of the snapshot "${manifest.name}"`, error);
+      });
+      handles.use(file);
+      opened.push({ name, file });
+    }
+    const files: FileToExport[] = [];
+    for (const { name, file } of opened) {
+      const extents = await dataExtents(openFilePath(file), this.#runner, signal);
+      const facts = { name, ...(await sparseFacts(file, extents, signal)) };
+      assertUndamaged(manifest, facts);
+      files.push({ file, extents, facts });
+    }
+    return files;
+  }
+}
+
+/** The state has another digest, which its reader checks. */
+function assertUndamaged(
+  { name, rootDisk, memory }: VmSnapshot['manifest'],
+  { name: file, sizeBytes, sparseSha256 }: ExportedFile,
+): void {
+  const said = file === 'root.qcow2' ? rootDisk : file === 'memory' ? memory : null;
+  if (said === null || (said.sizeBytes === sizeBytes && said.sparseSha256 === sparseSha256)) return;
+  throw new BangerError(
+    'verify_failed',
+    `the snapshot "${name}" is damaged: ${file} is not what was written`,
+    {
+      hint: `banger vm snapshot delete ${name}`,
+    },
+  );
+}
+
+async function assertFree(path: string): Promise<void> {
+  const found = await lstat(path).catch((error: unknown) => {
+    if (isErrno(error, 'ENOENT')) return undefined;
+    throw fileError(`cannot write ${path}`, error);
+  });
+  if (found !== undefined) throw occupied(path);
+}
+
+function occupied(path: string, cause?: unknown): BangerError {
+  return new BangerError('already_exists', `${path} exists already`, { hint: '--force replaces it', cause });
+}
+
+/** Written beside it under another name, 0600, and renamed when it is whole and on the disk. */
+async function writingFile<T>(
+  path: string,
+  force: boolean,
+  write: (sink: ByteSink) => Promise<T>,
+): Promise<T> {
+  const found = await lstat(path).catch(() => undefined);
+  if (found !== undefined && !found.isFile())
+    throw new BangerError('already_exists', `${path} is not a regular file: it is not replaced`);
+  const temporary = temporaryPath(path);
+  try {
+    const file = await open(temporary, 'wx', 0o600);
+    let result: T;
+    try {
+      result = await write({ write: (bytes) => file.writeFile(bytes) });
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await (force ? rename(temporary, path) : publish(temporary, path));
+    await syncDir(dirname(path));
+    return result;
+  } catch (error) {
+    await unlink(temporary).catch(() => undefined);
+    if (error instanceof Error && 'syscall' in error) throw fileError(`cannot write ${path}`, error);
+    throw error;
+  }
+}
+
+/** A rename that replaces nothing, also nothing that came meanwhile. */
+async function publish(temporary: string, path: string): Promise<void> {
+  try {
+    await link(temporary, path);
+  } catch (error) {
+    if (isErrno(error, 'EEXIST')) throw occupied(path, error);
+    // File systems of memory cards have no links.
+    await assertFree(path);
+    await rename(temporary, path);
+    return;
+  }
+  await unlink(temporary);
+}
