@@ -51,6 +51,17 @@ const REQUESTS: readonly (readonly [line: string, method: Method, params: unknow
   ['vm restart a', 'vm.restart', { ref: 'a' }],
   ['vm pause a', 'vm.pause', { ref: 'a' }],
   ['vm resume a', 'vm.resume', { ref: 'a' }],
+  [
+    'vm snapshot export s out.snap --force',
+    'snapshot.export',
+    { snapshot: 's', output: '/home/dev/project/out.snap', force: true },
+  ],
+  [
+    'vm snapshot import ../in.snap --name n --trust --nat',
+    'snapshot.import',
+    { input: '/home/dev/in.snap', name: 'n', trust: true, nat: true },
+  ],
+  ['vm snapshot export s -', 'snapshot.stream', {}],
   ['vm kill a', 'vm.kill', { ref: 'a' }],
   ['vm kill a --signal sigterm', 'vm.kill', { ref: 'a', signal: 'TERM' }],
   ['vm delete a', 'vm.delete', { ref: 'a' }],

@@ -142,6 +142,7 @@ async function writingFile<T>(
   if (found !== undefined && !found.isFile())
     throw new BangerError('already_exists', `${path} is not a regular file: it is not replaced`);
   const temporary = temporaryPath(path);
+  let isNew = false;
   try {
     const file = await open(temporary, 'wx', 0o600);
     let result: T;
@@ -151,11 +152,15 @@ async function writingFile<T>(
     } finally {
       await file.close();
     }
-    await (force ? rename(temporary, path) : publish(temporary, path));
+    if (force) await rename(temporary, path);
+    else {
+      await publish(temporary, path);
+      isNew = true;
+    }
     await syncDir(dirname(path));
     return result;
   } catch (error) {
-    await unlink(temporary).catch(() => undefined);
+    for (const left of isNew ? [temporary, path] : [temporary]) await unlink(left).catch(() => undefined);
     if (error instanceof Error && 'syscall' in error) throw fileError(`cannot write ${path}`, error);
     throw error;
   }

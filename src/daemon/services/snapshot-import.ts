@@ -67,7 +67,22 @@ export class SnapshotImport {
     return await this.#read(params, chunksOf(file, input), operation);
   }
 
+  /** What the system says of our own files, in our words. */
   async #read(
+    params: Params,
+    source: AsyncIterable<Uint8Array>,
+    operation: OperationHandle,
+  ): Promise<VmSnapshotView> {
+    try {
+      return await this.#take(params, source, operation);
+    } catch (error) {
+      throw error instanceof Error && 'syscall' in error
+        ? fileError('cannot write the snapshot', error)
+        : error;
+    }
+  }
+
+  async #take(
     params: Params,
     source: AsyncIterable<Uint8Array>,
     operation: OperationHandle,
@@ -85,13 +100,7 @@ export class SnapshotImport {
     await requireFreeSpace(vmSnapshotsDir, total + SPARE_BYTES);
     const id = newId();
     await using draft = await store.draft(id);
-    try {
-      await this.#receive(reader, header, draft, { ...operation, about: () => undefined });
-    } catch (error) {
-      throw error instanceof Error && 'syscall' in error
-        ? fileError('cannot write the snapshot', error)
-        : error;
-    }
+    await this.#receive(reader, header, draft, operation);
     operation.progress({ step: 'check', text: `checking ${name}` });
     await assertState(header, draft);
     const rootDisk = await this.#adoptDisk(header, draft, image, operation.signal);

@@ -96,7 +96,13 @@ export class VmSnapshots {
     const { store } = this.#deps;
     if (operation.signal.aborted) throw new BangerError('cancelled', 'cancelled');
     operation.progress({ step: 'publish', text: 'writing it to the disk' });
-    if (!(await draft.publish())) throw new Error(`there is a snapshot ${manifest.id} already`);
+    try {
+      if (!(await draft.publish())) throw new Error(`there is a snapshot ${manifest.id} already`);
+    } catch (error) {
+      // It has its name already when only making that durable failed.
+      await store.remove(manifest.id).catch(() => undefined);
+      throw error;
+    }
     return { dir: store.dirOf(manifest.id), manifest };
   }
 
