@@ -15,7 +15,7 @@ import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
-import { zstdCompressSync } from 'node:zlib';
+import { constants, zstdCompressSync } from 'node:zlib';
 import fc from 'fast-check';
 import { BangerError } from '../core/errors.ts';
 import type { VmSpec } from '../core/model/vm.ts';
@@ -321,30 +321,45 @@ describe('hostile files', () => {
     const block = Buffer.alloc(BLOCK, 3);
     const stored = zstdCompressSync(block);
     const bomb = zstdCompressSync(Buffer.alloc(200 * MIB));
+    const smallBomb = zstdCompressSync(Buffer.alloc(200 * MIB), {
+      params: { [constants.ZSTD_c_windowLog]: 17 },
+    });
     const two = zstdCompressSync(Buffer.alloc(2 * BLOCK, 3));
-    const lies: Readonly<Record<string, readonly (readonly [number, number, Buffer])[]>> = {
-      'more than it says': [[BLOCK, 2 * BLOCK, bomb]],
-      'less than it says': [[BLOCK, 2 * BLOCK, stored]],
-      'no zstd': [[BLOCK, 2 * BLOCK, block]],
-      'not at a block': [[BLOCK + 1, 2 * BLOCK, two]],
-      'part of a block': [[BLOCK, 2 * BLOCK - 1, two]],
-      'behind the end': [[4 * BLOCK, 2 * BLOCK, two]],
-      'far behind the end': [[2 ** 52, 2 * BLOCK, two]],
-      backwards: [
-        [2 * BLOCK, BLOCK, stored],
-        [BLOCK, BLOCK, stored],
+    const good = [BLOCK, 2 * BLOCK, two] as const;
+    const lies: readonly (readonly [
+      words: RegExp,
+      ...extents: (readonly [offset: number, length: number, stored: Buffer])[],
+    ])[] = [
+      [/root.qcow2 at 65536: Frame requires too much memory/, [BLOCK, 2 * BLOCK, bomb]],
+      [/root.qcow2 at 65536: Cannot create a Buffer larger than/, [BLOCK, 2 * BLOCK, smallBomb]],
+      [/has less at 65536 than it says/, [BLOCK, 2 * BLOCK, stored]],
+      [/root.qcow2 at 65536: /, [BLOCK, 2 * BLOCK, block]],
+      [/has 131072 bytes at 65537/, [BLOCK + 1, 2 * BLOCK, two]],
+      [/has 131071 bytes at 65536/, [BLOCK, 2 * BLOCK - 1, two]],
+      [/has 131072 bytes at 262144/, [4 * BLOCK, 2 * BLOCK, two]],
+      [/has 131072 bytes at 4503599627370496/, [2 ** 52, 2 * BLOCK, two]],
+      [/has 65536 bytes at 65536/, [2 * BLOCK, BLOCK, stored], [BLOCK, BLOCK, stored]],
+      [/has 65536 bytes at 65536/, [BLOCK, BLOCK, stored], [BLOCK, BLOCK, stored]],
+      [/has 0 bytes at 65536/, [BLOCK, 0, stored]],
+      [/has 1114112 bytes at 0/, [0, MAX_EXTENT_BYTES + BLOCK, bomb]],
+      [/has more in it than it says/, [0, 3 * BLOCK, zstdCompressSync(Buffer.alloc(3 * BLOCK, 3))]],
+      [
+        /root.qcow2 is not what was written/,
+        [BLOCK, 2 * BLOCK, zstdCompressSync(Buffer.alloc(2 * BLOCK, 4))],
       ],
-      twice: [
-        [BLOCK, BLOCK, stored],
-        [BLOCK, BLOCK, stored],
-      ],
-      nothing: [[BLOCK, 0, stored]],
-      'too much at once': [[0, MAX_EXTENT_BYTES + BLOCK, bomb]],
-      'more than was declared': [[0, 3 * BLOCK, zstdCompressSync(Buffer.alloc(3 * BLOCK, 3))]],
-      'other content': [[BLOCK, 2 * BLOCK, zstdCompressSync(Buffer.alloc(2 * BLOCK, 4))]],
-    };
-    for (const [what, extents] of Object.entries(lies))
-      await assert.rejects(imported(forged(header, ...extents)), isRefusal, what);
+      [/transfer.img has more in it than it says/, good, good],
+    ];
+    const transfer = Buffer.alloc(BLOCK);
+    transfer.fill(4, 0, 10);
+    const rest = [40 * 1024 ** 3, BLOCK, zstdCompressSync(transfer)] as const;
+    await imported(forged(header, good, rest));
+    for (const [words, ...extents] of lies) {
+      await assert.rejects(imported(forged(header, ...extents, rest)), (error: unknown) => {
+        assert.ok(isRefusal(error), String(words));
+        assert.match((error as Error).message, words);
+        return true;
+      });
+    }
   });
 
   test('a source that fails says why', async () => {
