@@ -19,6 +19,7 @@ import { BangerError } from '../../src/core/errors.ts';
 import type { ErrorCode } from '../../src/core/errors.ts';
 import { vmPolicy } from '../../src/core/policy/vm-policy.ts';
 import { frozenPaths } from '../../src/frozen/manifest.ts';
+import { SnapshotRestore, type SnapshotRestoreDeps } from '../../src/daemon/services/snapshot-restore.ts';
 import { type ManifestChange, SnapshotHome } from './snapshot-home.ts';
 
 let root: string;
@@ -65,11 +66,11 @@ test('there and back: a new id, nobody VM, its own base, no network unless asked
   assert.equal((JSON.parse(info) as Record<string, unknown>)['backing-filename'], there.rootfs);
   assert.ok(!readFileSync(frozenPaths(snapshot.dir).rootDisk).includes(home.rootfs));
   await assert.rejects(
-    there.snapshots.restore({ snapshot: 'dev-1', force: true }, there.operation()),
+    restoreOf(there).restore({ snapshot: 'dev-1', force: true, diskOnly: false }, there.operation()),
     failing('unsupported', /was imported.*\nbanger vm fork --snapshot dev-1/),
   );
   await there.import(file, { trust: true, nat: true, name: 'open' });
-  assert.equal((await there.snapshots.get('open')).manifest.vm.spec.nat, true);
+  assert.equal((await there.shelf.get('open')).manifest.vm.spec.nat, true);
   const last = there.progress.findLast(({ unit }) => unit === 'bytes');
   assert.deepEqual([last?.done, last?.total], [exported.dataBytes, exported.dataBytes]);
 });
@@ -228,7 +229,7 @@ test('a disk that is not ours, and a state that is another one, are found; nothi
   );
   await home.export('passwd', file, true);
   await there.import(file);
-  const { dir } = await there.snapshots.get('passwd');
+  const { dir } = await there.shelf.get('passwd');
   assert.ok(!readFileSync(frozenPaths(dir).rootDisk).includes('passwd'));
 });
 
@@ -244,7 +245,7 @@ test('a damaged snapshot is not exported; a file that is there is not touched', 
   );
   await assert.rejects(home.export('dev-1', root, true), failing('already_exists', /not a regular file/));
   await assert.rejects(home.export('dev-1', join(root, 'no', 'dir')), failing('io_error', /cannot write/));
-  const { dir } = await home.snapshots.get(id);
+  const { dir } = await home.shelf.get(id);
   truncateSync(frozenPaths(dir).rootDisk, 100_000);
   await assert.rejects(
     home.export('dev-1', file, true),
@@ -299,3 +300,8 @@ test('what is no file is said to be none', async () => {
   execFileSync('mkfifo', [`${file}-fifo`]);
   await assert.rejects(home.import(`${file}-fifo`), failing('bad_request', /is not a regular file/));
 });
+
+/** What it refuses by the snapshot alone needs nothing else. */
+function restoreOf({ shelf }: SnapshotHome): SnapshotRestore {
+  return new SnapshotRestore({ shelf } as SnapshotRestoreDeps);
+}

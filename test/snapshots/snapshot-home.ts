@@ -16,6 +16,7 @@ import type { OperationHandle } from '../../src/daemon/operations.ts';
 import type { ImageService } from '../../src/daemon/services/image-service.ts';
 import { makeSnapshotFiles, type SnapshotFiles } from '../../src/daemon/services/snapshot-files.ts';
 import type { VmRegistry } from '../../src/daemon/services/vm-registry.ts';
+import { SnapshotShelf } from '../../src/daemon/services/snapshot-shelf.ts';
 import { VmSnapshots, type VmSnapshotsDeps } from '../../src/daemon/services/vm-snapshots.ts';
 import { frozenPaths } from '../../src/frozen/manifest.ts';
 import { type VmSnapshotManifest, VmSnapshotStore } from '../../src/frozen/vm-snapshot-store.ts';
@@ -43,6 +44,7 @@ interface HomeOptions {
 export class SnapshotHome {
   readonly dir: string;
   readonly store: VmSnapshotStore;
+  readonly shelf: SnapshotShelf;
   readonly snapshots: VmSnapshots;
   readonly files: SnapshotFiles;
   readonly progress: Progress[] = [];
@@ -68,12 +70,15 @@ export class SnapshotHome {
     } as unknown as ImageService;
     const registry = { find: () => undefined } as unknown as VmRegistry;
     this.store = new VmSnapshotStore(paths.vmSnapshotsDir);
-    this.snapshots = new VmSnapshots({ store: this.store, registry, images, runner } as VmSnapshotsDeps);
+    this.shelf = new SnapshotShelf(this.store);
+    const deps: Partial<VmSnapshotsDeps> = { store: this.store, shelf: this.shelf, registry, runner };
+    this.snapshots = new VmSnapshots(deps as VmSnapshotsDeps);
     this.files = makeSnapshotFiles({
       ...{
         paths,
         tickets: new TicketBooth(),
         snapshots: this.snapshots,
+        shelf: this.shelf,
         store: this.store,
         images,
         policy,
@@ -130,7 +135,7 @@ export class SnapshotHome {
         ...{ id: newId(), name: 'dev', workspace: null },
         spec: {
           ...{ imageName: 'debian-bookworm', vcpus: 1, memoryMib: 128, diskSizeBytes: GIB, nat: true },
-          ...{ init: 'agent', accel: 'auto', driver: 'qemu', ephemeral: true },
+          ...{ init: 'agent', accel: 'auto', driver: 'qemu', ephemeral: true, publish: [] },
         },
       },
       memory: withMemory ? await digestOf(paths.memory) : null,
@@ -138,6 +143,7 @@ export class SnapshotHome {
         ? { sizeBytes: 12, sha256: createHash('sha256').update('device state').digest('hex') }
         : null,
       rootDisk: await digestOf(paths.rootDisk),
+      transferDisk: await digestOf(paths.transferDisk),
     };
     await this.store.writeManifest(draft, change(manifest));
     await draft.publish();
