@@ -263,11 +263,21 @@ test('every flag of every vm command is in docs/vm.md', async () => {
   const text = page('docs/vm.md');
   const vm = root.commands['vm'] as Group;
   const missing: string[] = [];
-  for (const [name, entry] of Object.entries(vm.commands)) {
-    assert.ok(!isGroup(entry), `vm ${name} is a group now`);
-    const { flags } = (await (entry satisfies Leaf).load()).command;
+  const look = async (name: string, entry: Leaf, where: string): Promise<void> => {
+    const { flags } = (await entry.load()).command;
     for (const flag of Object.keys(flags)) {
-      if (!new RegExp(`--${flag}(?![a-z-])`).test(text)) missing.push(`vm ${name} --${flag}`);
+      if (!new RegExp(`--${flag}(?![a-z-])`).test(where)) missing.push(`vm ${name} --${flag}`);
+    }
+  };
+  for (const [name, entry] of Object.entries(vm.commands)) {
+    if (!isGroup(entry)) await look(name, entry, text);
+    else {
+      // A group has a page of its own.
+      const where = page(`docs/${name}s.md`);
+      for (const [word, leaf] of Object.entries(entry.commands)) {
+        assert.ok(!isGroup(leaf), `vm ${name} ${word} is a group`);
+        await look(`${name} ${word}`, leaf, where);
+      }
     }
   }
   assert.deepEqual(missing, []);

@@ -1,6 +1,7 @@
 /** What lies beside the files of a frozen machine: everything that must be true for it to be restored. */
 
-import { readdir, stat } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { BangerError } from '../core/errors.ts';
@@ -66,6 +67,20 @@ export function frozenPaths(dir: string) {
     rootDisk: join(dir, ROOT_DISK_FILE),
     transferDisk: join(dir, TRANSFER_DISK_FILE),
   } as const;
+}
+
+/** Whether a state still is what was written; false, too, when it cannot be read. The driver checks again what it loads. */
+export async function isWholeState(path: string, state: FrozenMachine['state']): Promise<boolean> {
+  try {
+    if ((await stat(path)).size !== state.sizeBytes) return false;
+    return (
+      createHash('sha256')
+        .update(await readFile(path))
+        .digest('hex') === state.sha256
+    );
+  } catch {
+    return false;
+  }
 }
 
 /** Blocks on the disk of all files directly in a directory. */

@@ -180,8 +180,8 @@ describe('snapshots of VMs', () => {
       (await home.vms()).some(({ name, state }) => name === 'many-1' && state === 'running'),
     );
     const refused = await home.run(['vm', 'snapshot', 'delete', 'small']);
-    const { status, stdout } = await forking.done;
-    assert.equal(status, 0);
+    const { status, stdout, stderr } = await forking.done;
+    assert.equal(status, 0, stderr);
     assert.match(refused.stderr, /^banger: the snapshot "small" is being used/);
     const copies = stdout.toString().trim().split('\n');
     assert.deepEqual(

@@ -18,6 +18,7 @@ import { IMAGE_CHECKS } from './images.ts';
 import { runChecks, worstOf } from './run-checks.ts';
 import { SECURITY_CHECKS } from './security.ts';
 import { STATE_CHECKS } from './state.ts';
+import { VM_SNAPSHOT_CHECKS } from './vm-snapshots.ts';
 import { VM_CHECKS } from './vms.ts';
 
 /** In the order of a report; the rows of docs/doctor.md. */
@@ -27,6 +28,7 @@ export const CHECKS: readonly Check<DoctorContext>[] = [
   ...STATE_CHECKS,
   ...IMAGE_CHECKS,
   ...VM_CHECKS,
+  ...VM_SNAPSHOT_CHECKS,
   ...CONFIG_CHECKS,
   ...SECURITY_CHECKS,
 ];

@@ -2,7 +2,7 @@
 
 import { BangerError, errorText } from '../../core/errors.ts';
 import { shortId } from '../../core/names.ts';
-import { type FrozenMachine, frozenPaths } from '../../frozen/manifest.ts';
+import { type FrozenMachine, frozenPaths, isWholeState } from '../../frozen/manifest.ts';
 import { frozenSnapshot, type VmSnapshot } from '../../frozen/vm-snapshot-store.ts';
 import type { Platform } from '../../vmm/driver.ts';
 import { shapeDifferences } from '../../vmm/shape.ts';
@@ -87,7 +87,12 @@ export class SnapshotNeeds {
     const paths = frozenPaths(dir);
     await verifier.verify({ path: paths.rootDisk, ...manifest.rootDisk }, signal);
     await verifier.verify({ path: paths.transferDisk, ...manifest.transferDisk }, signal);
-    if (!withMemory || manifest.memory === null) return;
+    if (!withMemory || manifest.memory === null || manifest.state === null) return;
+    if (!(await isWholeState(paths.state, manifest.state))) {
+      throw new BangerError('verify_failed', `the frozen state ${paths.state} is not what was written`, {
+        hint: '--disk-only uses the disk of the snapshot alone',
+      });
+    }
     await verifier.verify({ path: paths.memory, ...manifest.memory }, signal);
   }
 

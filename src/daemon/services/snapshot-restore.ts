@@ -15,6 +15,9 @@ import { placeDisks } from './vm-capture.ts';
 import type { VmLifecycle } from './vm-lifecycle.ts';
 import type { VmRegistry } from './vm-registry.ts';
 
+/** For work that ends by itself. */
+const NEVER = new AbortController().signal;
+
 export interface SnapshotRestoreDeps {
   readonly shelf: SnapshotShelf;
   readonly needs: SnapshotNeeds;
@@ -79,7 +82,9 @@ export class SnapshotRestore {
     await exchange.commit({ spec: { ...spec, ephemeral: vm.spec.ephemeral }, workspace });
     const back = (await lifecycle.finishExchange(vm.id)) ?? ended;
     if (frozen === undefined) return back;
-    return await lifecycle.startFrozen(back, image, { frozen, identity: 'new' }, operation);
+    // What was is gone: whoever cancels now gets what was asked for. A deletion and `vm kill` still end it.
+    const toItsEnd = { ...operation, signal: NEVER };
+    return await lifecycle.startFrozen(back, image, { frozen, identity: 'new' }, toItsEnd);
   }
 }
 

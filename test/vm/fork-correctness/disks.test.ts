@@ -56,7 +56,7 @@ describe('disks of copies', () => {
       .trim()
       .split('\n');
     assert.equal(await home.guest(copy, 'cat', '/root/kept'), 'written and synced');
-    assert.equal(await home.guest(copy, 'sh', '-c', 'pgrep -f urandom || echo none'), 'none');
+    assert.equal(await home.guest(copy, 'sh', '-c', 'pgrep -f /dev/[u]random || echo none'), 'none');
     await home.ok(['vm', 'stop', copy]);
     await assertClean(home, copy);
     await drop(home, [copy]);
