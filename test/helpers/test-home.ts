@@ -48,8 +48,8 @@ export interface Running {
   readonly child: ChildProcessByStdio<Writable, Readable, Readable>;
   readonly done: Promise<RunOutcome>;
   /** Everything on stderr so far. */
-  stderr(): string;
-  stdout(): string;
+  readonly stderr: () => string;
+  readonly stdout: () => string;
 }
 
 /** The directory that `npm test` built the image and the kernel into. */

@@ -30,7 +30,7 @@ describe('snapshots of VMs', () => {
     const two = await Promise.all(
       [1, 2].map(() => home.run(['vm', 'snapshot', 'create', 'dev', '--disk-only', '--name', 'race'])),
     );
-    assert.deepEqual(two.map(({ status }) => status).sort(), [0, 1]);
+    assert.deepEqual(two.map(({ status }) => status).toSorted((a, b) => (a ?? 0) - (b ?? 0)), [0, 1]);
     const made = await Promise.all(
       [1, 2].map(() => home.ok(['vm', 'snapshot', 'create', 'dev', '--disk-only'])),
     );
