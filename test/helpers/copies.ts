@@ -62,19 +62,20 @@ export class Dialogue {
   }
 
   async ask(line: string): Promise<string> {
-    const { child, stdout, stderr } = this.#running;
-    const before = stdout().length;
+    const running = this.#running;
+    const { child } = running;
+    const before = running.stdout().length;
     child.stdin.write(`${line}\n`);
     // Waiting for the event, not looking every so often: tests measure with this.
-    while (!stdout().slice(before).includes('\n')) {
+    while (!running.stdout().slice(before).includes('\n')) {
       const heard = new AbortController();
       const { signal } = heard;
       const events = ['data', 'close'].map((name) => once(child.stdout, name, { signal }).catch(() => []));
       await Promise.race(events);
       heard.abort();
-      assert.ok(!child.stdout.closed, `it ended: ${stderr()}`);
+      assert.ok(!child.stdout.closed, `it ended: ${running.stderr()}`);
     }
-    return stdout().slice(before).trimEnd();
+    return running.stdout().slice(before).trimEnd();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
