@@ -142,6 +142,8 @@ export interface RestoreOptions {
   readonly digests: ShapeDigests;
   /** Disks that are larger than they were when the machine was frozen: the guest is told. */
   readonly grownDisks?: readonly { readonly id: string; readonly sizeBytes: number }[];
+  /** Awaited once the state is loaded, right before the guest goes on: it has not run when this fails, or never comes. */
+  readonly beforeRun?: () => Promise<void>;
   /** Ends the process when it comes before the guest goes on. */
   readonly signal: AbortSignal;
 }

@@ -16,9 +16,11 @@ const HELLO_TIMEOUTS_MS: Readonly<Record<Accelerator, number>> = { kvm: 5000, tc
 
 export interface MachineRestore extends Omit<MachineStart, 'say'> {
   readonly frozen: FrozenMachine;
+  /** Instead of the watchdog's time: nothing can take the place of this guest. */
+  readonly helloTimeoutMs?: number;
   /** Whether somebody was connected to its agent when it was frozen. */
   readonly wasConnected: boolean;
-  /** Awaited before the guest can run. */
+  /** Awaited right before the guest goes on: RestoreOptions. */
   readonly beforeRun?: () => Promise<void>;
   /** Of the kernel and the initramfs in `spec`. */
   readonly digests: ShapeDigests;
@@ -29,6 +31,7 @@ export interface MachineRestore extends Omit<MachineStart, 'say'> {
 /** @throws {BangerError} `unsupported`, `verify_failed`, `vmm_failed`, `timeout` (the watchdog), `guest_failed`, `cancelled` */
 export async function restoreMachine(restore: MachineRestore): Promise<StartedMachine> {
   const { vmId, undo, files, signal, spec } = restore;
+  const watchdogMs = HELLO_TIMEOUTS_MS[spec.platform.accelerator];
   let live: LiveVm | undefined;
   const end = async (): Promise<void> => {
     if (live !== undefined) await endMachine(live);
@@ -39,7 +42,7 @@ export async function restoreMachine(restore: MachineRestore): Promise<StartedMa
       'vmm',
       async () => {
         live = new LiveVm(vmId, await launch(restore), restore.wasConnected ? 'adopted' : 'launched');
-        const agent = await live.agent(signal, HELLO_TIMEOUTS_MS[spec.platform.accelerator]);
+        const agent = await live.agent(signal, restore.helloTimeoutMs ?? watchdogMs);
         if (agent.hello.error !== null) throw new BangerError('guest_failed', agent.hello.error);
         return { live, agent };
       },
@@ -70,9 +73,7 @@ async function launch({
     digests,
     grownDisks: rootDiskBytes > frozen.rootDiskBytes ? [{ id: 'root', sizeBytes: rootDiskBytes }] : [],
     signal,
+    ...(beforeRun && { beforeRun }),
   };
-  return await driver.restore(restored, options, async (handles) => {
-    await writeHandles(files, handles);
-    await beforeRun?.();
-  });
+  return await driver.restore(restored, options, (handles) => writeHandles(files, handles));
 }

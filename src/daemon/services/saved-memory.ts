@@ -1,22 +1,26 @@
 /**
  * The memory of a VM that was saved: `<vm>/saved/` with memory, state and manifest.json, which fits the VM's disks as long as
  * its guest has not run since. `ran` in it says that it may have: then nothing can go on from it any more.
+ *
+ * Whoever lets a guest run makes sure before, durably: by `ran` when it goes on from this memory, else by dropping it. So
+ * memory without `ran` is whole and fits, whatever a row says and whatever crashed.
  */
 
-import { open, rm, stat } from 'node:fs/promises';
+import { lstat, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { BangerError } from '../../core/errors.ts';
 import {
   type FrozenMachine,
   frozenPaths,
+  MANIFEST_FILE,
   MANIFEST_VERSION,
   memorySchema,
   readFrozenManifest,
   stateSchema,
   writeFrozenManifest,
 } from '../../frozen/manifest.ts';
-import { makeTemporaryDir, publishDir, removeTree, syncDir } from '../../host/files.ts';
+import { fileError, makeTemporaryDir, publishDir, removeTree, syncDir } from '../../host/files.ts';
 import type { CommandRunner } from '../../host/runner.ts';
 import { sparseDigest } from '../../host/sparse-digest.ts';
 import type { Machine } from '../../vmm/driver.ts';
@@ -73,15 +77,25 @@ export async function saveMemory(
   }
 }
 
+/** Whether there is memory that fits the VM's disks. It may be damaged all the same. @throws {BangerError} `io_error` */
+export async function hasSavedMemory({ savedDir }: VmFiles): Promise<boolean> {
+  return (await isThere(join(savedDir, MANIFEST_FILE))) && !(await isThere(join(savedDir, RAN_FILE)));
+}
+
+/** Whether the guest may have run since its memory was saved. @throws {BangerError} `io_error` */
+export async function hasRun({ savedDir }: VmFiles): Promise<boolean> {
+  return await isThere(join(savedDir, RAN_FILE));
+}
+
 /**
  * What a VM can go on from; undefined when there is nothing, or its guest has run since.
- * @throws {BangerError} `io_error` (damaged), `invalid_state`
+ * @throws {BangerError} `io_error` (damaged), `limit_exceeded`, `invalid_state`
  */
 export async function findSavedMemory(files: VmFiles, vmName: string): Promise<SavedMemory | undefined> {
   const dir = files.savedDir;
+  if (!(await hasSavedMemory(files))) return undefined;
   const manifest = await readFrozenManifest(dir, savedSchema);
-  if (manifest === undefined || (await stat(join(dir, RAN_FILE)).catch(() => undefined)) !== undefined)
-    return undefined;
+  if (manifest === undefined) return undefined;
   const { shape, digests } = await readMachineFacts(files, vmName);
   const { state, rootDiskBytes } = manifest;
   return {
@@ -97,8 +111,23 @@ export async function markAsRan({ savedDir }: VmFiles): Promise<void> {
   await syncDir(savedDir);
 }
 
-/** Idempotent. */
+/** Idempotent. The manifest goes first, and for good: what is left after a crash or a power cut is nobody's memory. */
 export async function dropSavedMemory(files: VmFiles): Promise<void> {
-  await rm(join(files.savedDir, 'manifest.json'), { force: true });
-  await removeTree(files.savedDir, { below: files.dir });
+  const { savedDir, dir } = files;
+  if (await hasSavedMemory(files)) {
+    await rm(join(savedDir, MANIFEST_FILE), { force: true });
+    await syncDir(savedDir);
+  }
+  await removeTree(savedDir, { below: dir });
+}
+
+/** What cannot be looked at counts as neither there nor gone. */
+async function isThere(path: string): Promise<boolean> {
+  try {
+    await lstat(path);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    throw fileError(`cannot look at ${path}`, error);
+  }
 }

@@ -29,11 +29,12 @@ import type { LocalImage } from './image-service.ts';
 import type { LiveVm } from './live-vm.ts';
 import type { LocalKernel } from './kernel-service.ts';
 import { writeMachineFacts } from './machine-facts.ts';
-import { restoreMachine } from './machine-restore.ts';
+import { type MachineRestore, restoreMachine } from './machine-restore.ts';
 import { machineSpec } from './machine-spec.ts';
 import { endMachine, type StartedMachine, startMachine } from './machine-start.ts';
 import type { PlatformService } from './platform-service.ts';
 import type { StandbyMachine } from './standby.ts';
+import { dropSavedMemory } from './saved-memory.ts';
 import type { TemplateFacts, TemplateKeys, TemplateWanted } from './template-keys.ts';
 import type { TemplateService } from './template-service.ts';
 import { setGuestClock } from './vm-pause.ts';
@@ -42,6 +43,8 @@ import { setGuestClock } from './vm-pause.ts';
 const CONFIGURE_TIMEOUT_MS = 30_000;
 /** A machine that stood still answers at once, or never. */
 const STANDBY_TIMEOUT_MS = 5000;
+/** Of a guest whose memory is lost when it is given up. */
+const KEPT_HELLO_TIMEOUT_MS = 60_000;
 
 /** Work that runs beside the boot and is finished inside the guest once it answers (a workspace being shipped). */
 export interface GuestErrand {
@@ -63,7 +66,7 @@ export interface FrozenStart {
   readonly frozen: FrozenMachine;
   /** `new`: others go on from the same memory, so it must become a machine of its own. `kept`: it is itself again. */
   readonly identity: 'new' | 'kept';
-  /** Awaited before the guest can run, and so write to its disks. */
+  /** Awaited right before the guest goes on, and so may write to its disks. */
   readonly beforeRun?: () => Promise<void>;
 }
 
@@ -134,6 +137,8 @@ export class VmBoot {
       const waits = typeof from === 'object' && !isFrozen(from);
       await makeVmDir(files, errand?.ships === true && !waits);
       throwIfCancelled(operation.signal);
+      // It fits the disks only until a guest runs on them.
+      if (!isFrozen(from) || from.identity === 'new') await dropSavedMemory(files);
       await undo.step(
         'sockets',
         () => makeSocketDir(files),
@@ -248,7 +253,7 @@ export class VmBoot {
     say('restore', 'starting from a template');
     await beginLogs(files);
     await copyDisk(frozenPaths(template.dir).rootDisk, files.rootDisk);
-    const started = await this.#restore(start, frozenTemplate(template), false);
+    const started = await this.#restore(start, { frozen: frozenTemplate(template), wasConnected: false });
     say('configure', 'configuring the guest');
     await started.agent.configure(guestConfigOf(vm), signal, CONFIGURE_TIMEOUT_MS);
     await this.#deps.templates.markUsed(template);
@@ -256,10 +261,12 @@ export class VmBoot {
   }
 
   /** There is nothing to fall back to: the memory is what the VM is. */
-  async #goOn(start: Start, { frozen, identity, beforeRun }: FrozenStart): Promise<StartedMachine> {
+  async #goOn(start: Start, from: FrozenStart): Promise<StartedMachine> {
+    const { identity, ...how } = from;
     const { vm, signal, say } = start;
     say('restore', 'going on from where it stood');
-    const started = await this.#restore(start, frozen, true, beforeRun);
+    const kept = identity === 'kept' ? { helloTimeoutMs: KEPT_HELLO_TIMEOUT_MS } : {};
+    const started = await this.#restore(start, { ...how, ...kept, wasConnected: true });
     if (identity === 'kept') {
       await setGuestClock(started.agent, signal);
       return started;
@@ -273,22 +280,13 @@ export class VmBoot {
 
   async #restore(
     start: Start,
-    frozen: FrozenMachine,
-    wasConnected: boolean,
-    beforeRun?: () => Promise<void>,
+    how: Pick<MachineRestore, 'frozen' | 'wasConnected' | 'beforeRun' | 'helloTimeoutMs'>,
   ): Promise<StartedMachine> {
     const { driver, log } = this.#deps;
     const { vm, facts, spec, files, undo, signal } = start;
     const rootDiskBytes = vm.spec.diskSizeBytes;
     const about = { driver, log, vmId: vm.id, spec, files, undo, signal };
-    return await restoreMachine({
-      ...about,
-      frozen,
-      digests: facts.digests,
-      wasConnected,
-      rootDiskBytes,
-      ...(beforeRun && { beforeRun }),
-    });
+    return await restoreMachine({ ...about, ...how, digests: facts.digests, rootDiskBytes });
   }
 
   async #coldStart(start: Start): Promise<StartedMachine> {

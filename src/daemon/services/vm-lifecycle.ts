@@ -173,7 +173,7 @@ export class VmLifecycle {
     this.#deps.registry.touch(vm.id);
   }
 
-  /** The process of a VM whose memory was saved ends; its published ports stay open. */
+  /** The process of a VM whose memory was saved ends, if there is one; its published ports stay open. Idempotent. */
   async endProcess(vm: VmRecord): Promise<void> {
     const { registry } = this.#deps;
     const files = registry.files(vm.id);
@@ -216,9 +216,9 @@ export class VmLifecycle {
   async end(vm: VmRecord, how: 'gracefully' | 'at once', operation: OperationHandle): Promise<VmRecord> {
     const { registry } = this.#deps;
     registry.update(vm.id, 'stopping');
+    await dropSavedMemory(registry.files(vm.id));
     if (how === 'gracefully') await this.#powerOff(vm, operation);
     await this.tearDown(vm);
-    await dropSavedMemory(registry.files(vm.id));
     return registry.update(vm.id, 'stopped', { stoppedAt: now(), lastError: undefined, heldBy: undefined });
   }
 

@@ -7,6 +7,7 @@ import type { Machine, VmmDriver } from '../../vmm/driver.ts';
 import type { OperationHandle } from '../operations.ts';
 import { unmarkHeld } from './held.ts';
 import type { LiveVm } from './live-vm.ts';
+import { dropSavedMemory } from './saved-memory.ts';
 import type { VmRegistry } from './vm-registry.ts';
 
 const CLOCK_TIMEOUT_MS = 10_000;
@@ -55,6 +56,8 @@ export class VmPause {
   async resume(vm: VmRecord, operation: OperationHandle): Promise<VmRecord> {
     const { live } = this.#registry.running(vm.id, 'resume');
     operation.progress({ step: 'resume', text: `resuming ${vm.name}` });
+    // Left there by a save that failed, it would not fit the disks any more.
+    await dropSavedMemory(this.#registry.files(vm.id));
     await live.machine.resume();
     await unmarkHeld(this.#registry.files(vm.id));
     try {

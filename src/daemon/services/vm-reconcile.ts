@@ -16,7 +16,7 @@ import { readHandles, type VmFiles, vmFiles } from '../vm-files.ts';
 import { hasVmRecord, listVmDirs } from '../vm-record-file.ts';
 import { isHeld, unmarkHeld } from './held.ts';
 import { LiveVm } from './live-vm.ts';
-import { dropSavedMemory, findSavedMemory } from './saved-memory.ts';
+import { dropSavedMemory, hasRun, hasSavedMemory } from './saved-memory.ts';
 import type { PortForwards } from './port-forwards.ts';
 import type { VmLifecycle } from './vm-lifecycle.ts';
 import { correctClock } from './vm-pause.ts';
@@ -37,8 +37,6 @@ const MAY_HAVE_A_VMM: ReadonlySet<VmState> = new Set([
  */
 const MAY_BE_OLDER_THAN_ITS_VMM: ReadonlySet<VmState> = new Set(['created', 'stopped']);
 const STOP_TIMEOUT_MS = 120_000;
-/** A daemon may have ended just after the memory was written and before the row said so. */
-const MAY_HAVE_SAVED: ReadonlySet<VmState> = new Set(['running', 'paused', 'saved']);
 /** What an adopted guest gets to tell since when it runs. */
 const ADOPTION_TIMEOUT_MS = 2000;
 /** A row in one of these is of the boot that runs. */
@@ -84,6 +82,7 @@ async function reconcileOne(deps: ReconcileDeps, vm: VmRecord): Promise<void> {
   const handles = await readHandles(files);
   const machine = handles === undefined ? undefined : await driver.adopt(handles);
   const live = machine === undefined ? undefined : new LiveVm(vm.id, machine, 'adopted');
+  const goesOn = vm.state !== 'stopping' && (await hasSavedMemory(files));
   if (live !== undefined) lifecycle.watch(live);
   else if (MAY_HAVE_A_VMM.has(vm.state)) await endStrays(files, vm.name, log);
   const createdSince = vm.runtime.pending === 'create' && (await hasVmRecord(files.dir));
@@ -92,12 +91,14 @@ async function reconcileOne(deps: ReconcileDeps, vm: VmRecord): Promise<void> {
     await lifecycle.remove(vm);
     return;
   }
-  if (
+  if (goesOn) {
+    await staySaved(deps, vm);
+  } else if (
     live !== undefined &&
     (createdSince || OF_THIS_BOOT.has(vm.state) || MAY_BE_OLDER_THAN_ITS_VMM.has(vm.state))
   ) {
     await adopt(deps, vm, live);
-    // The process is what the memory on disk was, or more.
+    // It went on from it.
     await dropSavedMemory(files);
   } else if (live !== undefined && vm.state === 'stopping') {
     log.info({ vm: vm.name, pid: live.machine.handles.pid }, 'found stopping');
@@ -105,39 +106,46 @@ async function reconcileOne(deps: ReconcileDeps, vm: VmRecord): Promise<void> {
   } else {
     await lifecycle.tearDown(vm);
     await settle(deps, vm, files, createdSince);
+    await dropSavedMemory(files);
     await lifecycle.finishExchange(vm.id);
   }
   await mendRecord(deps, vm, files);
 }
 
+/**
+ * The guest has not run since its memory was saved, so a process that is there was about to end, or had not begun. The row may
+ * be older: a daemon ended just after the memory was written, or the database was restored.
+ */
+async function staySaved({ registry, lifecycle, forwards }: ReconcileDeps, vm: VmRecord): Promise<void> {
+  await lifecycle.tearDown(vm);
+  const saved = registry.update(vm.id, 'saved', { pending: undefined, stoppedAt: undefined });
+  // Clients may come at once.
+  if (vm.spec.publish.length === 0) return;
+  registry.update(vm.id, 'saved', { published: await forwards.reopen(saved) });
+}
+
 /** What the row says once it is known that nothing runs. */
 async function settle(
-  { registry, forwards }: ReconcileDeps,
+  { registry }: ReconcileDeps,
   vm: VmRecord,
   files: VmFiles,
   createdSince: boolean,
 ): Promise<void> {
   const stoppedAt = now();
-  if (MAY_HAVE_SAVED.has(vm.state)) {
-    if (await canGoOn(files, vm)) {
-      const published = vm.spec.publish.length === 0 ? undefined : await forwards.reopen(vm);
-      registry.update(vm.id, 'saved', { published });
-      return;
-    }
-    await dropSavedMemory(files);
-  }
   if (createdSince) registry.update(vm.id, 'stopped', { stoppedAt, pending: undefined });
   else if (vm.state === 'stopping') registry.update(vm.id, 'stopped', { stoppedAt });
   else if (['starting', 'running', 'paused', 'saved'].includes(vm.state)) {
     // A first start that did not get as far as a disk: a stopped VM has one, see assertDisk in vm-lifecycle.ts.
     const never = vm.state === 'starting' && !existsSync(files.rootDisk);
-    const lastError = 'ended while no daemon was watching';
+    const lastError = vm.state === 'saved' ? await whyLost(files) : 'ended while no daemon was watching';
     registry.update(vm.id, never ? 'created' : 'stopped', { stoppedAt, lastError, heldBy: undefined });
   }
 }
 
-async function canGoOn(files: VmFiles, vm: VmRecord): Promise<boolean> {
-  return (await findSavedMemory(files, vm.name).catch(() => undefined)) !== undefined;
+async function whyLost(files: VmFiles): Promise<string> {
+  return (await hasRun(files))
+    ? 'ended while it was going on from its saved memory'
+    : 'its saved memory is gone; its disk is as it was';
 }
 
 /**
@@ -155,7 +163,8 @@ async function adoptMachine(deps: ReconcileDeps, vm: VmRecord, live: LiveVm): Pr
   const { registry, log } = deps;
   const state = await goOnIfHeld(deps, vm, live, await runStateOf(deps, vm, live));
   log.info({ vm: vm.name, pid: live.machine.handles.pid, state: vm.state }, `found ${state}`);
-  if (vm.state === 'paused' && state === 'running') await setClockAgain(live, vm, log);
+  const stood = vm.state === 'paused' || vm.state === 'saved';
+  if (stood && state === 'running') await setClockAgain(live, vm, log);
   const ofThisBoot = OF_THIS_BOOT.has(vm.state);
   const isKnown = ofThisBoot && vm.runtime.bootId !== undefined;
   if (vm.state === state && (isKnown || state === 'paused')) return;
@@ -163,7 +172,8 @@ async function adoptMachine(deps: ReconcileDeps, vm: VmRecord, live: LiveVm): Pr
   const boot = ofThisBoot ? {} : { bootId: undefined, startedAt: undefined, startedFrom: undefined };
   const ended = { pending: undefined, stoppedAt: undefined, lastError: undefined };
   const asked = isKnown || state === 'paused' ? {} : await bootOf(live);
-  registry.update(vm.id, state, { ...ended, ...boot, ...asked });
+  const held = state === 'running' ? { heldBy: undefined } : {};
+  registry.update(vm.id, state, { ...ended, ...held, ...boot, ...asked });
 }
 
 /** A daemon ended while it copied a guest that it had stood still for that. */

@@ -132,7 +132,7 @@ class QemuDriver implements VmmDriver {
       const late = AbortSignal.timeout(RESTORE_TIMEOUT_MS);
       const over = AbortSignal.any([options.signal, late]);
       await withinSignal(
-        machine.withControl(over, (qmp) => goOn(qmp, spec, grownDisks, over)),
+        machine.withControl(over, (qmp) => goOn(qmp, spec, options, over)),
         over,
         () =>
           options.signal.aborted

@@ -79,7 +79,7 @@ const spec = { disks: [{ id: 'root' }, { id: 'transfer' }] } as unknown as Machi
 
 test('the guest goes on once the state is loaded and it has been told of grown disks', async () => {
   const { qmp, commands } = scriptedQmp(['inmigrate', 'inmigrate', 'paused']);
-  await goOn(qmp, spec, [{ id: 'transfer', sizeBytes: 1024 }], never);
+  await goOn(qmp, spec, { grownDisks: [{ id: 'transfer', sizeBytes: 1024 }] }, never);
   assert.deepEqual(commands, [
     'migrate-set-capabilities {"capabilities":[{"capability":"x-ignore-shared","state":true}]}',
     'migrate-set-parameters {"announce-rounds":0}',
@@ -93,10 +93,10 @@ test('the guest goes on once the state is loaded and it has been told of grown d
 test('a guest in a state that no frozen one has does not go on, nor one that is cancelled', async () => {
   for (const status of ['running', 'internal-error', undefined]) {
     const { qmp, commands } = scriptedQmp(status === undefined ? [] : [status]);
-    await assert.rejects(goOn(qmp, spec, [], never), { code: 'vmm_failed' });
+    await assert.rejects(goOn(qmp, spec, {}, never), { code: 'vmm_failed' });
     assert.equal(commands.includes('cont'), false);
   }
   const { qmp, commands } = scriptedQmp(['inmigrate']);
-  await assert.rejects(goOn(qmp, spec, [], AbortSignal.abort(new Error('enough'))), /enough/);
+  await assert.rejects(goOn(qmp, spec, {}, AbortSignal.abort(new Error('enough'))), /enough/);
   assert.equal(commands.includes('cont'), false);
 });

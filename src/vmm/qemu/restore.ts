@@ -72,8 +72,6 @@ export async function openVerified(state: FrozenState): Promise<FileHandle> {
   }
 }
 
-type GrownDisks = NonNullable<RestoreOptions['grownDisks']>;
-
 /**
  * Loads the state that QEMU inherited, tells it of disks that have grown, and lets the guest go on.
  * @throws {BangerError} `vmm_failed`; the signal's reason
@@ -81,7 +79,7 @@ type GrownDisks = NonNullable<RestoreOptions['grownDisks']>;
 export async function goOn(
   qmp: QmpClient,
   spec: MachineSpec,
-  grownDisks: GrownDisks,
+  { grownDisks = [], beforeRun }: Pick<RestoreOptions, 'grownDisks' | 'beforeRun'>,
   signal: AbortSignal,
 ): Promise<void> {
   await loadState(qmp, INHERITED_FD, signal);
@@ -91,5 +89,6 @@ export async function goOn(
     await qmp.execute('block_resize', { 'node-name': `disk${index}`, size: sizeBytes });
   }
   signal.throwIfAborted();
+  await beforeRun?.();
   await qmp.execute('cont');
 }
