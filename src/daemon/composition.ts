@@ -61,6 +61,7 @@ export interface DaemonServices {
   readonly idle: IdleKeeper;
   readonly snapshotRestore: SnapshotRestore;
   readonly snapshotFiles: SnapshotFiles;
+  readonly sleep: VmSleep;
   readonly forks: VmFork;
   readonly registry: VmRegistry;
   readonly forwards: PortForwards;
@@ -226,6 +227,7 @@ export function compose(options: CompositionOptions): DaemonServices {
     idle,
     snapshotRestore,
     snapshotFiles,
+    sleep,
     forks,
     registry,
     forwards,

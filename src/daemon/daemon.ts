@@ -82,7 +82,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   await aborted(stopped);
   log.info({}, 'stopping');
   stopBackground();
-  stopIdle();
+  await stopIdle();
   await stopSnapshots();
   await leave(services, server);
   log.info({}, 'stopped');
@@ -105,6 +105,7 @@ async function leave(
   await services.standby.stop();
   await services.templates.stop();
   services.forwards.closeAll();
+  await services.sleep.settle();
   await services.vms.release();
 }
 

@@ -6,6 +6,7 @@
  * a lease (docs/idle.md).
  */
 
+import { BangerError } from '../core/errors.ts';
 import type { VmRecord } from '../core/model/vm.ts';
 import { processUsage } from '../host/proc.ts';
 import type { Log } from '../host/log.ts';
@@ -21,6 +22,8 @@ import { isAsleep, type VmSleep } from './services/vm-sleep.ts';
 const BUSY_CPU_SHARE = 0.05;
 const HEALTH_TIMEOUT_MS = 5000;
 const SAVE_TIMEOUT_MS = 300_000;
+/** Whoever has a VM's lock for longer uses it. */
+const LOCK_TIMEOUT_MS = 1000;
 
 export interface IdleOptions {
   readonly registry: VmRegistry;
@@ -50,19 +53,26 @@ export class IdleKeeper {
     this.#options = options;
   }
 
-  /** One look at every VM. One that cannot be put to sleep does not keep the others awake. */
-  async round(): Promise<void> {
+  /**
+   * One look at every VM. One that cannot be put to sleep does not keep the others awake. What the signal breaks off leaves its
+   * VM awake.
+   */
+  async round(stop: AbortSignal): Promise<void> {
     const { registry, log } = this.#options;
     const rows = registry.rows();
     const known = new Set(rows.map(({ id }) => id));
     for (const map of [this.#samples, this.#seenAtWork]) {
       for (const id of map.keys()) if (!known.has(id)) map.delete(id);
     }
-    for (const vm of rows) {
+    for (const { id } of rows) {
+      // A round may take long.
+      const vm = registry.find(id);
+      if (vm === undefined || stop.aborted) continue;
       try {
-        if (vm.state === 'running') await this.#lookAtRunning(vm);
-        else if (isAsleep(vm) && vm.state === 'paused') await this.#lookAtPaused(vm);
+        if (vm.state === 'running') await this.#lookAtRunning(vm, stop);
+        else if (isAsleep(vm) && vm.state === 'paused') await this.#lookAtPaused(vm, stop);
       } catch (error) {
+        if (stop.aborted) return;
         log.warn({ vm: vm.name, err: error }, 'could not put a VM to sleep');
         // Not again at once: whatever it is may last.
         this.#seenAtWork.set(vm.id, Date.now());
@@ -70,7 +80,7 @@ export class IdleKeeper {
     }
   }
 
-  async #lookAtRunning(vm: VmRecord): Promise<void> {
+  async #lookAtRunning(vm: VmRecord, stop: AbortSignal): Promise<void> {
     const { registry, pauseAfterMs, saveAfterMs } = this.#options;
     const live = registry.live(vm.id);
     if (live === undefined) return;
@@ -82,30 +92,61 @@ export class IdleKeeper {
       this.#seenAtWork.set(vm.id, Date.now());
       return;
     }
-    await this.#putToSleep(vm, due, idleMs);
+    await this.#putToSleep(vm, due, stop);
   }
 
-  async #lookAtPaused(vm: VmRecord): Promise<void> {
+  async #lookAtPaused(vm: VmRecord, stop: AbortSignal): Promise<void> {
     const { saveAfterMs } = this.#options;
     const idleMs = this.#idleMs(vm);
     if (saveAfterMs > 0 && idleMs >= saveAfterMs && this.#canBeSaved(vm))
-      await this.#putToSleep(vm, 'save', idleMs);
+      await this.#putToSleep(vm, 'save', stop);
   }
 
-  /** What was true a moment ago is looked at again once the VM's lock is ours. */
-  async #putToSleep(before: VmRecord, how: 'pause' | 'save', idleMs: number): Promise<void> {
-    const { registry, lifecycle, pause, sleep, log } = this.#options;
-    const signal = AbortSignal.timeout(SAVE_TIMEOUT_MS);
-    const operation: OperationHandle = { signal, progress: () => undefined, about: () => undefined };
-    await lifecycle.locked(before.id, signal, async () => {
-      const vm = registry.find(before.id);
-      const live = registry.live(before.id);
-      if (vm === undefined || live === undefined || live.isBusy) return;
-      if (vm.state !== before.state || vm.lastTouchedAt !== before.lastTouchedAt) return;
-      if (how === 'save') await sleep.save(vm, 'idle', operation);
-      else await pause.pause(vm, 'idle', operation);
-      log.info({ vm: vm.name, idleMs, how }, 'nobody uses it: put to sleep');
-    });
+  async #putToSleep(before: VmRecord, how: 'pause' | 'save', stop: AbortSignal): Promise<void> {
+    const { registry, lifecycle, forwards, log } = this.#options;
+    const { id } = before;
+    const lockTimeout = AbortSignal.timeout(LOCK_TIMEOUT_MS);
+    try {
+      await lifecycle.locked(id, AbortSignal.any([stop, lockTimeout]), async () => {
+        // What was true a moment ago may have changed while this waited for the lock.
+        const vm = registry.find(id);
+        if (vm?.state !== before.state || vm.lastTouchedAt !== before.lastTouchedAt || !this.#isDue(vm, how))
+          return;
+        const { lastTrafficAtMs } = forwards.traffic(id);
+        const isUsed = (): boolean =>
+          registry.live(id)?.isBusy === true ||
+          registry.find(id)?.lastTouchedAt !== vm.lastTouchedAt ||
+          forwards.traffic(id).lastTrafficAtMs !== lastTrafficAtMs;
+        const idleMs = this.#idleMs(vm);
+        const { state } =
+          how === 'save' ? await this.#save(vm, isUsed, stop) : await this.#pause(vm, isUsed, stop);
+        if (state !== before.state) log.info({ vm: vm.name, idleMs, how }, 'nobody uses it: put to sleep');
+      });
+    } catch (error) {
+      const isInUse = error instanceof BangerError && error.code === 'cancelled' && lockTimeout.aborted;
+      if (!isInUse) throw error;
+    }
+  }
+
+  async #save(vm: VmRecord, isUsed: () => boolean, stop: AbortSignal): Promise<VmRecord> {
+    const signal = AbortSignal.any([stop, AbortSignal.timeout(SAVE_TIMEOUT_MS)]);
+    return await this.#options.sleep.save(vm, 'idle', quietly(signal), isUsed);
+  }
+
+  /** Who began to use it just before it stood still has not seen it stand, and so does not wake it. */
+  async #pause(vm: VmRecord, isUsed: () => boolean, stop: AbortSignal): Promise<VmRecord> {
+    const { pause } = this.#options;
+    const paused = await pause.pause(vm, 'idle', quietly(stop));
+    return isUsed() ? await pause.resume(paused, quietly(stop)) : paused;
+  }
+
+  /** Whether it may be put to sleep now. */
+  #isDue(vm: VmRecord, how: 'pause' | 'save'): boolean {
+    const { registry, pauseAfterMs, saveAfterMs } = this.#options;
+    const live = registry.live(vm.id);
+    if (live === undefined || live.isBusy) return false;
+    const idleMs = this.#idleMs(vm);
+    return how === 'pause' ? idleMs >= pauseAfterMs : idleMs >= saveAfterMs && this.#canBeSaved(vm);
   }
 
   /** Connections through published ports outlive a pause, but not the process. */
@@ -132,6 +173,10 @@ export class IdleKeeper {
     if (before?.pid !== pid) return true;
     return sample.cpuMs - before.cpuMs > (sample.atMs - before.atMs) * BUSY_CPU_SHARE;
   }
+}
+
+function quietly(signal: AbortSignal): OperationHandle {
+  return { signal, progress: () => undefined, about: () => undefined };
 }
 
 function dueOf(idleMs: number, pauseAfterMs: number, saveAfterMs: number): 'pause' | 'save' | undefined {

@@ -9,22 +9,29 @@ const MIN_INTERVAL_MS = 500;
 /** A VM goes to sleep at most this part of the time later than it could. */
 const SHARE = 4;
 
-/** Returns the way to end it. One round at a time. */
-export function startIdleRounds(idle: IdleKeeper, config: Config, log: Log): () => void {
+/** One round at a time. Returns the way to end it, which breaks a round off and waits for that. */
+export function startIdleRounds(
+  idle: Pick<IdleKeeper, 'round'>,
+  config: Config,
+  log: Log,
+): () => Promise<void> {
   const times = [config.idlePauseAfterMs, config.idleSaveAfterMs].filter((ms) => ms > 0);
-  if (times.length === 0) return () => undefined;
+  if (times.length === 0) return async () => undefined;
   const intervalMs = Math.max(MIN_INTERVAL_MS, Math.min(MAX_INTERVAL_MS, Math.min(...times) / SHARE));
-  let busy = false;
+  const stop = new AbortController();
+  let round: Promise<void> | undefined;
   const timer = setInterval(() => {
-    if (busy) return;
-    busy = true;
-    idle
-      .round()
+    round ??= idle
+      .round(stop.signal)
       .catch((error: unknown) => log.error({ err: error }, 'could not look for idle VMs'))
       .finally(() => {
-        busy = false;
+        round = undefined;
       });
   }, intervalMs);
   timer.unref();
-  return () => clearInterval(timer);
+  return async () => {
+    clearInterval(timer);
+    stop.abort();
+    await round;
+  };
 }
