@@ -51,7 +51,7 @@ const LEGAL: Record<VmAction, readonly VmState[]> = {
 function wayOut(action: VmAction, state: VmState, name: string): string {
   if (state === 'starting' || state === 'stopping') return `wait until it is done: banger vm show ${name}`;
   if (state === 'paused' || state === 'saved')
-    return action === 'set' ? `banger vm stop ${name}` : `banger vm resume ${name}`;
+    return action === 'set' || action === 'restore' ? `banger vm stop ${name}` : `banger vm resume ${name}`;
   if (action === 'start')
     return `banger vm exec ${name} runs commands in it; banger vm restart ${name} starts it anew`;
   if (state === 'running') return `banger vm stop ${name}`;

@@ -9,6 +9,7 @@
 import { mkdir, open, rm, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { allocatedBytes } from '../frozen/manifest.ts';
 import { readJsonFile, writeFileAtomic } from '../host/files.ts';
 import { type BangerPaths, vmRuntimeDir } from '../host/paths.ts';
 import type { MachineHandles } from '../vmm/driver.ts';
@@ -90,9 +91,9 @@ export async function makeTransferDisk({ transferDisk }: VmFiles): Promise<void>
   await truncate(transferDisk, TRANSFER_DISK_BYTES);
 }
 
-/** Bytes the VM's own disks occupy on the host (blocks, not virtual size). */
+/** Bytes the VM's own disks, and its memory while it is saved, occupy on the host (blocks, not virtual size). */
 export async function diskUsage(files: VmFiles): Promise<number> {
-  let total = 0;
+  let total = await allocatedBytes(files.savedDir);
   for (const path of [files.rootDisk, files.transferDisk]) {
     const found = await stat(path).catch(() => undefined);
     total += (found?.blocks ?? 0) * 512;

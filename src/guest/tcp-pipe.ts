@@ -10,7 +10,7 @@ import type { GuestStream, StreamResult } from './stream.ts';
 export interface TcpPipeHooks {
   /** Bytes have passed, either way. */
   readonly moved: () => void;
-  /** The client has sent bytes, whether or not there is a stream yet that takes them. */
+  /** The client has sent bytes, or its end, whether or not there is a stream yet that takes them. */
   readonly received: () => void;
 }
 
@@ -41,6 +41,7 @@ export class TcpPipe {
     socket.on('data', (chunk: Buffer) => this.#receive(chunk));
     socket.on('end', () => {
       this.#clientEnded = true;
+      this.#hooks.received();
       this.#pump();
     });
     socket.resume();

@@ -16,6 +16,7 @@ import type { VmRegistry } from './vm-registry.ts';
 import type { VmSleep } from './vm-sleep.ts';
 
 const AGENT_TIMEOUT_MS = 10_000;
+const WAKE_TIMEOUT_MS = 120_000;
 const REFUSED_LINGER_MS = 5000;
 
 export class ExecService {
@@ -45,10 +46,15 @@ export class ExecService {
    */
   async exec(params: CheckedParamsOf<'vm.exec'>, signal: AbortSignal): Promise<StreamTicket> {
     const { vm, live } = await this.#sleep.running(params.ref, 'exec', signal);
-    const agent = await live.agent(signal, AGENT_TIMEOUT_MS);
+    await live.agent(signal, AGENT_TIMEOUT_MS);
     const asRoot = params.user === undefined || params.user === 'root';
     const cwd = params.cwd ?? (asRoot ? vm.workspace?.guestPath : undefined) ?? '';
-    return this.#issue((socket) => {
+    return this.#issue(async (socket) => {
+      // It may have been put to sleep before the ticket came.
+      const inTime = AbortSignal.timeout(WAKE_TIMEOUT_MS);
+      const awake = await this.#sleep.awake(vm.id, 'exec', inTime);
+      const agent = await awake.agent(inTime, AGENT_TIMEOUT_MS);
+      if (socket.destroyed) return;
       const stream = agent.exec({
         argv: params.argv,
         env: params.env,
@@ -59,7 +65,7 @@ export class ExecService {
         rows: params.rows,
         columns: params.columns,
       });
-      relay(stream, socket).catch((error: unknown) => {
+      await relay(stream, socket).catch((error: unknown) => {
         this.#log.warn({ vm: vm.name, err: error }, 'an exec stream broke');
       });
     });
@@ -70,8 +76,8 @@ export class ExecService {
     const vm = this.#registry.resolve(params.ref);
     const files = vmFiles(this.#paths, vm.id);
     const path = params.source === 'vmm' ? files.vmmLog : files.consoleLog;
-    return this.#issue((socket) => {
-      streamLog(socket, { path, follow: params.follow, tailLines: params.tailLines }).catch(
+    return this.#issue(async (socket) => {
+      await streamLog(socket, { path, follow: params.follow, tailLines: params.tailLines }).catch(
         (error: unknown) => {
           this.#log.debug({ vm: vm.name, reason: errorText(error) }, 'a log stream ended early');
         },
@@ -94,13 +100,11 @@ export class ExecService {
     return { reachable: true, roundTripMs: performance.now() - begun, ...health };
   }
 
-  #issue(handler: (socket: Socket) => void): StreamTicket {
+  #issue(handler: (socket: Socket) => Promise<void>): StreamTicket {
     const ticket = this.#tickets.issue((socket) => {
-      try {
-        handler(socket);
-      } catch (error) {
-        refuse(socket, errorText(error));
-      }
+      // Until the handler listens, and after: the client may be gone already.
+      socket.on('error', () => undefined);
+      handler(socket).catch((error: unknown) => refuse(socket, errorText(error)));
     });
     return { ticket, streamSocketPath: this.#paths.streamSocketPath };
   }
@@ -109,8 +113,7 @@ export class ExecService {
 /** The program could not even be asked for: the client's stream ends with the reason. */
 function refuse(socket: Socket, reason: string): void {
   const result = { kind: 'failed', errno: ERRNO.ECONNRESET, text: `channel: ${reason}` } as const;
-  // The client may be gone already, or never close its side: neither may touch anybody else.
-  socket.on('error', () => undefined);
+  // The client may never close its side.
   const timer = setTimeout(() => socket.destroy(), REFUSED_LINGER_MS);
   socket.once('close', () => clearTimeout(timer));
   socket.resume();

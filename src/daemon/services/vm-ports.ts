@@ -133,6 +133,7 @@ export class VmPorts {
 
   /** The VM may have been paused since the connection was made. */
   #onReceived(): void {
+    this.#moved();
     if (this.#nudge !== undefined || this.#closing.signal.aborted) return;
     const dueInMs = this.#lastNudgeAtMs + NUDGE_MS - performance.now();
     this.#nudge = setTimeout(
