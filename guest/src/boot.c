@@ -134,7 +134,7 @@ static void mount_api_filesystems(void) {
 	}
 	/* Where /var/lock points to. */
 	if (mkdir("/run/lock", 01777) == 0) chmod("/run/lock", 01777);
-	leases_prepare();
+	leases_prepare(LEASES_DIR);
 }
 
 void boot_finish(void) {

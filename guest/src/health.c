@@ -41,5 +41,5 @@ void health_report(struct textbuf *text) {
 	textbuf_add(text, ",\"load1\":%.2f,\"processes\":%u", (double)info.loads[0] / LOAD_ONE, (unsigned)info.procs);
 	textbuf_add(text, ",\"diskTotalBytes\":%llu,\"diskFreeBytes\":%llu", block * disk.f_blocks, block * disk.f_bavail);
 	textbuf_add(text, ",\"init\":\"%s\",\"configured\":%s,\"idle\":%s,\"leases\":%u}", agent.handed_over ? "systemd" : "agent",
-		agent.configured ? "true" : "false", idle() ? "true" : "false", leases_held());
+		agent.configured ? "true" : "false", idle() ? "true" : "false", leases_held(LEASES_DIR));
 }

@@ -5,13 +5,14 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* A directory that anybody may write to can have any number of entries. */
 #define MAX_ENTRIES 1024
 #define MAX_PID 4194304
 
-void leases_prepare(void) {
-	if (mkdir(LEASES_DIR, 01777) == 0) chmod(LEASES_DIR, 01777);
+void leases_prepare(const char *path) {
+	if (mkdir(path, 01777) == 0) chmod(path, 01777);
 }
 
 static int is_held(const char *name) {
@@ -23,8 +24,8 @@ static int is_held(const char *name) {
 	return kill((pid_t)pid, 0) == 0 || errno == EPERM;
 }
 
-unsigned leases_held(void) {
-	DIR *dir = opendir(LEASES_DIR);
+unsigned leases_held(const char *path) {
+	DIR *dir = opendir(path);
 	if (dir == NULL) return 0;
 	unsigned held = 0;
 	unsigned seen = 0;
@@ -32,6 +33,8 @@ unsigned leases_held(void) {
 		if (entry->d_name[0] == '.') continue;
 		seen++;
 		if (is_held(entry->d_name)) held++;
+		/* Programs that end at all do not clean up, and what is left would hide leases beyond MAX_ENTRIES. */
+		else unlinkat(dirfd(dir), entry->d_name, 0);
 	}
 	closedir(dir);
 	return held;

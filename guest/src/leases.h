@@ -5,9 +5,12 @@
 #define LEASES_DIR "/run/banger-leases"
 
 /* Makes the directory. Errors are left alone: then nobody can ask. */
-void leases_prepare(void);
+void leases_prepare(const char *path);
 
-/* How many are held: files in the directory; one whose name is a number counts while that process exists. */
-unsigned leases_held(void);
+/*
+ * How many are held: files in the directory; one whose name is a number counts while that process exists, and is removed when
+ * it is found not to.
+ */
+unsigned leases_held(const char *path);
 
 #endif

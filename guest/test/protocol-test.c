@@ -182,7 +182,7 @@ static void health_is_an_object(void) {
 	CHECK_NUMBER(outcome.kind, CLOSE_DONE);
 	const char *json = outcome.output[1];
 	static const char *const keys[] = {"uptimeMs", "bootId", "memoryTotalKib", "memoryAvailableKib", "load1", "processes",
-		"diskTotalBytes", "diskFreeBytes", "init", "configured", "idle"};
+		"diskTotalBytes", "diskFreeBytes", "init", "configured", "idle", "leases"};
 	CHECK(json[0] == '{' && json[strlen(json) - 1] == '}');
 	for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) CHECK(strstr(json, keys[i]) != NULL);
 }

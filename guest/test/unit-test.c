@@ -1,6 +1,11 @@
 /* The parts that decide without the system: parsers, decoders, containers. */
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "../src/bytes.h"
 #include "../src/cmdline.h"
@@ -11,6 +16,7 @@
 #include "../src/ext4.h"
 #include "../src/frame.h"
 #include "../src/health.h"
+#include "../src/leases.h"
 #include "../src/mount_request.h"
 #include "../src/network.h"
 #include "../src/ports.h"
@@ -200,6 +206,72 @@ static void json_strings_are_escaped(void) {
 	CHECK_NUMBER(health_memory_available_kib("MemTotal: 9 kB\n"), 0);
 }
 
+/* A directory for one test. */
+static char leases_dir[64];
+
+static bool put_lease(const char *name) {
+	char path[512];
+	snprintf(path, sizeof path, "%s/%s", leases_dir, name);
+	int fd = open(path, O_WRONLY | O_CREAT, 0644);
+	return fd >= 0 && close(fd) == 0;
+}
+
+static bool remove_lease(const char *name) {
+	char path[512];
+	snprintf(path, sizeof path, "%s/%s", leases_dir, name);
+	return unlink(path) == 0;
+}
+
+static bool make_leases_dir(void) {
+	snprintf(leases_dir, sizeof leases_dir, "/tmp/leases-%d", (int)getpid());
+	leases_prepare(leases_dir);
+	struct stat stats;
+	return stat(leases_dir, &stats) == 0 && (stats.st_mode & 07777) == 01777;
+}
+
+static pid_t ended_process(void) {
+	pid_t pid = fork();
+	if (pid == 0) _exit(0);
+	return waitpid(pid, NULL, 0) == pid ? pid : -1;
+}
+
+static void leases_are_files_and_processes(void) {
+	char own[16], gone[16];
+	snprintf(own, sizeof own, "%d", (int)getpid());
+	snprintf(gone, sizeof gone, "%d", (int)ended_process());
+	CHECK_NUMBER(leases_held("/nowhere/at/all"), 0);
+	CHECK(make_leases_dir());
+	CHECK_NUMBER(leases_held(leases_dir), 0);
+	CHECK(put_lease("backup") && put_lease(".hidden"));
+	CHECK_NUMBER(leases_held(leases_dir), 1);
+	CHECK(put_lease(own) && put_lease("12abc"));
+	CHECK_NUMBER(leases_held(leases_dir), 3);
+	/* Nobody's: they go, the others stay. */
+	static const char *const numbers[] = {"0", "4194305", "99999999999999999999999"};
+	CHECK(put_lease(gone));
+	for (size_t i = 0; i < 3; i++) CHECK(put_lease(numbers[i]));
+	CHECK_NUMBER(leases_held(leases_dir), 3);
+	CHECK(!remove_lease(gone));
+	for (size_t i = 0; i < 3; i++) CHECK(!remove_lease(numbers[i]));
+	CHECK(remove_lease("backup") && remove_lease(own) && remove_lease("12abc") && remove_lease(".hidden"));
+	CHECK_NUMBER(leases_held(leases_dir), 0);
+	CHECK(rmdir(leases_dir) == 0);
+}
+
+static void leases_that_nobody_holds_do_not_hide_one(void) {
+	char name[16];
+	CHECK(make_leases_dir());
+	for (unsigned i = 0; i < 3000; i++) {
+		snprintf(name, sizeof name, "%u", 5000000U + i);
+		CHECK(put_lease(name));
+	}
+	CHECK(put_lease("backup"));
+	unsigned held = 0;
+	for (int i = 0; i < 4; i++) held = leases_held(leases_dir);
+	CHECK_NUMBER(held, 1);
+	CHECK(remove_lease("backup") && rmdir(leases_dir) == 0);
+}
+
 static struct packet packet;
 
 static bool decodes_mount(const char *device, const char *type, const char *target, uint32_t flags, const char *label) {
@@ -370,6 +442,8 @@ const struct test unit_tests[] = {
 	TEST(superblocks_tell_their_size),
 	TEST(addresses_are_checked),
 	TEST(json_strings_are_escaped),
+	TEST(leases_are_files_and_processes),
+	TEST(leases_that_nobody_holds_do_not_hide_one),
 	TEST(mounts_are_checked),
 	TEST(configurations_are_checked),
 	TEST(identities_are_checked),

@@ -171,6 +171,7 @@ const HEALTH = {
   init: 'agent',
   configured: true,
   idle: true,
+  leases: 2,
 };
 
 test('a guest has settled when it is idle once everything is written', async () => {
@@ -198,6 +199,8 @@ test('a guest has settled when it is idle once everything is written', async () 
 test('health and ports are checked', async () => {
   const healthy = await connect(answering(HEALTH));
   assert.deepEqual({ ...(await healthy.client.health()) }, HEALTH);
+  const { leases: _, ...older } = HEALTH;
+  assert.equal((await (await connect(answering(older))).client.health()).leases, 0);
   await assert.rejects(healthy.client.ports(), { code: 'guest_failed', message: /ports/ });
 
   const port = { protocol: 'tcp', address: '0.0.0.0', port: 22, pid: 1, process: 'sshd' };
