@@ -8,7 +8,7 @@
 
 import { BangerError } from '../core/errors.ts';
 import type { VmRecord } from '../core/model/vm.ts';
-import { processUsage } from '../host/proc.ts';
+import { type ProcessUsage, processUsage } from '../host/proc.ts';
 import type { Log } from '../host/log.ts';
 import type { OperationHandle } from './operations.ts';
 import type { LiveVm } from './services/live-vm.ts';
@@ -27,15 +27,30 @@ const LOCK_TIMEOUT_MS = 1000;
 
 export interface IdleOptions {
   readonly registry: VmRegistry;
-  readonly lifecycle: VmLifecycle;
-  readonly pause: VmPause;
-  readonly sleep: VmSleep;
-  readonly forwards: PortForwards;
+  readonly lifecycle: Pick<VmLifecycle, 'locked'>;
+  readonly pause: Pick<VmPause, 'pause' | 'resume'>;
+  readonly sleep: Pick<VmSleep, 'save'>;
+  readonly forwards: Pick<PortForwards, 'traffic'>;
   readonly log: Log;
   /** 0: never. */
   readonly pauseAfterMs: number;
   readonly saveAfterMs: number;
+  /** Default: the host's clocks, and what the kernel says of a process. */
+  readonly host?: IdleHost;
 }
+
+export interface IdleHost {
+  readonly wallMs: () => number;
+  /** As `performance.now`. */
+  readonly monotonicMs: () => number;
+  readonly usageOf: (pid: number) => ProcessUsage | undefined;
+}
+
+const THIS_HOST: IdleHost = {
+  wallMs: () => Date.now(),
+  monotonicMs: () => performance.now(),
+  usageOf: processUsage,
+};
 
 interface Sample {
   readonly pid: number;
@@ -45,12 +60,14 @@ interface Sample {
 
 export class IdleKeeper {
   readonly #options: IdleOptions;
+  readonly #host: IdleHost;
   readonly #samples = new Map<string, Sample>();
   /** When a VM was last seen at work, beyond what its row says. */
   readonly #seenAtWork = new Map<string, number>();
 
   constructor(options: IdleOptions) {
     this.#options = options;
+    this.#host = options.host ?? THIS_HOST;
   }
 
   /**
@@ -75,7 +92,7 @@ export class IdleKeeper {
         if (stop.aborted) return;
         log.warn({ vm: vm.name, err: error }, 'could not put a VM to sleep');
         // Not again at once: whatever it is may last.
-        this.#seenAtWork.set(vm.id, Date.now());
+        this.#seenAtWork.set(vm.id, this.#host.wallMs());
       }
     }
   }
@@ -84,12 +101,12 @@ export class IdleKeeper {
     const { registry, pauseAfterMs, saveAfterMs } = this.#options;
     const live = registry.live(vm.id);
     if (live === undefined) return;
-    if (live.isBusy || this.#takesCpuTime(live)) this.#seenAtWork.set(vm.id, Date.now());
+    if (live.isBusy || this.#takesCpuTime(live)) this.#seenAtWork.set(vm.id, this.#host.wallMs());
     const idleMs = this.#idleMs(vm);
     const due = dueOf(idleMs, pauseAfterMs, this.#canBeSaved(vm) ? saveAfterMs : 0);
     if (due === undefined) return;
     if (await holdsLease(live)) {
-      this.#seenAtWork.set(vm.id, Date.now());
+      this.#seenAtWork.set(vm.id, this.#host.wallMs());
       return;
     }
     await this.#putToSleep(vm, due, stop);
@@ -157,18 +174,18 @@ export class IdleKeeper {
   #idleMs(vm: VmRecord): number {
     const { lastTrafficAtMs } = this.#options.forwards.traffic(vm.id);
     const withoutTrafficMs =
-      lastTrafficAtMs === undefined ? Number.POSITIVE_INFINITY : performance.now() - lastTrafficAtMs;
+      lastTrafficAtMs === undefined ? Number.POSITIVE_INFINITY : this.#host.monotonicMs() - lastTrafficAtMs;
     const usedAt = Math.max(Date.parse(vm.lastTouchedAt), this.#seenAtWork.get(vm.id) ?? 0);
-    return Math.min(Date.now() - usedAt, withoutTrafficMs);
+    return Math.min(this.#host.wallMs() - usedAt, withoutTrafficMs);
   }
 
   /** Since the last look; the first one counts as work, since nothing is known of the time before. */
   #takesCpuTime({ id, machine: { handles } }: LiveVm): boolean {
     const { pid } = handles;
-    const usage = processUsage(pid);
+    const usage = this.#host.usageOf(pid);
     const before = this.#samples.get(id);
     if (usage === undefined) return false;
-    const sample = { pid, cpuMs: usage.cpuMs, atMs: performance.now() };
+    const sample = { pid, cpuMs: usage.cpuMs, atMs: this.#host.monotonicMs() };
     this.#samples.set(id, sample);
     if (before?.pid !== pid) return true;
     return sample.cpuMs - before.cpuMs > (sample.atMs - before.atMs) * BUSY_CPU_SHARE;
