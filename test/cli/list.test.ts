@@ -39,6 +39,26 @@ test('the table: columns aligned by two spaces, short ids, the image by name', (
   );
 });
 
+test('the table says why a VM stands still, and for a minute that it was woken', () => {
+  const woken = { at: '2026-01-02T03:14:05Z', by: 'tcp', durationMs: 1 };
+  const rows = [
+    fakeVm('a', { state: 'paused', runtime: { heldBy: 'idle' } }),
+    fakeVm('b', { state: 'saved', runtime: { heldBy: 'idle' } }),
+    fakeVm('c', { state: 'paused', runtime: { heldBy: 'user' } }),
+    fakeVm('d', { state: 'saved' }),
+    fakeVm('e', { runtime: { woken } }),
+    fakeVm('f', { state: 'stopped', runtime: { woken } }),
+  ];
+  const states = (seconds: number): readonly string[] =>
+    formatVmTable(rows, Date.parse(woken.at) + seconds * 1000)
+      .split('\n')
+      .slice(1, -1)
+      .map((line) => line.split(/ {2,}/)[2] ?? '');
+  const still = ['paused (idle)', 'saved (idle)', 'paused', 'saved'];
+  assert.deepEqual(states(59), [...still, 'running (woken by tcp)', 'stopped']);
+  assert.deepEqual(states(60), [...still, 'running', 'stopped']);
+});
+
 test('list, its filters and its forms', async () => {
   assert.match((await fakeCli(['ps'], { answers })).stdout, /dev.*\n.*old-one/);
   assert.doesNotMatch((await fakeCli(['ps', '--running'], { answers })).stdout, /old-one/);
