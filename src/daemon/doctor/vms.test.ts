@@ -5,13 +5,18 @@ import { existsSync, mkdirSync, rmSync, truncateSync, writeFileSync } from 'node
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
+import { SaveableMachine, writeFacts } from '../../../test/helpers/saveable-machine.ts';
 import { DoctorHome } from '../../../test/helpers/doctor-home.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
 import { newId } from '../../host/ids.ts';
 import { vmRuntimeDir } from '../../host/paths.ts';
 import { processIdentity } from '../../host/proc.ts';
+import { createRunner } from '../../host/runner.ts';
+import { saveMemory } from '../services/saved-memory.ts';
 import { vmFiles, writeHandles } from '../vm-files.ts';
 import { recordOf, writeVmRecord } from '../vm-record-file.ts';
+
+const NEVER = new AbortController().signal;
 
 function update(home: DoctorHome, vm: VmRecord, change: Partial<VmRecord>): void {
   home.withStore((store) => store.upsertVm({ ...vm, ...change }));
@@ -48,6 +53,7 @@ test('nothing yet, and one stopped VM, are fine', async () => {
     'handles',
     'orphan-processes',
     'sockets',
+    'saved',
     'errors',
     'unfinished',
   ];
@@ -72,6 +78,26 @@ test('a database that cannot be read is not taken for an empty one', async () =>
   }
   mkdirSync(vmRuntimeDir(home.paths, vm.id), { mode: 0o700 });
   assert.deepEqual(await home.fix(), []);
+});
+
+test('vms.saved', async () => {
+  using home = new DoctorHome();
+  const { vm } = await home.populate();
+  const says = async (): Promise<string> => await home.says('vms.saved');
+  const files = vmFiles(home.paths, vm.id);
+  update(home, vm, { state: 'saved' });
+  assert.match(await says(), /^warning: VM "dev" is saved, and cannot go on: its memory is gone/);
+  await writeFacts(files);
+  const machine = new SaveableMachine();
+  await machine.pause();
+  await saveMemory(machine, { name: 'dev', memoryMib: 1, diskSizeBytes: 4096 }, files, createRunner(), NEVER);
+  assert.match(await says(), /^ok: /);
+  assert.equal(await home.says('vms.processes'), 'ok: 1 VMs, 0 running, 1 saved');
+  update(home, vm, { state: 'stopped' });
+  assert.match(await says(), /^info: VM "dev" is stopped and has .*saved/);
+  update(home, vm, { state: 'saved' });
+  truncateSync(join(files.savedDir, 'manifest.json'));
+  assert.match(await says(), /^warning: VM "dev" is saved, and cannot go on: .*manifest.json is not JSON/);
 });
 
 test('vms.processes', async (context) => {

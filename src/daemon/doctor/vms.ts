@@ -1,9 +1,11 @@
 /** Checks of VMs: rows against processes, directories, disks and sockets. */
 
 import { isAbsolute, join, resolve } from 'node:path';
+import { errorText } from '../../core/errors.ts';
 import type { VmState } from '../../core/model/vm.ts';
 import { listDir } from '../../host/files.ts';
 import { readHandles, vmFiles } from '../vm-files.ts';
+import { findSavedMemory, hasRun } from '../services/saved-memory.ts';
 import { hasVmRecord, readVmRecord } from '../vm-record-file.ts';
 import { type Check, failure, info, type Outcome, orOk, warning } from './check.ts';
 import type { DoctorContext, Rows, VmFacts } from './context.ts';
@@ -39,12 +41,19 @@ function overRows(
 const processes = overRows(
   'vms.processes',
   'processes of VMs',
-  ({ vms }) => `${vms.length} VMs, ${vms.filter(({ state }) => state === 'running').length} running`,
+  ({ vms }) => {
+    const counted = (['running', 'paused', 'saved'] as const).flatMap((state) => {
+      const count = vms.filter((vm) => vm.state === state).length;
+      return count === 0 && state !== 'running' ? [] : [`${count} ${state}`];
+    });
+    return [`${vms.length} VMs`, ...counted].join(', ');
+  },
   async (rows, context) => {
     const bySocketDir = vmmsBySocketDir(context);
     const outcomes: Outcome[] = [];
     for (const vm of rows.vms) {
-      if (rows.live && IN_MOTION.has(vm.state)) continue;
+      // A saved one may be going on at this moment.
+      if (rows.live && (IN_MOTION.has(vm.state) || vm.state === 'saved')) continue;
       const stray = bySocketDir.get(vm.id.slice(0, 12))?.[0];
       const known = vm.pid ?? (await pidByHandles(context, vm.id));
       const fix = rows.live
@@ -149,6 +158,34 @@ const handles = overRows(
   },
 );
 
+const saved = overRows(
+  'vms.saved',
+  'saved memory of VMs',
+  () => 'all that is needed is there, and no more',
+  async (rows, { paths }) => {
+    const outcomes: Outcome[] = [];
+    for (const vm of rows.vms) {
+      const files = vmFiles(paths, vm.id);
+      // One that a daemon has may be on its way to or from it.
+      if (rows.live && (vm.state !== 'saved' || (await hasRun(files)))) continue;
+      const name = JSON.stringify(vm.name);
+      const found = await findSavedMemory(files, vm.name).catch((error: unknown) => errorText(error));
+      if (vm.state === 'saved' && typeof found !== 'object') {
+        const what = `VM ${name} is saved, and cannot go on: ${found ?? 'its memory is gone'}`;
+        outcomes.push(warning(what, { fix: `banger vm start ${vm.name} boots it from its disk` }));
+      } else if (vm.state !== 'saved' && factsOf(files.savedDir) !== undefined) {
+        const then = found === undefined ? 'removes it' : 'calls the VM saved';
+        outcomes.push(
+          info(`VM ${name} is ${vm.state} and has ${files.savedDir}`, {
+            fix: `the next start of the daemon ${then}`,
+          }),
+        );
+      }
+    }
+    return outcomes;
+  },
+);
+
 const errors = overRows(
   'vms.errors',
   'VMs in error',
@@ -225,6 +262,7 @@ export const VM_CHECKS: readonly Check<DoctorContext>[] = [
   directories,
   disks,
   handles,
+  saved,
   ...ORPHAN_CHECKS,
   errors,
   unfinished,
