@@ -268,6 +268,15 @@ test("a client's bytes ask for the VM to be awake, an open connection does not",
   assert.ok(asked < before + 20, `${asked - before}`);
 });
 
+test('so does its end: a guest that stands still would never hear of it, and the connection never close', async () => {
+  const socket = await client(await portOf('a'));
+  await hears(socket, '80:');
+  const before = asked;
+  socket.end();
+  await settled(() => asked > before);
+  assert.ok(asked > before);
+});
+
 test('traffic is bytes and new connections, not open ones', async () => {
   const id = 'a'.padEnd(32, '0');
   assert.equal(forwards.traffic(id).lastTrafficAtMs, undefined);

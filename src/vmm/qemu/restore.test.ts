@@ -90,6 +90,19 @@ test('the guest goes on once the state is loaded and it has been told of grown d
   ]);
 });
 
+test('whoever must know before it goes on is told when all else is done, and can keep it from going on', async () => {
+  const { qmp, commands } = scriptedQmp(['inmigrate', 'paused']);
+  const beforeRun = async (): Promise<void> => {
+    assert.equal(commands.at(-1), 'query-status');
+    throw new Error('the disk is full');
+  };
+  await assert.rejects(goOn(qmp, spec, { beforeRun }, never), /the disk is full/);
+  assert.equal(commands.includes('cont'), false);
+  const second = scriptedQmp(['paused']);
+  await goOn(second.qmp, spec, { beforeRun: async () => void second.commands.push('told') }, never);
+  assert.deepEqual(second.commands.slice(-2), ['told', 'cont']);
+});
+
 test('a guest in a state that no frozen one has does not go on, nor one that is cancelled', async () => {
   for (const status of ['running', 'internal-error', undefined]) {
     const { qmp, commands } = scriptedQmp(status === undefined ? [] : [status]);
