@@ -63,6 +63,7 @@ export class SaveableMachine implements Machine {
     this.whileSaving();
     return { path: statePath, sizeBytes: 5, sha256: 'e'.repeat(64) };
   }
+  async plug(): Promise<void> {}
   async prepareSave(): Promise<void> {}
   async kill(): Promise<void> {
     this.isGone = true;

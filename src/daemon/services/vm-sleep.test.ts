@@ -14,7 +14,7 @@ import type { VmmDriver } from '../../vmm/driver.ts';
 import type { VmFiles } from '../vm-files.ts';
 import type { ImageService } from './image-service.ts';
 import { LiveVm } from './live-vm.ts';
-import { MemoryVerifier } from './memory-verifier.ts';
+import { FileVerifier } from './file-verifier.ts';
 import { PortForwards } from './port-forwards.ts';
 import { hasSavedMemory, markAsRan } from './saved-memory.ts';
 import type { BootOutcome, StartFrom, VmBoot } from './vm-boot.ts';
@@ -60,8 +60,8 @@ beforeEach(async () => {
       { signal }: { signal: AbortSignal },
       from: StartFrom,
     ) => {
-      starts.push(typeof from === 'string' ? from : from.identity);
-      if (typeof from === 'object') await from.beforeRun?.();
+      starts.push(typeof from === 'object' && 'frozen' in from ? from.identity : String(from));
+      if (typeof from === 'object' && 'frozen' in from) await from.beforeRun?.();
       await boot(from, signal);
       machine = new SaveableMachine();
       return { live: new LiveVm(ID, machine, 'launched'), runtime: { bootId: 'new' } } satisfies BootOutcome;
@@ -71,7 +71,7 @@ beforeEach(async () => {
   lifecycle = new VmLifecycle(deps as unknown as VmLifecycleDeps);
   const driver = { name: 'qemu', capabilities: { canPause: true, canSave: true } } as unknown as VmmDriver;
   const pause = new VmPause({ registry, driver });
-  const verifier = new MemoryVerifier(runner);
+  const verifier = new FileVerifier(runner);
   sleep = new VmSleep({ registry, lifecycle, pause, images, verifier, driver, runner, log: NO_LOG });
 });
 afterEach(() => {
