@@ -12,6 +12,7 @@ import {
   readFileSync,
   readSync,
   rmSync,
+  linkSync,
   statSync,
   symlinkSync,
   unlinkSync,
@@ -435,6 +436,15 @@ test('writes in place: same inode, same size, over an older image', async (t) =>
   assert.deepEqual([after.ino, after.size], [before.ino, before.size]);
   const guest = await unpack(options.imagePath, join(options.scratchDir, 'guest'));
   assert.deepEqual(treeOf(guest), treeOf(small.dir));
+});
+
+test('an image that has another name, which is another disk, is not written to', async (t) => {
+  const options = await shipOptions(t, await smallRepo(t));
+  linkSync(options.imagePath, `${options.imagePath}-of-another`);
+  const before = statSync(options.imagePath);
+  await assert.rejects(buildWorkspaceImage(options), /is not this VM's alone/);
+  const after = statSync(options.imagePath);
+  assert.deepEqual([after.mtimeMs, after.blocks], [before.mtimeMs, before.blocks]);
 });
 
 test('an image that is too small is an error, and no half image is left', async (t) => {
