@@ -7,14 +7,14 @@ test('a VM can be deleted in every state, and started only where it does not run
   for (const state of VM_STATES) assert.ok(isLegal('delete', state), state);
   assert.deepEqual(
     VM_STATES.filter((state) => isLegal('start', state)),
-    ['created', 'stopped', 'error'],
+    ['created', 'stopped', 'saved', 'error'],
   );
 });
 
 test('a paused VM can be woken, ended and deleted; who wants something of its guest is told to resume it', () => {
   assert.deepEqual(
     VM_ACTIONS.filter((action) => isLegal(action, 'paused')),
-    ['stop', 'restart', 'pause', 'resume', 'kill', 'delete'],
+    ['stop', 'restart', 'pause', 'resume', 'kill', 'delete', 'snapshot', 'fork', 'restore'],
   );
   for (const action of ['exec', 'ports', 'health', 'workspace', 'start'] as const) {
     assert.throws(() => assertLegal(action, 'paused', 'dev'), { hint: 'banger vm resume dev' });

@@ -22,8 +22,12 @@ test('an empty file means the defaults; every key is read', () => {
     vcpu = 4
     memory = "2GiB"
     disk_size = "16G"
+    [idle]
+    pause_after = "5m"
+    save_after = "1h"
     [templates]
     max_size = "512MiB"
+    standby = false
   `;
   assert.deepEqual(parse(text), {
     logLevel: 'debug',
@@ -33,7 +37,10 @@ test('an empty file means the defaults; every key is read', () => {
     statsPollIntervalMs: 30_000,
     autoStopStaleAfterMs: 7_200_000,
     stateSnapshotIntervalMs: 43_200_000,
+    idlePauseAfterMs: 300_000,
+    idleSaveAfterMs: 3_600_000,
     templatesMaxBytes: 512 * 1024 ** 2,
+    templatesStandby: false,
     vmDefaults: { vcpus: 4, memoryMib: 2048, diskSizeBytes: 16 * 1024 ** 3 },
   });
   assert.equal(parse('state_snapshot_interval = 0').stateSnapshotIntervalMs, 0);
@@ -61,6 +68,8 @@ test('mistakes are told with file, line, column and what is allowed', () => {
     ['[templates]\nmax_size = 5', '2:1', /templates\.max_size: must be a text like "8GiB", or 0/],
     ['[templates]\nmax_size = "5GB"', '2:1', /"5GB" is not a size/],
     ['[templates]\nmaximum = 0', '2:1', /unknown key "maximum" in \[templates\]/],
+    ['[idle]\npause_after = "10ms"', '2:1', /idle\.pause_after: must be at least 1s, or 0/],
+    ['[templates]\nstandby = 1', '2:1', /templates\.standby: must be true or false/],
     ['templates = 3', '1:1', /must be a table: \[templates\]/],
     ['vm_defaults = 3', '1:1', /must be a table/],
     ['"log_level" = "loud"', '1:1', /log_level: must be one of/],
@@ -96,9 +105,9 @@ test('an unknown key is answered with the known ones', () => {
     }
     return assert.fail('accepted');
   };
-  assert.match(hint('foo = 1') ?? '', /^allowed: log_level, .*vm_defaults, templates$/);
+  assert.match(hint('foo = 1') ?? '', /^allowed: log_level, .*vm_defaults, idle, templates$/);
   assert.equal(hint('[vm_defaults]\nfoo = 1'), 'allowed: vcpu, memory_mib, memory, disk_size');
-  assert.equal(hint('[templates]\nfoo = 1'), 'allowed: max_size');
+  assert.equal(hint('[templates]\nfoo = 1'), 'allowed: max_size, standby');
 });
 
 test('a missing file means the defaults; BANGER_LOG_LEVEL overrides; a huge file is refused', async () => {

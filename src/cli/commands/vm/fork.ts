@@ -44,7 +44,7 @@ export const command = defineCommand({
       ...(flags.snapshot !== undefined && { snapshot: flags.snapshot }),
       ...(flags.count !== undefined && { count: flags.count }),
       ...(flags.name !== undefined && { name: flags.name }),
-      diskOnly: flags['disk-only'],
+      ...(flags['disk-only'] && { diskOnly: true }),
     };
     const forked = await withClient(context, (client) =>
       withProgress(context, (work) => client.call('vm.fork', params, work)),

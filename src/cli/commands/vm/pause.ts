@@ -22,7 +22,7 @@ export const command = defineCommand({
       refs,
       json: flags.json,
       act: (client, ref, { signal, onProgress }) =>
-        client.call('vm.pause', { ref, save: flags.save }, { signal, onProgress }),
+        client.call('vm.pause', { ref, ...(flags.save && { save: true }) }, { signal, onProgress }),
       print: formatDone(flags.save ? 'saved' : 'paused'),
     }),
 });

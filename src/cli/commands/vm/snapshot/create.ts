@@ -29,7 +29,7 @@ export const command = defineCommand({
     const params = {
       ref,
       ...(flags.name !== undefined && { name: flags.name }),
-      diskOnly: flags['disk-only'],
+      ...(flags['disk-only'] && { diskOnly: true }),
     };
     const taken = await withClient(context, (client) =>
       withProgress(context, (work) => client.call('snapshot.create', params, work)),

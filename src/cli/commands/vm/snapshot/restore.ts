@@ -24,7 +24,11 @@ export const command = defineCommand({
     json: jsonFlag,
   },
   async run(context, flags, [snapshot = '']) {
-    const params = { snapshot, force: flags.force, diskOnly: flags['disk-only'] };
+    const params = {
+      snapshot,
+      ...(flags.force && { force: true }),
+      ...(flags['disk-only'] && { diskOnly: true }),
+    };
     const vm = await withClient(context, (client) =>
       withProgress(context, (work) => client.call('snapshot.restore', params, work)),
     );
