@@ -35,6 +35,8 @@ let traffic: Map<string, PortTraffic>;
 let warnings: unknown[];
 let whilePausing: () => void;
 let broken: Set<string>;
+/** Every state that a VM was put in, or was to be. */
+let moves: VmState[];
 beforeEach(() => {
   dir = new StateDirectory();
   store = openStore(dir.paths.stateDb);
@@ -47,6 +49,7 @@ beforeEach(() => {
   warnings = [];
   whilePausing = () => undefined;
   broken = new Set();
+  moves = [];
 });
 afterEach(() => {
   store.close();
@@ -80,6 +83,7 @@ function keeper(pauseAfterMs: number, saveAfterMs: number): IdleKeeper {
   const log: Log = { ...NO_LOG, warn: (fields) => warnings.push(fields) };
   const move = async (vm: VmRecord, state: VmState): Promise<VmRecord> => {
     whilePausing();
+    moves.push(state);
     if (broken.has(vm.id)) throw new BangerError('vmm_failed', 'it does not');
     return registry.update(vm.id, state, { heldBy: state === 'running' ? undefined : 'idle' });
   };
@@ -237,7 +241,7 @@ test('what is used while the keeper waits for its lock is looked at again', asyn
   guest.isBusy = true;
   held.resolve();
   await Promise.all([using, round]);
-  assert.equal(state(ONE), 'running');
+  assert.deepEqual([state(ONE), moves], ['running', []]);
 });
 
 test('one whose lock somebody keeps does not keep the others awake, and is no trouble', async () => {
