@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   cpuCount,
   freeBytes,
@@ -48,6 +49,30 @@ test('a command with spaces and parentheses in its name is read right', async ()
   await once(child, 'exit');
   assert.equal(pidStartTicks(child.pid as number), undefined);
   rmSync(dir, { recursive: true });
+});
+
+const HALF_ENDED = `
+import ctypes, threading, time
+threading.Thread(target=lambda: time.sleep(60)).start()
+print("ready", flush=True)
+ctypes.CDLL(None).syscall(60, 0)
+`;
+const needsPython =
+  process.arch === 'x64' && spawnSync('python3', ['--version']).status === 0
+    ? false
+    : 'python3 plays the part';
+
+test('a process whose first thread has ended is there until its last one has', {
+  skip: needsPython,
+}, async () => {
+  const child = spawn('python3', ['-c', HALF_ENDED], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const pid = child.pid as number;
+  await once(child.stdout, 'data');
+  while (!/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))) await sleep(5);
+  assert.notEqual(pidStartTicks(pid), undefined);
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+  assert.equal(pidStartTicks(pid), undefined);
 });
 
 test('a zombie counts as gone', async () => {

@@ -21,7 +21,7 @@ export interface ProcessUsage {
 const TICKS_PER_SECOND = 100;
 const MIB = 1024 * 1024;
 
-/** Undefined when there is no such process; a zombie counts as none. */
+/** Undefined when there is no such process; a zombie counts as none once its last thread has ended. */
 export function pidStartTicks(pid: number): number | undefined {
   return readStat(pid)?.startTicks;
 }
@@ -81,7 +81,9 @@ function readStat(pid: number): Stat | undefined {
   // Field 2 is the command in parentheses and may itself hold spaces and parentheses: count from the last one.
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
   const state = fields[0];
-  if (state === 'Z' || state === 'X') return undefined;
+  // A first thread that has ended is a zombie, too, while others still have files open and locked.
+  const threads = Number(fields[17]);
+  if (state === 'X' || (state === 'Z' && threads <= 1)) return undefined;
   const [userTicks, systemTicks, startTicks] = [fields[11], fields[12], fields[19]].map(Number);
   if (userTicks === undefined || systemTicks === undefined || !Number.isSafeInteger(startTicks)) {
     return undefined;
