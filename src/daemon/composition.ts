@@ -145,10 +145,15 @@ export function compose(options: CompositionOptions): DaemonServices {
   const reservations = new VmReservations(store);
   const snapshotStore = new VmSnapshotStore(paths.vmSnapshotsDir);
   const verifier = new FileVerifier(runner);
+  const pause = new VmPause({ registry, driver });
+  const sleep = new VmSleep({
+    ...{ registry, lifecycle, pause, images, driver, runner, log },
+    verifier,
+  });
   const shelf = new SnapshotShelf(snapshotStore);
   const needs = new SnapshotNeeds({ images, platforms, keys, verifier });
   const snapshots = new VmSnapshots({
-    ...{ shelf, needs, registry, lifecycle, verifier, runner, log },
+    ...{ shelf, needs, registry, lifecycle, sleep, verifier, runner, log },
     store: snapshotStore,
   });
   const snapshotRestore = new SnapshotRestore({ shelf, needs, registry, lifecycle });
@@ -156,11 +161,16 @@ export function compose(options: CompositionOptions): DaemonServices {
     ...{ paths, snapshots, shelf, images, tickets, policy, runner },
     store: snapshotStore,
   });
-  const forks = new VmFork({ paths, registry, lifecycle, reservations, shelf, needs, workspaces, log });
-  const pause = new VmPause({ registry, driver });
-  const sleep = new VmSleep({
-    ...{ registry, lifecycle, pause, images, driver, runner, log },
-    verifier,
+  const forks = new VmFork({
+    paths,
+    registry,
+    lifecycle,
+    sleep,
+    reservations,
+    shelf,
+    needs,
+    workspaces,
+    log,
   });
   const idle = new IdleKeeper({
     ...{ registry, lifecycle, pause, sleep, forwards, log },

@@ -20,6 +20,7 @@ import type { SnapshotShelf } from './snapshot-shelf.ts';
 import { captureLive, placeDisks } from './vm-capture.ts';
 import type { VmLifecycle } from './vm-lifecycle.ts';
 import type { VmRegistry } from './vm-registry.ts';
+import type { VmSleep } from './vm-sleep.ts';
 import type { VmReservations } from './vm-reservations.ts';
 import type { WorkspaceService } from './workspace-service.ts';
 
@@ -31,6 +32,7 @@ export interface VmForkDeps {
   readonly paths: BangerPaths;
   readonly registry: VmRegistry;
   readonly lifecycle: VmLifecycle;
+  readonly sleep: Pick<VmSleep, 'rouse'>;
   readonly reservations: VmReservations;
   readonly shelf: SnapshotShelf;
   readonly needs: SnapshotNeeds;
@@ -97,8 +99,9 @@ export class VmFork {
   }
 
   async #capture(ref: string, into: string, operation: OperationHandle): Promise<Seed> {
-    const { registry, lifecycle, needs, log } = this.#deps;
-    const { id, name } = registry.resolve(ref);
+    const { registry, lifecycle, sleep, needs, log } = this.#deps;
+    const id = await sleep.rouse(ref, 'fork', operation.signal);
+    const { name } = registry.row(id);
     operation.about(name);
     return await lifecycle.locked(id, operation.signal, async () => {
       const { live } = registry.running(id, 'fork');

@@ -205,10 +205,15 @@ export class VmSleep {
 
   /** The VM a reference means, running, and marked as touched. @throws {BangerError} as `awake`; `not_found` */
   async running(ref: string, action: VmAction, signal: AbortSignal) {
-    const { registry } = this.#deps;
-    const vm = registry.resolve(ref);
-    if (isAsleep(vm)) await this.awake(vm.id, action, signal);
-    return registry.running(vm.id, action);
+    const id = await this.rouse(ref, action, signal);
+    return this.#deps.registry.running(id, action);
+  }
+
+  /** Wakes the VM a reference means if it sleeps, and leaves it as it is otherwise. @returns its id @throws {BangerError} as `running` */
+  async rouse(ref: string, by: VmAction, signal: AbortSignal): Promise<string> {
+    const vm = this.#deps.registry.resolve(ref);
+    if (isAsleep(vm)) await this.awake(vm.id, by, signal);
+    return vm.id;
   }
 
   async #wake(vmId: string, by: string): Promise<LiveVm> {

@@ -28,6 +28,7 @@ import type { SnapshotNeeds } from './snapshot-needs.ts';
 import type { SnapshotShelf } from './snapshot-shelf.ts';
 import { captureDisks, type Captured, captureLive } from './vm-capture.ts';
 import type { VmLifecycle } from './vm-lifecycle.ts';
+import type { VmSleep } from './vm-sleep.ts';
 import type { VmRegistry } from './vm-registry.ts';
 
 export interface VmSnapshotsDeps {
@@ -36,6 +37,7 @@ export interface VmSnapshotsDeps {
   readonly needs: SnapshotNeeds;
   readonly registry: VmRegistry;
   readonly lifecycle: VmLifecycle;
+  readonly sleep: Pick<VmSleep, 'rouse'>;
   readonly verifier: FileVerifier;
   readonly runner: CommandRunner;
   readonly log: Log;
@@ -59,8 +61,9 @@ export class VmSnapshots {
     params: CheckedParamsOf<'snapshot.create'>,
     operation: OperationHandle,
   ): Promise<VmSnapshotTaken> {
-    const { registry, lifecycle, store, shelf } = this.#deps;
-    const { id, name: vmName } = registry.resolve(params.ref);
+    const { registry, lifecycle, sleep, store, shelf } = this.#deps;
+    const id = await sleep.rouse(params.ref, 'snapshot', operation.signal);
+    const { name: vmName } = registry.row(id);
     operation.about(vmName);
     using reserved = await shelf.reserveName(params.name, vmName);
     const { name } = reserved;
