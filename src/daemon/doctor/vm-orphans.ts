@@ -8,7 +8,7 @@ import type { DoctorContext } from './context.ts';
 import { factsOf } from './host-facts.ts';
 import { listVmDirs } from '../vm-record-file.ts';
 import { isServed } from './sockets.ts';
-import { isTemplateBeingMade, pidByHandles, vmmsBySocketDir } from './vm-reality.ts';
+import { isTemplateBeingMade, pidByHandles, standbyIds, vmmsBySocketDir } from './vm-reality.ts';
 
 const TIMEOUT_MS = 15_000;
 const UNREADABLE = 'not looked at: the database cannot be read';
@@ -22,12 +22,13 @@ const orphanProcesses: Check<DoctorContext> = {
   run: async (context) => {
     const { vmsDir } = context.paths;
     const bySocketDir = vmmsBySocketDir(context);
+    const waiting = await standbyIds(context);
     const dirs = (await listDir(vmsDir)).filter((name) => /^[0-9a-f]{32}$/.test(name));
     // Rows after the rest: a VM that is being created has its row first.
     const rows = await context.rowsNow();
     if (rows === undefined) return info(UNREADABLE);
-    const owned = new Set(rows.vms.map(({ id }) => id));
-    const ownedShort = new Set(rows.vms.map(({ id }) => id.slice(0, 12)));
+    const owned = new Set([...rows.vms.map(({ id }) => id), ...waiting]);
+    const ownedShort = new Set([...owned].map((id) => id.slice(0, 12)));
     const recorded = await listVmDirs(vmsDir);
     // Its row was lost: the process is a VM, and must not be taken for rubbish.
     const lost = new Set(
@@ -69,7 +70,8 @@ const sockets: Check<DoctorContext> = {
     const rows = await context.rowsNow();
     if (rows === undefined) return info(UNREADABLE);
     if (await isTemplateBeingMade(context)) return info('not looked at while a template is being made');
-    const owned = new Set(rows.vms.map(({ id }) => id.slice(0, 12)));
+    const ids = [...rows.vms.map(({ id }) => id), ...(await standbyIds(context))];
+    const owned = new Set(ids.map((id) => id.slice(0, 12)));
     const outcomes: Outcome[] = [];
     for (const name of names.filter((one) => !owned.has(one))) {
       const dir = join(vmRuntimesDir, name);

@@ -43,6 +43,16 @@ export async function isTemplateBeingMade({ paths }: DoctorContext): Promise<boo
   return names.some((name) => name.startsWith('.') && !isAbandonedTemporary(name));
 }
 
+/** Ids of machines that wait for a VM (services/standby.ts): a living daemon has marked them as its own. */
+export async function standbyIds({ paths }: DoctorContext): Promise<ReadonlySet<string>> {
+  const ids = new Set<string>();
+  for (const id of await listDir(paths.vmsDir)) {
+    const names = await listDir(join(paths.vmsDir, id)).catch(() => []);
+    if (names.some((name) => name.startsWith('.standby.') && !isAbandonedTemporary(name))) ids.add(id);
+  }
+  return ids;
+}
+
 /** proc(5): empty for kernel threads and for processes that are gone. */
 function commandLine(path: string): string {
   try {

@@ -11,7 +11,7 @@ import { type Check, failure, info, type Outcome, orOk, warning } from './check.
 import type { DoctorContext, Rows, VmFacts } from './context.ts';
 import { factsOf } from './host-facts.ts';
 import { ORPHAN_CHECKS } from './vm-orphans.ts';
-import { pidByHandles, readOverlay, vmmsBySocketDir } from './vm-reality.ts';
+import { pidByHandles, readOverlay, standbyIds, vmmsBySocketDir } from './vm-reality.ts';
 
 const TIMEOUT_MS = 15_000;
 /** States that a daemon is about to change. */
@@ -231,7 +231,7 @@ const directories: Check<DoctorContext> = {
     // Rows after directories: a VM that is being created has its row first.
     const rows = await context.rowsNow();
     if (rows === undefined) return info('not looked at: the database cannot be read');
-    const owned = new Set(rows.vms.map(({ id }) => id));
+    const owned = new Set([...rows.vms.map(({ id }) => id), ...(await standbyIds(context))]);
     const outcomes: Outcome[] = [];
     for (const name of names.filter((one) => !owned.has(one))) {
       const dir = join(vmsDir, name);

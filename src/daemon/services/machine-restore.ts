@@ -1,6 +1,7 @@
 /** Starts a VM's machine from a frozen one and waits until its guest says hello: soon, or it is given up. */
 
 import { BangerError } from '../../core/errors.ts';
+import type { GuestConfig } from '../../core/guestconfig/guest-config.ts';
 import type { Accelerator } from '../../core/model/vm.ts';
 import { type FrozenMachine, frozenPaths } from '../../frozen/manifest.ts';
 import type { MachineSpec, ShapeDigests } from '../../vmm/driver.ts';
@@ -13,6 +14,9 @@ import { endMachine, type MachineStart, type StartedMachine } from './machine-st
  * be starting many at once.
  */
 const HELLO_TIMEOUTS_MS: Readonly<Record<Accelerator, number>> = { kvm: 5000, tcg: 15_000 };
+
+/** A disk that grows is grown before the answer: ext4 takes seconds for each TiB under emulation. */
+export const CONFIGURE_TIMEOUT_MS = 30_000;
 
 export interface MachineRestore extends Omit<MachineStart, 'say'> {
   readonly frozen: FrozenMachine;
@@ -52,6 +56,28 @@ export async function restoreMachine(restore: MachineRestore): Promise<StartedMa
     // The caller may go on without it.
     await end();
     throw error;
+  }
+}
+
+/**
+ * Makes a restored machine one of its own. When the machine was saved just after a host had hung up, its guest may tell of that
+ * only now, which ends the first connection: docs/agent-protocol.md, "Opening".
+ * @throws {BangerError} what AgentClient.configure throws
+ */
+export async function configureRestored(
+  { live, agent }: StartedMachine,
+  config: GuestConfig,
+  signal: AbortSignal,
+): Promise<StartedMachine> {
+  try {
+    await agent.configure(config, signal, CONFIGURE_TIMEOUT_MS);
+    return { live, agent };
+  } catch (error) {
+    if (!(error instanceof BangerError) || error.code !== 'channel_broken') throw error;
+    await agent.closed;
+    const again = await live.agent(signal);
+    await again.configure(config, signal, CONFIGURE_TIMEOUT_MS);
+    return { live, agent: again };
   }
 }
 

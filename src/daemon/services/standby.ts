@@ -4,12 +4,13 @@
  * to nobody until then, and to one VM from then on.
  */
 
-import { mkdir } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { BangerError } from '../../core/errors.ts';
 import { frozenPaths } from '../../frozen/manifest.ts';
 import { frozenTemplate, type Template } from '../../frozen/template-store.ts';
 import { newId } from '../../host/ids.ts';
-import { removeTree } from '../../host/files.ts';
+import { removeTree, temporaryPath } from '../../host/files.ts';
 import type { Log } from '../../host/log.ts';
 import type { BangerPaths } from '../../host/paths.ts';
 import { copyDisk } from '../../images/disk.ts';
@@ -20,7 +21,7 @@ import { withUndo } from '../undo.ts';
 import { makeSocketDir, makeTransferDisk, removeSocketDir, type VmFiles, vmFiles } from '../vm-files.ts';
 import { macOf, userNetworkOf } from './guest-network.ts';
 import type { LiveVm } from './live-vm.ts';
-import { restoreMachine } from './machine-restore.ts';
+import { configureRestored, restoreMachine } from './machine-restore.ts';
 import { machineSpec } from './machine-spec.ts';
 import { endMachine } from './machine-start.ts';
 import type { TemplateKeys, TemplateWanted } from './template-keys.ts';
@@ -38,6 +39,8 @@ export interface StandbyMachine {
   /** Of the VM that it will be: its directory and its MAC address are made of it. */
   readonly id: string;
   readonly live: LiveVm;
+  /** A file in its directory while it is nobody's, named after this process: doctor/vm-reality.ts. To be removed by whoever takes it. */
+  readonly markPath: string;
 }
 
 interface Kind {
@@ -71,7 +74,8 @@ export class Standby {
     this.#ready = undefined;
     clearTimeout(ready.timer);
     ready.live.ending = false;
-    return { id: ready.id, live: ready.live };
+    const { id, live, markPath } = ready;
+    return { id, live, markPath };
   }
 
   /** Makes one of that kind in the background, in the place of another kind's; what goes wrong is logged. */
@@ -87,8 +91,10 @@ export class Standby {
       });
   }
 
-  /** One that was taken and could not be used. */
-  async discard({ id, live }: StandbyMachine): Promise<void> {
+  /** One that was taken, if any, and could not be used. Idempotent. */
+  async discard(taken: StandbyMachine | undefined): Promise<void> {
+    if (taken === undefined) return;
+    const { id, live } = taken;
     const files = vmFiles(this.#deps.paths, id);
     await endMachine(live);
     await removeSocketDir(files);
@@ -119,19 +125,20 @@ export class Standby {
     if (this.#ready?.key === key && this.#ready.diskSizeBytes === diskSizeBytes) return;
     await this.#drop();
     const id = newId();
-    const live = await this.#restore(id, template, wanted, diskSizeBytes, signal);
+    const markPath = temporaryPath(join(vmFiles(this.#deps.paths, id).dir, 'standby'));
+    const live = await this.#restore({ id, markPath }, template, wanted, diskSizeBytes, signal);
     const drop = (): void => {
       if (this.#ready?.id !== id) return;
       this.#drop().catch((error: unknown) => log.warn({ err: error }, 'could not remove a standby machine'));
     };
     const timer = setTimeout(drop, MAX_AGE_MS).unref();
-    this.#ready = { id, live, key, diskSizeBytes, timer };
+    this.#ready = { id, live, markPath, key, diskSizeBytes, timer };
     void live.exited.then(drop);
     if (this.#stop.signal.aborted) await this.#drop();
   }
 
   async #restore(
-    id: string,
+    { id, markPath }: { readonly id: string; readonly markPath: string },
     template: Template,
     wanted: TemplateWanted,
     diskSizeBytes: number,
@@ -149,7 +156,7 @@ export class Standby {
     return await withUndo(async (undo) => {
       await undo.step(
         'files',
-        () => makeFiles(files, template),
+        () => makeFiles(files, markPath, template),
         () => removeTree(files.dir, { below: paths.vmsDir }),
       );
       await undo.step(
@@ -160,8 +167,8 @@ export class Standby {
       const about = { driver, log, vmId: id, spec, files, undo, signal };
       const frozen = frozenTemplate(template);
       const restore = { ...about, frozen, digests, wasConnected: false, rootDiskBytes: diskSizeBytes };
-      const { live, agent } = await restoreMachine(restore);
-      await agent.configure(provisionalConfig(id, diskSizeBytes), signal);
+      const restored = await restoreMachine(restore);
+      const { live, agent } = await configureRestored(restored, provisionalConfig(id, diskSizeBytes), signal);
       for (const argv of REHEARSED) await run(agent, { argv }, { signal, maxOutputBytes: 1024 });
       if (signal.aborted) throw new BangerError('cancelled', 'cancelled');
       await live.machine.pause();
@@ -170,8 +177,9 @@ export class Standby {
   }
 }
 
-async function makeFiles(files: VmFiles, template: Template): Promise<void> {
+async function makeFiles(files: VmFiles, markPath: string, template: Template): Promise<void> {
   await mkdir(files.dir, { mode: 0o700 });
+  await writeFile(markPath, '', { mode: 0o600 });
   await makeTransferDisk(files);
   await copyDisk(frozenPaths(template.dir).rootDisk, files.rootDisk);
 }

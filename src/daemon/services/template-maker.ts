@@ -2,6 +2,7 @@
 
 import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Progress } from '../../api/contract.ts';
 import { now } from '../../host/clock.ts';
 import { newId } from '../../host/ids.ts';
@@ -19,6 +20,9 @@ import { makeSocketDir, makeTransferDisk, removeSocketDir, type VmFiles } from '
 import { machineSpec } from './machine-spec.ts';
 import { endMachine, startMachine } from './machine-start.ts';
 import { TEMPLATE_NETWORK, type TemplateFacts, type TemplateWanted } from './template-keys.ts';
+
+/** What a guest takes to notice that its host has hung up, many times over. */
+const HANG_UP_MS = 500;
 
 export interface TemplateMakerDeps {
   readonly paths: BangerPaths;
@@ -124,6 +128,8 @@ export class TemplateMaker {
     say('settle', 'waiting until the guest is idle');
     await agent.settle(signal);
     agent.close();
+    // Clones would hear of it otherwise, in the middle of their first words.
+    await sleep(HANG_UP_MS, undefined, { signal });
     say('save', 'saving the guest');
     await live.machine.pause();
     // Synced with everything else when the draft is published.

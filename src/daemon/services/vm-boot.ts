@@ -29,7 +29,12 @@ import type { LocalImage } from './image-service.ts';
 import type { LiveVm } from './live-vm.ts';
 import type { LocalKernel } from './kernel-service.ts';
 import { writeMachineFacts } from './machine-facts.ts';
-import { type MachineRestore, restoreMachine } from './machine-restore.ts';
+import {
+  CONFIGURE_TIMEOUT_MS,
+  configureRestored,
+  type MachineRestore,
+  restoreMachine,
+} from './machine-restore.ts';
 import { machineSpec } from './machine-spec.ts';
 import { endMachine, type StartedMachine, startMachine } from './machine-start.ts';
 import type { PlatformService } from './platform-service.ts';
@@ -39,8 +44,6 @@ import type { TemplateFacts, TemplateKeys, TemplateWanted } from './template-key
 import type { TemplateService } from './template-service.ts';
 import { setGuestClock } from './vm-pause.ts';
 
-/** A disk that grows is grown before the answer: ext4 takes seconds for each TiB under emulation. */
-const CONFIGURE_TIMEOUT_MS = 30_000;
 /** A machine that stood still answers at once, or never. */
 const STANDBY_TIMEOUT_MS = 5000;
 /** Of a guest whose memory is lost when it is given up. */
@@ -220,17 +223,15 @@ export class VmBoot {
   }
 
   /** Undefined: it is gone, with all that it was; the VM is to be started otherwise. */
-  async #useStandby(start: Start, { live }: StandbyMachine): Promise<StartedMachine | undefined> {
+  async #useStandby(start: Start, { live, markPath }: StandbyMachine): Promise<StartedMachine | undefined> {
     const { vm, files, undo, signal, say } = start;
-    const end = async (): Promise<void> => {
-      await endMachine(live);
-      await removeHandles(files);
-    };
+    const end = (): Promise<void> => endWithHandles(live, files);
     say('restore', 'starting from a template');
     try {
       return await undo.step(
         'vmm',
         async () => {
+          await rm(markPath, { force: true });
           await live.machine.plug(networkOf(vm));
           await live.machine.resume();
           const agent = await live.agent(signal, STANDBY_TIMEOUT_MS);
@@ -253,9 +254,11 @@ export class VmBoot {
     say('restore', 'starting from a template');
     await beginLogs(files);
     await copyDisk(frozenPaths(template.dir).rootDisk, files.rootDisk);
-    const started = await this.#restore(start, { frozen: frozenTemplate(template), wasConnected: false });
+    const restored = await this.#restore(start, { frozen: frozenTemplate(template), wasConnected: false });
     say('configure', 'configuring the guest');
-    await started.agent.configure(guestConfigOf(vm), signal, CONFIGURE_TIMEOUT_MS);
+    const started = await orEnd(restored, files, () =>
+      configureRestored(restored, guestConfigOf(vm), signal),
+    );
     await this.#deps.templates.markUsed(template);
     return started;
   }
@@ -323,6 +326,21 @@ function specOf(
 
 function isFrozen(from: StartFrom): from is FrozenStart {
   return typeof from === 'object' && 'frozen' in from;
+}
+
+/** A machine that cannot be made the VM's must be gone before another is started in its place. */
+async function orEnd<T>({ live }: StartedMachine, files: VmFiles, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    await endWithHandles(live, files);
+    throw error;
+  }
+}
+
+async function endWithHandles(live: LiveVm, files: VmFiles): Promise<void> {
+  await endMachine(live);
+  await removeHandles(files);
 }
 
 /** Whether a boot may succeed where a template did not. */

@@ -80,6 +80,12 @@ export class VmService {
     // The row is new, so its lock is free; from here on a cancellation is undone.
     await lifecycle.locked(reserved.id, NEVER, () =>
       withUndo(async (undo) => {
+        // What fails before the machine is the VM's leaves it to nobody.
+        await undo.step(
+          'standby',
+          async () => undefined,
+          () => this.#deps.standby.discard(standby),
+        );
         await undo.step(
           'vm',
           async () => {
@@ -126,7 +132,7 @@ export class VmService {
     try {
       return this.#deps.reservations.reserve(name, spec, image, null, standby?.id);
     } catch (error) {
-      if (standby !== undefined) await this.#deps.standby.discard(standby);
+      await this.#deps.standby.discard(standby);
       throw error;
     }
   }
