@@ -170,5 +170,5 @@ test('whatever is taken is an address of exactly that host, and comes back from 
     }),
     { numRuns: 5000 },
   );
-  assert.ok(taken > 50, `${taken}`);
+  assert.ok(taken > 10, `${taken}`);
 });

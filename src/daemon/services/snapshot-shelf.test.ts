@@ -93,14 +93,24 @@ test('what is used is not removed, by however many; afterwards it is', async () 
 });
 
 test('what is being removed is not used, nor removed twice', async () => {
-  await add('going');
-  const [removed, used, again] = await Promise.allSettled([
-    shelf.remove('going'),
-    shelf.use('going', async () => undefined),
-    shelf.remove('going'),
-  ]);
-  assert.equal(removed.status, 'fulfilled');
-  assert.deepEqual([used.status, again.status], ['rejected', 'rejected']);
+  const id = await add('going');
+  const begun = Promise.withResolvers<void>();
+  const others = Promise.withResolvers<void>();
+  const remove = store.remove.bind(store);
+  store.remove = async (one) => {
+    begun.resolve();
+    await others.promise;
+    await remove(one);
+  };
+  const removed = shelf.remove('going');
+  await begun.promise;
+  await assert.rejects(
+    shelf.use(id, async () => undefined),
+    { code: 'not_found' },
+  );
+  await assert.rejects(shelf.remove(id), { code: 'not_found' });
+  others.resolve();
+  await removed;
   assert.deepEqual(readdirSync(dir), []);
 });
 

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { mkdtemp, open, readdir, readFile, readlink, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { after, test } from 'node:test';
 import { BangerError } from '../../core/errors.ts';
 import { isSameProcess, type ProcessIdentity, processIdentity } from '../../host/proc.ts';
@@ -34,9 +35,16 @@ async function orphan(): Promise<ProcessIdentity> {
 }
 
 /** What the process has open, each once, in the order of the descriptors. */
+/** Of a program that has been loaded: until then its loader has libraries open. */
 async function openFiles(pid: number): Promise<readonly string[]> {
-  const fds = await readdir(`/proc/${pid}/fd`);
-  return [...new Set(await Promise.all(fds.map((fd) => readlink(`/proc/${pid}/fd/${fd}`))))];
+  for (;;) {
+    const fds = await readdir(`/proc/${pid}/fd`);
+    const links = await Promise.all(
+      fds.map((fd) => readlink(`/proc/${pid}/fd/${fd}`).catch(() => '/lib/closed meanwhile')),
+    );
+    if (!links.some((path) => /^\/(?:usr\/)?(?:lib|etc)/.test(path))) return [...new Set(links)];
+    await sleep(5);
+  }
 }
 
 test('leads its own session, holds nothing open but its log, and sees none of our secrets', async () => {
