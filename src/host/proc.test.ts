@@ -66,6 +66,7 @@ test('a process whose first thread has ended is there until its last one has', {
   skip: needsPython,
 }, async () => {
   const child = spawn('python3', ['-c', HALF_ENDED], { stdio: ['ignore', 'pipe', 'ignore'] });
+  context.after(() => child.kill('SIGKILL'));
   const pid = child.pid as number;
   await once(child.stdout, 'data');
   while (!/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))) await sleep(5);
