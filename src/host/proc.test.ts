@@ -64,7 +64,7 @@ const needsPython =
 
 test('a process whose first thread has ended is there until its last one has', {
   skip: needsPython,
-}, async () => {
+}, async (context) => {
   const child = spawn('python3', ['-c', HALF_ENDED], { stdio: ['ignore', 'pipe', 'ignore'] });
   context.after(() => child.kill('SIGKILL'));
   const pid = child.pid as number;
