@@ -50,6 +50,8 @@ export interface DaemonStatus extends DaemonHello {
   readonly vmsRunning: number;
   readonly vmsTotal: number;
   readonly operations: number;
+  /** A machine waits, paused, for the next VM of its kind: docs/templates.md. */
+  readonly standby: boolean;
 }
 
 export interface OperationSummary {

@@ -220,6 +220,7 @@ export function compose(options: CompositionOptions): DaemonServices {
     vmsRunning: registry.runningCount,
     vmsTotal: registry.rows().length,
     operations: operations.size,
+    standby: standby.isReady,
   });
   const deleteOnHangup: DaemonServices['deleteOnHangup'] = (vmId, connection) => {
     const remove = (): void => {

@@ -6,7 +6,10 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { settled, type TestHome } from './test-home.ts';
 
-export const SMALL_WITH_TEMPLATES = '[vm_defaults]\nvcpu = 1\nmemory = "512MiB"\n';
+const SMALL = '[vm_defaults]\nvcpu = 1\nmemory = "512MiB"\n';
+/** Each VM starts from the template itself: no machine waits for it. */
+export const SMALL_WITH_TEMPLATES = `${SMALL}[templates]\nstandby = false\n`;
+export const SMALL_WITH_STANDBY = SMALL;
 const KEY = /^[0-9a-f]{64}$/;
 const MAKE_TIMEOUT_MS = 120_000;
 

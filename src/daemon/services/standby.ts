@@ -67,6 +67,10 @@ export class Standby {
     this.#deps = deps;
   }
 
+  get isReady(): boolean {
+    return this.#ready !== undefined;
+  }
+
   /** The machine, which is the caller's from now on; undefined when there is none of that kind. */
   take(key: string, diskSizeBytes: number): StandbyMachine | undefined {
     const ready = this.#ready;

@@ -44,6 +44,7 @@ export function formatStatus(status: DaemonStatus): string {
     ['started', `${status.startedAt} (${timeAgo(status.startedAt)})`],
     ['vms', `${status.vmsRunning} running, ${status.vmsTotal} in all`],
     ['operations', String(status.operations)],
+    ['waiting', status.standby ? 'a machine for the next VM' : 'none'],
     ['memory', formatSize(status.rssBytes)],
     ['socket', status.socketPath],
     ['data', status.stateDir],
