@@ -100,7 +100,7 @@ export class VmSleep {
     hasJustStopped: boolean,
     operation: OperationHandle,
   ): Promise<void> {
-    const { registry, runner } = this.#deps;
+    const { registry, runner, verifier } = this.#deps;
     operation.progress({ step: 'save', text: `saving the memory of ${vm.name}` });
     const { memoryMib, diskSizeBytes } = vm.spec;
     const about = { name: vm.name, memoryMib, diskSizeBytes };
@@ -114,6 +114,9 @@ export class VmSleep {
       await live.machine.pause();
       await saveMemory(live.machine, about, files, runner, operation.signal);
     }
+    // It was read for its digest just now: who wakes it need not wait for that again.
+    const saved = await findSavedMemory(files, vm.name);
+    if (saved !== undefined) await verifier.trust(saved.memory);
   }
 
   /** Best effort: why it was not saved says more. */
