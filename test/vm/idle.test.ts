@@ -2,9 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdirSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
-import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { VmState } from '../../src/core/model/vm.ts';
@@ -33,9 +31,7 @@ while (accept(my $c, $s)) {
 
 /** A home whose VM "dev" goes to sleep as the table says. */
 async function homeWith(idle: string): Promise<TestHome> {
-  const home = new TestHome();
-  mkdirSync(join(home.dir, 'config'), { mode: 0o700 });
-  writeFileSync(join(home.dir, 'config', 'config.toml'), `[idle]\n${idle}\n`);
+  const home = new TestHome(`[idle]\n${idle}\n[templates]\nmax_size = 0\n`);
   await home.ok(['vm', 'run', '-d', '--name', 'dev', '--memory', '512M', '-p', `0:${ECHO}`]);
   await home.ok(['vm', 'exec', 'dev', '--', 'sh', '-c', 'cat > /root/server.pl'], { input: SERVER });
   await inBackground(home, 'perl /root/server.pl');
