@@ -108,8 +108,8 @@ describe('kill -9 and templates', () => {
       const draft = await reached(home.templatesDir, /^\./, step, running);
       assert.ok(draft !== undefined, running.stderr());
       // Between fork and exec it has its parent's.
-      await settled(() => home.commandLines(`${draft}/memory`).length > 0);
-      const [vmm] = home.commandLines(`${draft}/memory`);
+      await settled(() => home.commandLines(`${draft}/root.qcow2`).length > 0);
+      const [vmm] = home.commandLines(`${draft}/root.qcow2`);
       assert.ok(vmm !== undefined);
       process.kill(vmm.pid, 'SIGKILL');
       const { status, stderr } = await running.done;
