@@ -1,6 +1,7 @@
 /** (a) the floor and (b) `vm run --cold`, in turn; (c) the floor of a clone and (d) `vm run` from a template, in turn. */
 
-import { BareMachine } from './lib/bare-machine.ts';
+import { join } from 'node:path';
+import { bareDriver, BareMachine } from './lib/bare-machine.ts';
 import type { BenchContext } from './lib/context.ts';
 import { restoreBare, templateOf } from './lib/home-template.ts';
 import { ProgramHome } from './lib/program.ts';
@@ -27,9 +28,10 @@ export async function startBench(context: BenchContext): Promise<void> {
   row('    b - a, pair by pair', summarize(cold.b.map((value, index) => value - (cold.a[index] ?? 0))));
   await home.banger(['image', 'warm']);
   const template = await templateOf(home);
+  const driver = bareDriver(join(home.dir, 'cache', 'tsc-khz.json'));
   const warm = await interleave(
     RUNS,
-    () => restoreFloor(() => restoreBare(template, context)),
+    () => restoreFloor(() => restoreBare(driver, template, context)),
     () => home.time(['vm', 'run', '--rm', '--', 'true']),
   );
   row('(c) floor: bare QEMU, the same template, until hello', summarize(warm.a));

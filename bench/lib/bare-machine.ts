@@ -83,8 +83,14 @@ export class BareMachine {
   }
 }
 
-export function bareDriver(): VmmDriver {
-  return createQemuDriver({ runner: createRunner(), tscToolPath: join(ROOT, 'build/guest/tsc-khz') });
+/** @param tscRateFile of a home whose frozen machines are to be restored: they were started with the rate in it */
+export function bareDriver(tscRateFile?: string): VmmDriver {
+  const tscToolPath = join(ROOT, 'build/guest/tsc-khz');
+  return createQemuDriver({
+    runner: createRunner(),
+    tscToolPath,
+    ...(tscRateFile !== undefined && { tscRateFile }),
+  });
 }
 
 /**

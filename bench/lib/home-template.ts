@@ -7,7 +7,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { frozenPaths } from '../../src/frozen/manifest.ts';
 import { type Template, TemplateStore } from '../../src/frozen/template-store.ts';
 import { copyDisk } from '../../src/images/disk.ts';
-import { bareDriver, BareMachine, type BareOptions, bareSpec } from './bare-machine.ts';
+import type { VmmDriver } from '../../src/vmm/driver.ts';
+import { BareMachine, type BareOptions, bareSpec } from './bare-machine.ts';
 import type { ProgramHome } from './program.ts';
 
 const TIMEOUT_MS = 120_000;
@@ -24,8 +25,15 @@ export async function templateOf(home: ProgramHome): Promise<Template> {
   }
 }
 
-/** Starts from it with a disk of its own, as the daemon does, until the agent says hello. */
-export async function restoreBare({ dir, manifest }: Template, options: BareOptions): Promise<BareMachine> {
+/**
+ * Starts from it with a disk of its own, as the daemon does, until the agent says hello.
+ * @param driver one for all: the first use of one measures the host's clock
+ */
+export async function restoreBare(
+  driver: VmmDriver,
+  { dir, manifest }: Template,
+  options: BareOptions,
+): Promise<BareMachine> {
   const own = mkdtempSync(join(tmpdir(), 'bc-'));
   const files = frozenPaths(dir);
   const placed = await bareSpec(own, options, (path) => copyDisk(files.rootDisk, path));
@@ -36,6 +44,6 @@ export async function restoreBare({ dir, manifest }: Template, options: BareOpti
     digests: { kernel: manifest.kernel.sha256, initramfs: manifest.initramfsSha256 },
     signal: AbortSignal.timeout(TIMEOUT_MS),
   };
-  const machine = await bareDriver().restore(spec, restore, async () => undefined);
+  const machine = await driver.restore(spec, restore, async () => undefined);
   return await BareMachine.connect(own, machine);
 }
