@@ -182,26 +182,25 @@ test('a disk that is not ours, and a state that is another one, are found; nothi
   const there = homeAt('there');
   const secret = join(root, 'secret');
   writeFileSync(secret, 'secret'.repeat(1000));
-  const evil: readonly (readonly [options: readonly string[], words: RegExp])[] = [
-    [['-o', `data_file=${secret}-data`], /incompatible features/],
-    [
-      [
-        '-o',
-        'encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10',
-        '--object',
-        'secret,id=s,data=x',
-      ],
-      /encryption/,
-    ],
+  const evil: readonly (readonly [
+    options: readonly string[],
+    change: (disk: Buffer) => void,
+    words: RegExp,
+  ])[] = [
+    [['-o', `data_file=${secret}-data`], () => undefined, /incompatible features/],
+    // crypt_method, LUKS: making one for real measures the CPU, which a busy host can fail.
+    [[], (disk) => disk.writeUInt32BE(2, 32), /encryption/],
   ];
-  for (const [index, [options, words]] of evil.entries()) {
+  for (const [index, [options, change, words]] of evil.entries()) {
     await home.add(
       `evil-${index}`,
       false,
       (same) => same,
       (dir) => {
         execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', ...options, `${file}.qcow2`, '1G']);
-        writeFileSync(frozenPaths(dir).rootDisk, readFileSync(`${file}.qcow2`));
+        const disk = readFileSync(`${file}.qcow2`);
+        change(disk);
+        writeFileSync(frozenPaths(dir).rootDisk, disk);
         rmSync(`${file}.qcow2`);
       },
     );
