@@ -77,7 +77,6 @@ export class Standby {
     if (ready === undefined || ready.key !== key || ready.diskSizeBytes !== diskSizeBytes) return undefined;
     this.#ready = undefined;
     clearTimeout(ready.timer);
-    ready.live.ending = false;
     const { id, live, markPath } = ready;
     return { id, live, markPath };
   }

@@ -11,7 +11,6 @@ import { now } from '../../host/clock.ts';
 import type { Log } from '../../host/log.ts';
 import type { BangerPaths } from '../../host/paths.ts';
 import { copyDisk, createOverlay } from '../../images/disk.ts';
-import type { AgentClient } from '../../guest/agent-client.ts';
 import { buildGuestConfig } from '../../guest/guest-config.ts';
 import type { MachineSpec, Platform, UserNetwork, VmmDriver } from '../../vmm/driver.ts';
 import type { OperationHandle } from '../operations.ts';
@@ -24,6 +23,7 @@ import {
   type VmFiles,
   vmFiles,
 } from '../vm-files.ts';
+import { beginErrand, type GuestErrand } from './guest-errand.ts';
 import { userNetworkOf } from './guest-network.ts';
 import type { LocalImage } from './image-service.ts';
 import type { LiveVm } from './live-vm.ts';
@@ -48,16 +48,6 @@ import { setGuestClock } from './vm-pause.ts';
 const STANDBY_TIMEOUT_MS = 5000;
 /** Of a guest whose memory is lost when it is given up. */
 const KEPT_HELLO_TIMEOUT_MS = 60_000;
-
-/** Work that runs beside the boot and is finished inside the guest once it answers (a workspace being shipped). */
-export interface GuestErrand {
-  /** It writes to the transfer disk, which must then be this VM's alone. */
-  readonly ships: boolean;
-  /** Begins at once, while the machine boots. */
-  readonly prepare: (files: VmFiles, signal: AbortSignal) => Promise<void>;
-  /** Runs in the guest after `prepare`. */
-  readonly finish: (agent: AgentClient, signal: AbortSignal) => Promise<void>;
-}
 
 export interface BootOutcome {
   readonly live: LiveVm;
@@ -374,34 +364,6 @@ function guestConfigOf(vm: VmRecord): ReturnType<typeof buildGuestConfig> {
     handOverInit: vm.spec.init === 'systemd',
     rootDiskBytes: vm.spec.diskSizeBytes,
   });
-}
-
-interface BegunErrand {
-  /** Aborts with the operation, and when the errand's preparation fails: there is no use in booting on. */
-  readonly signal: AbortSignal;
-  readonly prepared: Promise<void>;
-  readonly abort: () => void;
-  /** Waits for work on that signal; when the preparation's failure ended it, throws that failure instead. */
-  readonly orItsFailure: <T>(work: Promise<T>) => Promise<T>;
-}
-
-function beginErrand(errand: GuestErrand | undefined, files: VmFiles, outer: AbortSignal): BegunErrand {
-  const own = new AbortController();
-  const signal = AbortSignal.any([outer, own.signal]);
-  const prepared = errand === undefined ? Promise.resolve() : errand.prepare(files, signal);
-  let failure: unknown;
-  prepared.catch((error: unknown) => {
-    if (!signal.aborted) failure = error;
-    own.abort();
-  });
-  const orItsFailure = async <T>(work: Promise<T>): Promise<T> => {
-    try {
-      return await work;
-    } catch (error) {
-      throw failure ?? error;
-    }
-  };
-  return { signal, prepared, abort: () => own.abort(), orItsFailure };
 }
 
 function throwIfCancelled(signal: AbortSignal): void {

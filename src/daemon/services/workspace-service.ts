@@ -7,7 +7,7 @@ import type { BangerPaths } from '../../host/paths.ts';
 import type { CommandRunner } from '../../host/runner.ts';
 import { planWorkspace, type WorkspacePlanData } from '../../workspace/plan.ts';
 import { buildWorkspaceImage } from '../../workspace/ship.ts';
-import type { GuestErrand } from './vm-boot.ts';
+import type { GuestErrand } from './guest-errand.ts';
 
 export const GUEST_REPO_PATH = '/root/repo';
 /** The transfer disk is the second one. */
