@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "boot_id.h"
+#include "clock.h"
 
 /* Programs meet the usual soft limit, and may raise it as far as systemd lets its services (systemd.exec(5)). */
 #define SOFT_NOFILE 1024
@@ -45,7 +46,7 @@ void agent_hello(struct textbuf *text) {
 	textbuf_add(text, ",\"mounted\":%s,\"error\":", agent.mounted ? "true" : "false");
 	if (agent.boot_error[0] == 0) textbuf_add(text, "null");
 	else textbuf_add_json_string(text, agent.boot_error);
-	textbuf_add(text, "}");
+	textbuf_add(text, ",\"clockMs\":%llu}", clock_ms());
 }
 
 void agent_log(const char *format, ...) {

@@ -44,10 +44,13 @@ static int mount_whole_proc(void) {
 	return mount("proc", WHOLE_PROC, "proc", PROC_FLAGS, "") == 0 || errno == EBUSY ? 0 : errno;
 }
 
-static int cover_kernel_file(void) {
+/* Shows this id from now on. */
+static int cover_kernel_file(const char *boot_id) {
 	static bool covered;
-	if (covered) return 0;
-	int error = mount_whole_proc();
+	int error = make_directory(DIRECTORY);
+	if (error == 0) error = write_own_file(boot_id);
+	if (covered || error != 0) return error;
+	error = mount_whole_proc();
 	if (error != 0) return error;
 	if (mount(OWN_FILE, KERNEL_FILE, NULL, MS_BIND, NULL) != 0) return errno;
 	covered = true;
@@ -76,9 +79,12 @@ static int read_kernel_file(void) {
 int boot_id_settle(const char *given) {
 	if (*given == 0) return strcmp(agent.boot_id, BOOT_ID_UNKNOWN) == 0 ? read_kernel_file() : 0;
 	if (strcmp(given, agent.boot_id) == 0) return 0;
-	int error = make_directory(DIRECTORY);
-	if (error == 0) error = write_own_file(given);
-	if (error == 0) error = cover_kernel_file();
+	int error = cover_kernel_file(given);
 	if (error == 0) snprintf(agent.boot_id, sizeof agent.boot_id, "%s", given);
 	return error;
+}
+
+int boot_id_prepare_copies(void) {
+	int error = boot_id_settle("");
+	return error != 0 ? error : cover_kernel_file(agent.boot_id);
 }

@@ -15,5 +15,10 @@
 int boot_id_settle(const char *given);
 /* Opens what is read then, so that a clone need not; reading it makes the kernel make it up. */
 void boot_id_prepare(void);
+/*
+ * Does ahead what every copy of this machine would do for itself: the id it has is mounted over the kernel's, and a copy only
+ * writes another one there. Returns 0 or an errno.
+ */
+int boot_id_prepare_copies(void);
 
 #endif

@@ -6,5 +6,7 @@
 
 /* Sets it to nanoseconds since 1970. Returns 0 or an errno. */
 int clock_set(uint64_t ns);
+/* Milliseconds since 1970. */
+unsigned long long clock_ms(void);
 
 #endif

@@ -26,7 +26,7 @@
 static int write_file(const struct configure_file *file, char path[MAX_PATH_BYTES]) {
 	memcpy(path, file->path.bytes, file->path.length);
 	path[file->path.length] = 0;
-	return tree_settle(path, file->mode, file->uid, file->gid, file->content, !agent.configured);
+	return tree_settle(path, file->mode, file->uid, file->gid, file->content);
 }
 
 static void failed(uint32_t id, const char *what, int error) {

@@ -17,7 +17,7 @@ static int replace(const char *path, const char *id) {
 	char line[MACHINE_ID_CAPACITY + 1];
 	int length = snprintf(line, sizeof line, "%s\n", id);
 	struct text content = {.bytes = line, .length = (size_t)length};
-	return tree_settle(path, MODE, geteuid(), getegid(), content, !agent.configured);
+	return tree_settle(path, MODE, geteuid(), getegid(), content);
 }
 
 int machine_id_set(const struct machine_id_paths *paths, const char *id) {

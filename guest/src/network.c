@@ -16,7 +16,8 @@
 #include "loop.h"
 
 /* A link-local address takes the kernel 10 ms under emulation, and cannot be used for its first second anyway. */
-#define IPV6_AFTER_MS 500
+#define IPV6_AFTER_MS 1000
+#define IPV6_PATH_BYTES 80
 
 /* What was brought up before a freeze, without addresses, until it has got some. The index is 0 when there is nothing. */
 static struct prepared {
@@ -24,6 +25,9 @@ static struct prepared {
 	unsigned index;
 	int fd;
 } prepared = {.fd = -1};
+
+/* Has got another MAC while it was up: its link-local address of IPv6 is made from the old one. 0: none. */
+static unsigned outdated_index;
 
 bool network_parse_address(const char *text, uint32_t *address, uint32_t *netmask) {
 	char part[INET_ADDRSTRLEN];
@@ -125,28 +129,53 @@ static bool is_prepared(const char *name) {
 	return prepared.index != 0 && strcmp(name, prepared.name) == 0;
 }
 
+static void ipv6_path(char path[IPV6_PATH_BYTES], const char *name) {
+	snprintf(path, IPV6_PATH_BYTES, "/proc/sys/net/ipv6/conf/%s/disable_ipv6", name);
+}
+
 static bool set_ipv6(const char *name, bool enabled) {
-	char path[80];
-	snprintf(path, sizeof path, "/proc/sys/net/ipv6/conf/%s/disable_ipv6", name);
+	char path[IPV6_PATH_BYTES];
+	ipv6_path(path, name);
 	return file_write_text(path, enabled ? "0" : "1") == 0;
 }
 
+static bool has_ipv6(const char *name) {
+	char path[IPV6_PATH_BYTES], text[4];
+	ipv6_path(path, name);
+	return file_read(path, text, sizeof text) > 0 && text[0] == '0';
+}
+
+static void begin_ipv6(const char *name) {
+	set_ipv6(name, true);
+}
+
+static void renew_ipv6(const char *name) {
+	if (has_ipv6(name) && set_ipv6(name, false)) set_ipv6(name, true);
+}
+
 /* By its index: who has taken PID 1 over may have given it another name. */
+static void settle_ipv6(unsigned *index, void (*settle)(const char *name)) {
+	char name[IFNAMSIZ];
+	if (*index != 0 && if_indextoname(*index, name) != NULL) settle(name);
+	*index = 0;
+}
+
 static void ipv6_due(struct timer *timer) {
 	(void)timer;
-	char name[IFNAMSIZ];
-	if (if_indextoname(prepared.index, name) != NULL) set_ipv6(name, true);
-	prepared.index = 0;
-	close(prepared.fd);
+	settle_ipv6(&prepared.index, begin_ipv6);
+	settle_ipv6(&outdated_index, renew_ipv6);
+	if (prepared.fd >= 0) close(prepared.fd);
 	prepared.fd = -1;
 }
 
+static struct timer ipv6_timer = {.fired = ipv6_due};
+
 void network_prepare_interface(const char *name) {
-	bool has_ipv6 = access("/proc/sys/net/ipv6", F_OK) == 0;
+	bool knows_ipv6 = access("/proc/sys/net/ipv6", F_OK) == 0;
 	int fd = prepared.index != 0 || strlen(name) >= IFNAMSIZ ? -1 : socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0) return;
 	strcpy(prepared.name, name);
-	if ((!has_ipv6 || set_ipv6(name, false)) && set_flags(fd, name, true) == 0) prepared.index = if_nametoindex(name);
+	if ((!knows_ipv6 || set_ipv6(name, false)) && set_flags(fd, name, true) == 0) prepared.index = if_nametoindex(name);
 	if (prepared.index != 0) prepared.fd = fd;
 	else close(fd);
 }
@@ -156,22 +185,30 @@ void network_prepare(void) {
 	if (find_interface(name)) network_prepare_interface(name);
 }
 
+static int change_mac_while_down(int fd, struct ifreq *request) {
+	int error = set_flags(fd, request->ifr_name, false);
+	if (error != 0) return error;
+	return control(fd, SIOCSIFHWADDR, request) == 0 ? 0 : errno;
+}
+
 /*
- * Setting a MAC makes the kernel forget the neighbours of the interface, also when it is the one it has. Another one is set
- * while the interface is down: then the link-local address of IPv6, which is made from it, is made anew. One that was
- * prepared has no such address yet.
+ * Setting a MAC makes the kernel forget the neighbours of the interface, also when it is the one it has. Taking the interface
+ * down for it takes an emulated guest 40 ms, so that is only for drivers that ask for it. Whoever keeps the interface up gets
+ * another link-local address of IPv6 later; one that was prepared has none yet.
  */
 static int change_mac(int fd, const char *name, const uint8_t mac[MAC_BYTES]) {
 	struct ifreq request = {.ifr_flags = 0};
 	strcpy(request.ifr_name, name);
 	if (control(fd, SIOCGIFHWADDR, &request) != 0) return errno;
-	if (memcmp(request.ifr_hwaddr.sa_data, mac, MAC_BYTES) != 0 && !is_prepared(name)) {
-		int error = set_flags(fd, name, false);
-		if (error != 0) return error;
-	}
+	bool is_new = memcmp(request.ifr_hwaddr.sa_data, mac, MAC_BYTES) != 0;
 	/* The address family stays the one just read. */
 	memcpy(request.ifr_hwaddr.sa_data, mac, MAC_BYTES);
-	return control(fd, SIOCSIFHWADDR, &request) == 0 ? 0 : errno;
+	if (control(fd, SIOCSIFHWADDR, &request) != 0) return errno == EBUSY ? change_mac_while_down(fd, &request) : errno;
+	if (is_new && !is_prepared(name)) {
+		outdated_index = if_nametoindex(name);
+		timer_start(&ipv6_timer, IPV6_AFTER_MS);
+	}
+	return 0;
 }
 
 static int change_address(int fd, const char *name, uint32_t address, uint32_t netmask) {
@@ -199,7 +236,6 @@ static int carry_out(int fd, struct plan *plan) {
 }
 
 static int carry_out_prepared(struct plan *plan) {
-	static struct timer ipv6_timer = {.fired = ipv6_due};
 	timer_start(&ipv6_timer, IPV6_AFTER_MS);
 	return carry_out(prepared.fd, plan);
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "agent.h"
+#include "boot_id.h"
 #include "clock.h"
 #include "configure.h"
 #include "connect.h"
@@ -44,6 +45,10 @@ static void reseed(uint32_t id, struct reader *reader) {
 	answer(id, valid ? entropy_add(bytes) : EINVAL);
 }
 
+static void prepare_copies(uint32_t id, const struct reader *reader) {
+	answer(id, reader_finished(reader) ? boot_id_prepare_copies() : EINVAL);
+}
+
 static void start_sync(uint32_t id, const struct reader *reader) {
 	if (reader_finished(reader)) sync_open(id);
 	else answer(id, EINVAL);
@@ -52,7 +57,8 @@ static void start_sync(uint32_t id, const struct reader *reader) {
 /* Whether the operation is refused as things are; it has been answered then. */
 static bool refused(uint32_t id, enum operation operation) {
 	bool changes_machine = operation == OPERATION_CONFIGURE || operation == OPERATION_CLOCK ||
-		operation == OPERATION_RESEED || operation == OPERATION_POWEROFF || operation == OPERATION_MOUNT;
+		operation == OPERATION_RESEED || operation == OPERATION_POWEROFF || operation == OPERATION_MOUNT ||
+		operation == OPERATION_PREPARE_COPIES;
 	if (changes_machine && !agent.is_machine) {
 		session_fail(id, "unsupported", EOPNOTSUPP);
 		return true;
@@ -81,6 +87,7 @@ void operation_open(uint32_t id, const uint8_t *payload, uint32_t length) {
 		case OPERATION_POWEROFF: power_open(id, &reader); return;
 		case OPERATION_MOUNT: mount_open(id, &reader); return;
 		case OPERATION_CONNECT: connect_open(id, &reader); return;
+		case OPERATION_PREPARE_COPIES: prepare_copies(id, &reader); return;
 	}
 	session_refuse(id, EINVAL, "bad-request: unknown operation");
 }

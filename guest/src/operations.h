@@ -17,6 +17,7 @@ enum operation {
 	OPERATION_POWEROFF = 8,
 	OPERATION_MOUNT = 9,
 	OPERATION_CONNECT = 10,
+	OPERATION_PREPARE_COPIES = 11,
 };
 
 /* Starts the operation in the payload of an OPEN frame, or answers why not. */

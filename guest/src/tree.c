@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -84,13 +85,13 @@ static int overwrite(int fd, off_t size, struct text content) {
 	return size <= (off_t)content.length || ftruncate(fd, (off_t)content.length) == 0 ? 0 : errno;
 }
 
-int tree_settle(const char *path, mode_t mode, uid_t uid, gid_t gid, struct text content, bool unwatched) {
+int tree_settle(const char *path, mode_t mode, uid_t uid, gid_t gid, struct text content) {
 	struct stat status;
 	int fd = content.length > OVERWRITE_BYTES ? -1 : open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0) return tree_write(path, mode, uid, gid, content);
 	bool plain = fstat(fd, &status) == 0 && is_plain(&status, mode, uid, gid);
 	bool settled = plain && has_content(fd, status.st_size, content);
-	if (!settled && plain && unwatched) settled = overwrite(fd, status.st_size, content) == 0;
+	if (!settled && plain) settled = overwrite(fd, status.st_size, content) == 0;
 	close(fd);
 	return settled ? 0 : tree_write(path, mode, uid, gid, content);
 }

@@ -2,7 +2,6 @@
 #ifndef BANGER_TREE_H
 #define BANGER_TREE_H
 
-#include <stdbool.h>
 #include <sys/types.h>
 
 #include "bytes.h"
@@ -14,9 +13,10 @@ int tree_make_parents(const char *path, uid_t uid, gid_t gid);
 /* Replaces a file: written beside it under another name, then renamed. Returns 0 or an errno. */
 int tree_write(const char *path, mode_t mode, uid_t uid, gid_t gid, struct text content);
 /*
- * The same, but a file that is so already is left alone, and a small one is overwritten in its place while it is `unwatched`:
- * no program can see it half written. In an emulated clone that takes a tenth of what a new file takes.
+ * The same for what the host says of the machine at each of its starts: a file that is so already is left alone, and a small
+ * one is overwritten in its place, by one call. That takes an emulated guest a tenth of what a new file takes. A program that
+ * reads it at that very moment may see some of both; a crash in between is mended by the next start.
  */
-int tree_settle(const char *path, mode_t mode, uid_t uid, gid_t gid, struct text content, bool unwatched);
+int tree_settle(const char *path, mode_t mode, uid_t uid, gid_t gid, struct text content);
 
 #endif

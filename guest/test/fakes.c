@@ -71,11 +71,10 @@ int __wrap_machine_id_set(const struct machine_id_paths *paths, const char *id) 
 	return recorder.recording ? record("machine id") : __real_machine_id_set(paths, id);
 }
 
-int __real_tree_settle(const char *path, mode_t mode, uid_t uid, gid_t gid, struct text content, bool unwatched);
-int __wrap_tree_settle(const char *path, mode_t mode, uid_t uid, gid_t gid, struct text content, bool unwatched);
-int __wrap_tree_settle(const char *path, mode_t mode, uid_t uid, gid_t gid, struct text content, bool unwatched) {
-	if (!recorder.recording) return __real_tree_settle(path, mode, uid, gid, content, unwatched);
-	recorder.unwatched = unwatched;
+int __real_tree_settle(const char *path, mode_t mode, uid_t uid, gid_t gid, struct text content);
+int __wrap_tree_settle(const char *path, mode_t mode, uid_t uid, gid_t gid, struct text content);
+int __wrap_tree_settle(const char *path, mode_t mode, uid_t uid, gid_t gid, struct text content) {
+	if (!recorder.recording) return __real_tree_settle(path, mode, uid, gid, content);
 	return record("file");
 }
 

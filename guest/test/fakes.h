@@ -24,9 +24,8 @@ extern struct recorder {
 	void (*growth_then)(int error);
 	bool growth_takes_time;
 	uint64_t growth_bytes;
-	/* What the clock was set to, and whether the last file was said to be unwatched. */
+	/* What the clock was set to. */
 	uint64_t clock_ns;
-	bool unwatched;
 } recorder;
 
 /* Begins anew, recording. */

@@ -24,7 +24,7 @@ static void hello_follows_leftovers_and_preamble(void) {
 	CHECK(client_greet(fd, hello, sizeof hello));
 	close(fd);
 	CHECK(strncmp(hello, "{\"agent\":\"", 10) == 0);
-	CHECK(strstr(hello, "\"mounted\":true,\"error\":null}") != NULL);
+	CHECK(strstr(hello, "\"mounted\":true,\"error\":null,\"clockMs\":") != NULL);
 	/* Not read before it is needed: the kernel makes it up at that moment. */
 	CHECK(strstr(hello, "\"bootId\":\"00000000-0000-0000-0000-000000000000\"") != NULL);
 	CHECK(strstr(hello, "\"kernel\":\"") != NULL);
@@ -239,7 +239,8 @@ static void ports_lists_a_listener(void) {
 
 static void the_harness_changes_no_machine(void) {
 	static const uint8_t operations[] = {
-		OPERATION_CONFIGURE, OPERATION_CLOCK, OPERATION_RESEED, OPERATION_POWEROFF, OPERATION_MOUNT};
+		OPERATION_CONFIGURE, OPERATION_CLOCK, OPERATION_RESEED, OPERATION_POWEROFF, OPERATION_MOUNT,
+		OPERATION_PREPARE_COPIES};
 	for (size_t i = 0; i < sizeof operations; i++) {
 		operation(operations[i], NULL);
 		CHECK_NUMBER(outcome.kind, CLOSE_FAILED);

@@ -26,6 +26,7 @@ import {
   encodeMount,
   encodePorts,
   encodePowerOff,
+  encodePrepareCopies,
   encodeReseed,
   encodeSync,
   type ConnectRequest,
@@ -159,6 +160,11 @@ export class AgentClient {
   /** Everything written in the guest is on its disk afterwards. */
   async sync(signal?: AbortSignal, timeoutMs = SYNC_TIMEOUT_MS): Promise<void> {
     await this.#request("write the guest's files to disk", encodeSync(), signal, timeoutMs);
+  }
+
+  /** Does once, in a machine that is to be copied, what each of its copies would do: they are ready sooner. */
+  async prepareCopies(signal?: AbortSignal, timeoutMs = DEFAULT_TIMEOUT_MS): Promise<void> {
+    await this.#request('prepare the guest to be copied', encodePrepareCopies(), signal, timeoutMs);
   }
 
   /**

@@ -27,6 +27,8 @@ const helloSchema = z.object({
   mounted: z.boolean(),
   /** Why the guest could not finish its boot. */
   error: text(4096).nullable(),
+  /** The wall clock when this was said, ms since 1970. Undefined: an older agent, in a machine that was kept. */
+  clockMs: count.optional(),
 });
 export type GuestHello = z.output<typeof helloSchema>;
 

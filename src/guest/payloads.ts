@@ -15,6 +15,7 @@ const OPERATIONS = {
   powerOff: 8,
   mount: 9,
   connect: 10,
+  prepareCopies: 11,
 } as const;
 
 const EXEC_TTY = 1;
@@ -117,6 +118,10 @@ export function encodePorts(): Uint8Array {
 
 export function encodeSync(): Uint8Array {
   return Uint8Array.of(OPERATIONS.sync);
+}
+
+export function encodePrepareCopies(): Uint8Array {
+  return Uint8Array.of(OPERATIONS.prepareCopies);
 }
 
 /** Nanoseconds since 1970. */

@@ -6,6 +6,7 @@ import type { Accelerator } from '../../core/model/vm.ts';
 import { type FrozenMachine, frozenPaths } from '../../frozen/manifest.ts';
 import type { MachineSpec, ShapeDigests } from '../../vmm/driver.ts';
 import { removeHandles, writeHandles } from '../vm-files.ts';
+import { configureCopy } from './guest-clock.ts';
 import { LiveVm } from './live-vm.ts';
 import { endMachine, type MachineStart, type StartedMachine } from './machine-start.ts';
 
@@ -22,8 +23,11 @@ export interface MachineRestore extends Omit<MachineStart, 'say'> {
   readonly frozen: FrozenMachine;
   /** Instead of the watchdog's time: nothing can take the place of this guest. */
   readonly helloTimeoutMs?: number;
-  /** Whether somebody was connected to its agent when it was frozen. */
-  readonly wasConnected: boolean;
+  /**
+   * Whether the agent is handed out only once it has answered: somebody was connected to it when it was frozen, and who asks
+   * next is not ready to ask again (configureRestored is).
+   */
+  readonly mustAnswer: boolean;
   /** Awaited right before the guest goes on: RestoreOptions. */
   readonly beforeRun?: () => Promise<void>;
   /** Of the kernel and the initramfs in `spec`. */
@@ -45,7 +49,7 @@ export async function restoreMachine(restore: MachineRestore): Promise<StartedMa
     return await undo.step(
       'vmm',
       async () => {
-        live = new LiveVm(vmId, await launch(restore), restore.wasConnected ? 'adopted' : 'launched');
+        live = new LiveVm(vmId, await launch(restore), restore.mustAnswer ? 'adopted' : 'launched');
         const agent = await live.agent(signal, restore.helloTimeoutMs ?? watchdogMs);
         if (agent.hello.error !== null) throw new BangerError('guest_failed', agent.hello.error);
         return { live, agent };
@@ -60,8 +64,8 @@ export async function restoreMachine(restore: MachineRestore): Promise<StartedMa
 }
 
 /**
- * Makes a restored machine one of its own. When the machine was saved just after a host had hung up, its guest may tell of that
- * only now, which ends the first connection: docs/agent-protocol.md, "Opening".
+ * Makes a restored machine one of its own. Its guest may tell only now that the host hung up that it was saved with, or just
+ * before it was, which ends the first connection: docs/agent-protocol.md, "Opening".
  * @throws {BangerError} what AgentClient.configure throws
  */
 export async function configureRestored(
@@ -70,13 +74,13 @@ export async function configureRestored(
   signal: AbortSignal,
 ): Promise<StartedMachine> {
   try {
-    await agent.configure(config, signal, CONFIGURE_TIMEOUT_MS);
+    await configureCopy(agent, config, signal, CONFIGURE_TIMEOUT_MS);
     return { live, agent };
   } catch (error) {
     if (!(error instanceof BangerError) || error.code !== 'channel_broken') throw error;
     await agent.closed;
     const again = await live.agent(signal);
-    await again.configure(config, signal, CONFIGURE_TIMEOUT_MS);
+    await configureCopy(again, config, signal, CONFIGURE_TIMEOUT_MS);
     return { live, agent: again };
   }
 }

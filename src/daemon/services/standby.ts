@@ -169,7 +169,7 @@ export class Standby {
       );
       const about = { driver, log, vmId: id, spec, files, undo, signal };
       const frozen = frozenTemplate(template);
-      const restore = { ...about, frozen, digests, wasConnected: false, rootDiskBytes: diskSizeBytes };
+      const restore = { ...about, frozen, digests, mustAnswer: false, rootDiskBytes: diskSizeBytes };
       const restored = await restoreMachine(restore);
       const { live, agent } = await configureRestored(restored, provisionalConfig(id, diskSizeBytes), signal);
       for (const argv of REHEARSED) await run(agent, { argv }, { signal, maxOutputBytes: 1024 });

@@ -42,7 +42,7 @@ import type { StandbyMachine } from './standby.ts';
 import { dropSavedMemory } from './saved-memory.ts';
 import type { TemplateFacts, TemplateKeys, TemplateWanted } from './template-keys.ts';
 import type { TemplateService } from './template-service.ts';
-import { setGuestClock } from './vm-pause.ts';
+import { configureCopy, setGuestClock } from './guest-clock.ts';
 
 /** A machine that stood still answers at once, or never. */
 const STANDBY_TIMEOUT_MS = 5000;
@@ -225,7 +225,7 @@ export class VmBoot {
           await live.machine.plug(networkOf(vm));
           await live.machine.resume();
           const agent = await live.agent(signal, STANDBY_TIMEOUT_MS);
-          await agent.configure(guestConfigOf(vm), signal, CONFIGURE_TIMEOUT_MS);
+          await configureCopy(agent, guestConfigOf(vm), signal, CONFIGURE_TIMEOUT_MS);
           return { live, agent };
         },
         end,
@@ -244,7 +244,7 @@ export class VmBoot {
     say('restore', 'starting from a template');
     await beginLogs(files);
     await copyDisk(frozenPaths(template.dir).rootDisk, files.rootDisk);
-    const restored = await this.#restore(start, { frozen: frozenTemplate(template), wasConnected: false });
+    const restored = await this.#restore(start, { frozen: frozenTemplate(template), mustAnswer: false });
     say('configure', 'configuring the guest');
     const started = await orEnd(restored, files, () =>
       configureRestored(restored, guestConfigOf(vm), signal),
@@ -258,22 +258,22 @@ export class VmBoot {
     const { identity, ...how } = from;
     const { vm, signal, say } = start;
     say('restore', 'going on from where it stood');
-    const kept = identity === 'kept' ? { helloTimeoutMs: KEPT_HELLO_TIMEOUT_MS } : {};
-    const started = await this.#restore(start, { ...how, ...kept, wasConnected: true });
     if (identity === 'kept') {
+      const helloTimeoutMs = KEPT_HELLO_TIMEOUT_MS;
+      const started = await this.#restore(start, { ...how, helloTimeoutMs, mustAnswer: true });
       await setGuestClock(started.agent, signal);
       return started;
     }
+    const restored = await this.#restore(start, { ...how, mustAnswer: false });
     say('configure', 'configuring the guest');
     // Programs have read the kernel's boot id, which all copies share.
     const config = { ...guestConfigOf(vm), bootId: randomUUID(), handOverInit: false };
-    await started.agent.configure(config, signal, CONFIGURE_TIMEOUT_MS);
-    return started;
+    return await configureRestored(restored, config, signal);
   }
 
   async #restore(
     start: Start,
-    how: Pick<MachineRestore, 'frozen' | 'wasConnected' | 'beforeRun' | 'helloTimeoutMs'>,
+    how: Pick<MachineRestore, 'frozen' | 'mustAnswer' | 'beforeRun' | 'helloTimeoutMs'>,
   ): Promise<StartedMachine> {
     const { driver, log } = this.#deps;
     const { vm, facts, spec, files, undo, signal } = start;

@@ -10,9 +10,11 @@ import type { FrozenState } from '../../vmm/driver.ts';
 import type { VmFiles } from '../vm-files.ts';
 import { markHeld, unmarkHeld } from './held.ts';
 import type { LiveVm } from './live-vm.ts';
-import { correctClock } from './vm-pause.ts';
+import { correctClock } from './guest-clock.ts';
 
 const SYNC_TIMEOUT_MS = 60_000;
+/** A guest that is up answers within milliseconds. */
+const PREPARE_TIMEOUT_MS = 2000;
 
 export interface CaptureOptions {
   readonly vmName: string;
@@ -50,7 +52,7 @@ export async function captureLive(
   const { files, signal } = options;
   const stood = (await live.machine.runState()) === 'paused';
   if (!withMemory && !stood) await (await live.agent(signal)).sync(signal, SYNC_TIMEOUT_MS);
-  if (withMemory && !stood) await live.machine.prepareSave(signal);
+  if (withMemory && !stood) await prepare(live, options);
   if (stood) return { state: await copyStanding(live, withMemory, options), pauseMs: 0 };
   await markHeld(files);
   const began = performance.now();
@@ -72,6 +74,20 @@ export async function captureLive(
     options.log.warn({ vm: live.id, reason: errorText(error) }, "could not set a copied guest's clock"),
   );
   return { state, pauseMs };
+}
+
+/** What makes the pause, and the starts of copies, shorter. A guest that does not answer can be copied all the same. */
+async function prepare(live: LiveVm, { signal, log }: CaptureOptions): Promise<void> {
+  const agentMay = AbortSignal.any([signal, AbortSignal.timeout(PREPARE_TIMEOUT_MS)]);
+  await Promise.all([
+    live.machine.prepareSave(signal),
+    live
+      .agent(agentMay)
+      .then((agent) => agent.prepareCopies(agentMay))
+      .catch((error: unknown) =>
+        log.info({ vm: live.id, reason: errorText(error) }, 'a guest is copied unprepared'),
+      ),
+  ]);
 }
 
 async function letGoOn(live: LiveVm, { vmName, files }: CaptureOptions): Promise<void> {

@@ -24,7 +24,8 @@ import { dropSavedMemory } from './saved-memory.ts';
 import type { GuestErrand } from './guest-errand.ts';
 import type { FrozenStart, StartFrom, VmBoot } from './vm-boot.ts';
 import type { PortForwards } from './port-forwards.ts';
-import { setGuestClock, wake } from './vm-pause.ts';
+import { setGuestClock } from './guest-clock.ts';
+import { wake } from './vm-pause.ts';
 import type { VmRegistry } from './vm-registry.ts';
 import type { WorkspaceService } from './workspace-service.ts';
 

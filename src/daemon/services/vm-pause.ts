@@ -2,19 +2,12 @@
 
 import { BangerError, errorText } from '../../core/errors.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
-import type { AgentClient } from '../../guest/agent-client.ts';
 import type { Machine, VmmDriver } from '../../vmm/driver.ts';
 import type { OperationHandle } from '../operations.ts';
+import { correctClock } from './guest-clock.ts';
 import { unmarkHeld } from './held.ts';
-import type { LiveVm } from './live-vm.ts';
 import { dropSavedMemory } from './saved-memory.ts';
 import type { VmRegistry } from './vm-registry.ts';
-
-const CLOCK_TIMEOUT_MS = 10_000;
-const NS_PER_MS = 1_000_000n;
-const CLOCK_TRIES = 5;
-/** There and back. */
-const CLOCK_TRIP_MS = 20;
 
 export class VmPause {
   readonly #registry: VmRegistry;
@@ -80,22 +73,4 @@ export async function wake(machine: Machine): Promise<boolean> {
   if ((await machine.runState()) === 'running') return false;
   await machine.resume();
   return true;
-}
-
-/** @throws {BangerError} what `LiveVm.agent` and the agent's CLOCK throw */
-export async function correctClock(live: LiveVm, timeoutMs: number = CLOCK_TIMEOUT_MS): Promise<void> {
-  const signal = AbortSignal.timeout(timeoutMs);
-  await setGuestClock(await live.agent(signal, timeoutMs), signal);
-}
-
-/**
- * The guest's wall clock stood still with it. What it is set to is old by what the way there took, which on a busy host, or
- * with code that runs for the first time under emulation, can be long: then it is set again.
- */
-export async function setGuestClock(agent: AgentClient, signal: AbortSignal): Promise<void> {
-  for (let tries = 1; tries <= CLOCK_TRIES; tries += 1) {
-    const sent = performance.now();
-    await agent.setClock(BigInt(Date.now()) * NS_PER_MS, signal);
-    if (performance.now() - sent <= CLOCK_TRIP_MS) return;
-  }
 }

@@ -19,7 +19,7 @@ import { LiveVm } from './live-vm.ts';
 import { dropSavedMemory, hasRun, hasSavedMemory } from './saved-memory.ts';
 import type { PortForwards } from './port-forwards.ts';
 import type { VmLifecycle } from './vm-lifecycle.ts';
-import { correctClock } from './vm-pause.ts';
+import { correctClock } from './guest-clock.ts';
 import type { VmRegistry } from './vm-registry.ts';
 
 /** Others have none by what the row says. */

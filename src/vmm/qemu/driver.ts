@@ -132,7 +132,10 @@ class QemuDriver implements VmmDriver {
       const late = AbortSignal.timeout(RESTORE_TIMEOUT_MS);
       const over = AbortSignal.any([options.signal, late]);
       await withinSignal(
-        machine.withControl(over, (qmp) => goOn(qmp, spec, options, over)),
+        machine.withControl(over, async (qmp) => {
+          await machine.connectAhead();
+          await goOn(qmp, spec, options, over);
+        }),
         over,
         () =>
           options.signal.aborted

@@ -65,6 +65,8 @@ export class QemuMachine implements Machine {
   readonly #up = Promise.withResolvers<void>();
   /** The connection to the control socket: settles when there is one, and is replaced when that ends. */
   #control = Promise.withResolvers<QmpClient>();
+  /** A connection to the channel that was made before the guest ran, until somebody asks for one. */
+  #ahead: Socket | undefined;
   #resuming = false;
   /** It was paused on request: a full disk that has space again is no reason to go on. */
   #held = false;
@@ -91,6 +93,9 @@ export class QemuMachine implements Machine {
   async connectChannel(signal: AbortSignal): Promise<Duplex> {
     const over = AbortSignal.any([signal, this.#released.signal]);
     await unlessAborted(this.#up.promise, over);
+    const ahead = this.#ahead;
+    this.#ahead = undefined;
+    if (ahead !== undefined && !ahead.destroyed) return ahead;
     for (;;) {
       this.#process.check();
       if (this.#process.exit !== undefined) throw await this.#process.deathError();
@@ -100,6 +105,15 @@ export class QemuMachine implements Machine {
       socket?.destroy();
       await sleep(CHANNEL_RETRY_MS, undefined, { signal: over }).catch(() => {});
     }
+  }
+
+  /**
+   * For a machine that is about to be restored: a guest that had a connection when it was saved goes on with one, and is
+   * spared the news of its end and of the next one.
+   */
+  async connectAhead(): Promise<void> {
+    this.#ahead = await tryConnect(this.handles.channelSocketPath);
+    this.#ahead?.on('error', () => {});
   }
 
   async pause(): Promise<void> {
@@ -185,6 +199,7 @@ export class QemuMachine implements Machine {
   }
 
   release(): void {
+    this.#ahead?.destroy();
     this.#released.abort();
     this.#process.release();
   }

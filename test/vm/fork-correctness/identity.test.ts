@@ -13,8 +13,14 @@ const FACTS: readonly (readonly [string, string])[] = [
   ['boot id', 'cat /proc/sys/kernel/random/boot_id'],
   ['MAC', 'cat /sys/class/net/eth0/address'],
   ['IPv4', "ip -4 -o addr show eth0 | awk '{print $4}'"],
-  ['IPv6 link-local', "ip -6 -o addr show eth0 | awk '{print $4}'"],
 ];
+/** Ends when the interface has this link-local address and no other. */
+const UNTIL_ONLY_LINK_LOCAL = `
+for try in $(seq 100); do
+  [ "$(ip -6 -o addr show eth0 scope link | awk '{print $4}')" = "$1/64" ] && exit 0
+  sleep 0.2
+done
+echo "$1 is not what there is:"; ip -6 addr show eth0; exit 1`;
 /** A connection within the guest: it must not notice anything, wherever it goes on. */
 const LOOPBACK = `
 import os, socket, threading, time
@@ -72,6 +78,11 @@ describe('identity of copies', () => {
       const [hostname, file, , bootId, , ipv4] = await facts(home, vm);
       assert.deepEqual([hostname, file, bootId, ipv4], [vm, vm, runtime.bootId, `${guestIp}/24`]);
       assert.match(await home.guest(vm, 'getent', 'hosts', vm), new RegExp(`^(${guestIp}|127\\.|::1)`));
+    }
+    // The one that the source made from its MAC goes a second later.
+    for (const vm of ['dev', ...copies]) {
+      const mac = await home.guest(vm, 'cat', '/sys/class/net/eth0/address');
+      await home.ok(['vm', 'exec', vm, '--', 'sh', '-c', UNTIL_ONLY_LINK_LOCAL, 'sh', linkLocalOf(mac)]);
     }
     await drop(home, copies);
   });
@@ -151,4 +162,11 @@ async function gateway(home: TestHome, vm: string): Promise<string> {
 
 function connectTo(host: string, port: number): string {
   return `import socket; print(socket.create_connection(('${host}', ${port}), 10).recv(64).decode().strip())`;
+}
+
+/** Modified EUI-64: RFC 4291, appendix A. */
+function linkLocalOf(mac: string): string {
+  const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = mac.split(':').map((byte) => Number.parseInt(byte, 16));
+  const groups = [((a ^ 2) << 8) | b, (c << 8) | 0xff, 0xfe00 | d, (e << 8) | f];
+  return `fe80::${groups.map((group) => group.toString(16)).join(':')}`;
 }
