@@ -117,7 +117,7 @@ describe('doctor', () => {
     assert.match(saying(report, 'daemon.answers'), /^ok: pid \d+/);
     assert.match(saying(report, 'daemon.lock'), /^ok: held by the daemon/);
     for (const id of ['state-files', 'vm-files', 'sockets']) {
-      assert.match(saying(report, `security.${id}`), /^ok: [^\n]*$/, id);
+      assert.match(saying(report, `security.${id}`), /^ok: [^\n]*$/);
     }
     assert.match(saying(report, 'host.accelerator'), /: (kvm|tcg) \(/);
   });
@@ -125,9 +125,11 @@ describe('doctor', () => {
   test('after kill -9 of the daemon: no byte changes, no daemon is started, the VM goes on', async () => {
     const { pid } = await home.show('dev');
     await killDaemon(home);
-    const untouched = fingerprint(home);
+    // The guest goes on, and writes to its disk when it likes.
+    const others = () => fingerprint(home).filter((line) => !line.includes('/root.qcow2 '));
+    const untouched = others();
     const { status, report } = await doctor(home);
-    assert.deepEqual(fingerprint(home), untouched);
+    assert.deepEqual(others(), untouched);
     assert.equal(status, 0, failuresOf(report).join('\n'));
     assert.match(saying(report, 'daemon.answers'), /^info: not running/);
     assert.match(saying(report, 'daemon.socket'), /^warning: .*was left by a daemon that is gone/);
