@@ -36,6 +36,7 @@ images() {
 
 vm() {
   prepare_artifacts
+  prepare_warm_home
   run_node_tests 1 $(vm_files)
 }
 

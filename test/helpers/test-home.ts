@@ -6,7 +6,9 @@
 import assert from 'node:assert/strict';
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import {
+  copyFileSync,
   existsSync,
+  linkSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -59,6 +61,13 @@ function artifactsDir(): string {
   return dir;
 }
 
+/**
+ * A home with a template and with what the probe found out on this host. Homes lie beside it, so that its files can be linked.
+ * Without `npm test` there is none, and every VM is booted.
+ */
+const WARM_HOME = process.env['BANGER_TEST_WARM'];
+const WITHOUT_TEMPLATES = '[templates]\nmax_size = 0\n';
+
 export class TestHome {
   readonly dir: string;
   readonly env: Record<string, string>;
@@ -67,7 +76,7 @@ export class TestHome {
    * Without templates unless they are what the test is about: else one is made in the background after the first boot, and
    * its machine is among the processes.
    */
-  constructor(settings = '[templates]\nmax_size = 0\n') {
+  constructor(settings = WITHOUT_TEMPLATES) {
     this.dir = mkdtempSync(join(tmpdir(), 'bt-'));
     mkdirSync(join(this.dir, 'config'), { mode: 0o700 });
     writeFileSync(join(this.dir, 'config', 'config.toml'), settings, { mode: 0o600 });
@@ -77,14 +86,32 @@ export class TestHome {
       assert.ok(existsSync(join(artifacts, kind)), `${artifacts} has no ${kind}`);
       symlinkSync(join(artifacts, kind), join(this.dir, 'state', kind));
     }
-    // What the probe found out on this host holds for every test.
-    const cache = join(artifacts, '..', 'cache');
-    if (existsSync(join(cache, 'probe.json'))) {
-      mkdirSync(join(this.dir, 'cache'), { mode: 0o700 });
-      symlinkSync(join(cache, 'probe.json'), join(this.dir, 'cache', 'probe.json'));
+    // What was found out about this host holds for every test.
+    const cache = join(WARM_HOME ?? join(artifacts, '..'), 'cache');
+    for (const file of ['probe.json', 'tsc-khz.json'].filter((name) => existsSync(join(cache, name)))) {
+      mkdirSync(join(this.dir, 'cache'), { recursive: true, mode: 0o700 });
+      copyFileSync(join(cache, file), join(this.dir, 'cache', file));
     }
-    const { BANGER_TEST_ARTIFACTS: _, NODE_TEST_CONTEXT: __, ...env } = process.env;
+    const { BANGER_TEST_ARTIFACTS: _, BANGER_TEST_WARM: __, NODE_TEST_CONTEXT: ___, ...env } = process.env;
     this.env = { ...(env as Record<string, string>), BANGER_HOME: this.dir, NO_COLOR: '1' };
+  }
+
+  /**
+   * For tests that are not about booting: VMs have 512 MiB, and new ones start from the template that `npm test` has made
+   * once for all tests, in a tenth of the time. None of another size may be created in it, unless with `--cold`: its template
+   * would be made in the background.
+   */
+  static warm(settings = ''): TestHome {
+    const common = `${settings}[vm_defaults]\nmemory = "512MiB"\n`;
+    if (WARM_HOME === undefined) return new TestHome(`${common}${WITHOUT_TEMPLATES}`);
+    const home = new TestHome(`${common}[templates]\nstandby = false\n`);
+    const made = join(WARM_HOME, 'state', 'templates');
+    for (const key of readdirSync(made)) {
+      const dir = join(home.templatesDir, key);
+      mkdirSync(dir, { recursive: true, mode: 0o700 });
+      for (const file of readdirSync(join(made, key))) linkSync(join(made, key, file), join(dir, file));
+    }
+    return home;
   }
 
   /** Starts `banger ARGS…` with pipes for stdio. */

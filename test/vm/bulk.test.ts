@@ -17,7 +17,7 @@ describe('bulk', () => {
   let home: TestHome;
   let daemon: number;
   before(async () => {
-    home = new TestHome();
+    home = TestHome.warm();
     await home.ok(['vm', 'run', '-d', '--name', 'dev']);
     // Warm, so that what is loaded on first use does not count.
     await home.ok(['vm', 'exec', 'dev', '--', 'head', '-c', '8M', '/dev/zero']);

@@ -7,7 +7,7 @@ import { TestHome } from '../helpers/test-home.ts';
 describe('concurrent creations', () => {
   let home: TestHome;
   before(() => {
-    home = new TestHome();
+    home = TestHome.warm();
   });
   after(async () => {
     await home[Symbol.asyncDispose]();
@@ -15,7 +15,7 @@ describe('concurrent creations', () => {
 
   test('five vm run --rm: each its own name and status, nothing left', async () => {
     const runs = Array.from({ length: 5 }, (_, index) =>
-      home.run(['vm', 'run', '--rm', '--memory', '512M', '--', 'sh', '-c', `hostname; exit ${index}`]),
+      home.run(['vm', 'run', '--rm', '--', 'sh', '-c', `hostname; exit ${index}`]),
     );
     const outcomes = await Promise.all(runs);
     // On a busy host, progress is printed as well.
@@ -30,7 +30,7 @@ describe('concurrent creations', () => {
 
   test('VMs side by side have names, addresses and disks of their own', async () => {
     const names = ['one', 'two', 'three'];
-    await Promise.all(names.map((name) => home.ok(['vm', 'create', '--name', name, '--memory', '512M'])));
+    await Promise.all(names.map((name) => home.ok(['vm', 'create', '--name', name, '--cold'])));
     await Promise.all(names.map((name) => home.guest(name, 'sh', '-c', `echo ${name} > /root/whose; sync`)));
     const seen = await Promise.all(
       names.map((name) => home.guest(name, 'sh', '-c', 'hostname; cat /root/whose')),
@@ -47,9 +47,7 @@ describe('concurrent creations', () => {
   });
 
   test('two creations of one name: one wins, the other says who has it', async () => {
-    const outcomes = await Promise.all(
-      [1, 2].map(() => home.run(['vm', 'create', '--name', 'wanted', '--memory', '512M'])),
-    );
+    const outcomes = await Promise.all([1, 2].map(() => home.run(['vm', 'create', '--name', 'wanted'])));
     assert.deepEqual(new Set(outcomes.map(({ status }) => status)), new Set([0, 1]));
     const loser = outcomes.find(({ status }) => status === 1);
     assert.match(loser?.stderr ?? '', /"wanted" is taken/);
@@ -63,7 +61,7 @@ describe('concurrent creations', () => {
   });
 
   test('stop, start, delete and exec of one VM at once end in a state that fits', async () => {
-    await home.ok(['vm', 'create', '--name', 'busy', '--memory', '512M']);
+    await home.ok(['vm', 'create', '--name', 'busy']);
     const outcomes = await Promise.all([
       home.run(['vm', 'stop', 'busy']),
       home.run(['vm', 'start', 'busy']),

@@ -8,7 +8,7 @@ import { settled, TestHome } from '../helpers/test-home.ts';
 describe('vm exec', () => {
   let home: TestHome;
   before(async () => {
-    home = new TestHome();
+    home = TestHome.warm();
     assert.equal(await home.ok(['vm', 'run', '-d', '--name', 'dev']), 'dev\n');
   });
   after(async () => {

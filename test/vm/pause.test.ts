@@ -15,7 +15,7 @@ const CLOCK_BOUND_MS = 4000;
 describe('vm pause and resume', () => {
   let home: TestHome;
   before(async () => {
-    home = new TestHome();
+    home = TestHome.warm();
     await home.ok(['vm', 'run', '-d', '--name', 'dev', '--memory', '512M']);
   });
   after(async () => {

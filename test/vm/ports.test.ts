@@ -34,7 +34,7 @@ while (accept(my $c, $s)) {
 describe('published ports', () => {
   let home: TestHome;
   before(async () => {
-    home = new TestHome();
+    home = TestHome.warm();
     const publish = [ECHO, DIGEST, BULK, NOBODY].flatMap((port) => ['-p', `0:${port}`]);
     await home.ok(['vm', 'run', '-d', '--name', 'dev', '--memory', '512M', ...publish]);
     await home.ok(['vm', 'exec', 'dev', '--', 'sh', '-c', 'cat > /root/inetd.pl'], { input: INETD });

@@ -14,7 +14,7 @@ const MOMENTS = [0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95];
 describe('vm pause --save', () => {
   let home: TestHome;
   before(async () => {
-    home = new TestHome();
+    home = TestHome.warm();
     await home.ok(['vm', 'run', '-d', '--name', 'dev', '--memory', '512M']);
   });
   after(async () => {

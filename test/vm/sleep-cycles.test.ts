@@ -30,7 +30,7 @@ interface Look {
 
 let home: TestHome;
 before(async () => {
-  home = new TestHome();
+  home = TestHome.warm();
   await home.ok(['vm', 'run', '-d', '--name', 'dev', '--memory', '512M']);
   await home.ok(['vm', 'exec', 'dev', '--', 'sh', '-c', 'cat > /root/counter'], { input: COUNTER });
   await home.guest(

@@ -20,7 +20,7 @@ describe('snapshots of VMs', () => {
   const names = async () =>
     (await home.json<VmSnapshotList>(['vm', 'snapshot', 'list'])).snapshots.map(({ name }) => name);
   before(async () => {
-    home = new TestHome();
+    home = TestHome.warm();
     await source(home);
   });
   after(async () => {

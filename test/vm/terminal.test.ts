@@ -10,7 +10,7 @@ const COOKED = { canonical: true, echo: true };
 describe('on a terminal', () => {
   let home: TestHome;
   before(async () => {
-    home = new TestHome();
+    home = TestHome.warm();
     await home.ok(['vm', 'run', '-d', '--name', 'dev']);
   });
   after(async () => {

@@ -54,7 +54,7 @@ describe('workspace', () => {
   let home: TestHome;
   let repo: string;
   before(() => {
-    home = new TestHome();
+    home = TestHome.warm();
     repo = join(home.dir, 'project');
     makeRepo(repo);
   });

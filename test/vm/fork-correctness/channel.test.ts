@@ -12,7 +12,7 @@ const COUNTER = 'i=0; while ! read -r -t 0.02; do i=$((i+1)); echo $i; done; exi
 describe('the agent in copies', () => {
   let home: TestHome;
   before(async () => {
-    home = new TestHome();
+    home = TestHome.warm();
     await source(home);
   });
   after(async () => {

@@ -15,7 +15,7 @@ const WRITER =
 describe('disks of copies', () => {
   let home: TestHome;
   before(async () => {
-    home = new TestHome();
+    home = TestHome.warm();
     await source(home);
     await home.guest('dev', 'sh', '-c', 'echo written and synced > /root/kept; sync');
     await home.guest('dev', 'sh', '-c', WRITER);

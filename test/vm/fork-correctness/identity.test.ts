@@ -49,7 +49,7 @@ describe('identity of copies', () => {
   let server: Server;
   let port = 0;
   before(async () => {
-    home = new TestHome();
+    home = TestHome.warm();
     await source(home, '--nat');
     await leaveRunning(home, 'dev', LOOPBACK);
     server = createServer((socket) => socket.on('error', () => undefined).end('from the host\n'));

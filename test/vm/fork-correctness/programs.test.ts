@@ -31,7 +31,7 @@ const COUNTER = [
 describe('programs in copies', () => {
   let home: TestHome;
   before(async () => {
-    home = new TestHome();
+    home = TestHome.warm();
     await source(home);
     await home.guest('dev', 'sh', '-c', COUNTER);
     await leaveRunning(home, 'dev', HOLDER);

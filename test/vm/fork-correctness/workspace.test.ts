@@ -13,7 +13,7 @@ const STATUS = ['git', '-C', '/root/repo', 'status', '--porcelain', '--branch'] 
 describe('workspaces in copies', () => {
   let home: TestHome;
   before(async () => {
-    home = new TestHome();
+    home = TestHome.warm();
     const repo = await initRepo(join(home.dir, 'project'));
     for (const name of ['changed', 'removed', 'kept', 'src/deep/file']) repo.write(name);
     await repo.commit();
