@@ -6,7 +6,7 @@ import { connect, type Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { VmState } from '../../src/core/model/vm.ts';
-import { isAlive, settled, TestHome } from '../helpers/test-home.ts';
+import { isAlive, type Running, settled, TestHome } from '../helpers/test-home.ts';
 
 const ECHO = 8001;
 /** Long enough for a VM to have gone to sleep several times over, if it were to. */
@@ -31,7 +31,7 @@ while (accept(my $c, $s)) {
 
 /** A home whose VM "dev" goes to sleep as the table says. */
 async function homeWith(idle: string): Promise<TestHome> {
-  const home = new TestHome(`[idle]\n${idle}\n[templates]\nmax_size = 0\n`);
+  const home = TestHome.warm(`[idle]\n${idle}\n`);
   await home.ok(['vm', 'run', '-d', '--name', 'dev', '--memory', '512M', '-p', `0:${ECHO}`]);
   await home.ok(['vm', 'exec', 'dev', '--', 'sh', '-c', 'cat > /root/server.pl'], { input: SERVER });
   await inBackground(home, 'perl /root/server.pl');
@@ -62,6 +62,30 @@ async function dial(home: TestHome): Promise<Socket> {
   const socket = connect({ port: published?.[0]?.hostPort ?? assert.fail('no port'), host: '127.0.0.1' });
   await once(socket, 'connect');
   return socket;
+}
+
+/** What `vm list` says while a connection is talked through, which keeps the VM awake, however long that takes. */
+async function listWhileAsking(home: TestHome, socket: Socket): Promise<string> {
+  const list = home.start(['vm', 'list']);
+  while (list.child.exitCode === null) await ask(socket, 'more\n');
+  return (await list.done).stdout.toString();
+}
+
+/** The same while a command is under way. */
+async function listWhileRunning(home: TestHome): Promise<string> {
+  const command = await underWay(home);
+  const list = await home.ok(['vm', 'list']);
+  command.child.stdin.end();
+  await command.done;
+  return list;
+}
+
+/** A command that has begun, and lasts until its stdin ends. */
+async function underWay(home: TestHome): Promise<Running> {
+  const command = home.start(['vm', 'exec', 'dev', '--', 'cat'], { keepInput: true });
+  command.child.stdin.write('begun\n');
+  await settled(() => command.stdout() === 'begun\n');
+  return command;
 }
 
 /** Sends a line and waits for it to come back. */
@@ -114,7 +138,7 @@ describe('VMs that are paused when idle', () => {
     assert.match(await home.ok(['vm', 'list']), / paused \(idle\) /);
     await sleep(CLOCK_PAUSE_MS);
     await assertClock(home);
-    assert.match(await home.ok(['vm', 'list']), / running \(woken by exec\) /);
+    assert.match(await listWhileRunning(home), / running \(woken by exec\) /);
     assert.equal(await witness(home), before);
     assert.equal((await home.show('dev')).pid, pid);
   });
@@ -141,7 +165,7 @@ describe('VMs that are paused when idle', () => {
     await ask(socket, 'before\n');
     await falls(home, 'paused');
     await ask(socket, 'after\n');
-    assert.match(await home.ok(['vm', 'list']), / running \(woken by tcp\) /);
+    assert.match(await listWhileAsking(home, socket), / running \(woken by tcp\) /);
     await falls(home, 'paused');
     // So does its end, which the server is told of.
     socket.end();
@@ -151,13 +175,14 @@ describe('VMs that are paused when idle', () => {
   });
 
   test('a command under way, work and leases keep it awake', async () => {
-    const command = home.start(['vm', 'exec', 'dev', '--', 'cat'], { keepInput: true });
+    const command = await underWay(home);
     await staysAwake(home);
     command.child.stdin.end();
     await command.done;
     await falls(home, 'paused');
 
     await inBackground(home, "sh -c 'echo > /run/banger-leases/$$; exec sleep 54321'");
+    await settled(async () => (await home.guest('dev', 'ls', '/run/banger-leases')) !== '');
     await staysAwake(home);
     await home.guest('dev', 'pkill', '-f', 'sleep 54321');
     await falls(home, 'paused');
@@ -194,7 +219,7 @@ describe('VMs that are saved when idle', () => {
     assert.equal((await home.show('dev')).state, 'saved');
     await sleep(CLOCK_PAUSE_MS);
     await assertClock(home);
-    assert.match(await home.ok(['vm', 'list']), / running \(woken by exec\) /);
+    assert.match(await listWhileRunning(home), / running \(woken by exec\) /);
     assert.equal(await witness(home), before);
   });
 
@@ -206,8 +231,8 @@ describe('VMs that are saved when idle', () => {
     await falls(home, 'saved');
     const sockets = await Promise.all(Array.from({ length: 8 }, () => dial(home)));
     await Promise.all(sockets.map((one, index) => ask(one, `question ${index}\n`)));
-    for (const one of sockets) one.destroy();
     assert.match(await home.ok(['vm', 'list']), / running \(woken by tcp\) /);
+    for (const one of sockets) one.destroy();
   });
 
   test('kill -9 of the daemon while it is saved: the next one has its port open, and wakes it', async () => {
