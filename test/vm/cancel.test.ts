@@ -1,4 +1,7 @@
-/** Giving a creation up, at every step of it: nothing may be left. */
+/**
+ * Giving a creation up, at every step of it: nothing may be left. Beside the steps there are points spread over the whole:
+ * interrupted and killed clients take turns at them; with `THOROUGH=1` both come at each.
+ */
 
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
@@ -8,8 +11,12 @@ import { BangerError } from '../../src/core/errors.ts';
 import { connect, type RpcClient } from '../../src/rpc/client.ts';
 import { makeRepo } from '../fixtures/make-repo.ts';
 import { settled, TestHome } from '../helpers/test-home.ts';
+import { atMoments } from '../helpers/thorough.ts';
 
-const POINTS = 8;
+/** Which of the points. */
+const EVEN = [0, 2, 4, 6];
+const ODD = [1, 3, 5, 7];
+const POINTS = EVEN.length + ODD.length;
 
 describe('a creation that is given up', () => {
   let home: TestHome;
@@ -73,7 +80,7 @@ describe('a creation that is given up', () => {
   });
 
   test('Ctrl-C at points spread over the whole of vm run --rm: 130 and nothing left', async () => {
-    for (const delayMs of delays(wholeMs)) {
+    for (const delayMs of delays(wholeMs, atMoments(EVEN, ODD))) {
       const running = home.start(['vm', 'run', '--rm', repo, '--', 'sleep', '1000']);
       await sleep(delayMs);
       running.child.kill('SIGINT');
@@ -85,7 +92,7 @@ describe('a creation that is given up', () => {
   });
 
   test('Ctrl-C in vm create: 130 and nothing left', async () => {
-    for (const delayMs of delays(wholeMs).slice(2, 5)) {
+    for (const delayMs of delays(wholeMs, atMoments([2, 4], [3]))) {
       const running = home.start(['vm', 'create', repo]);
       await sleep(delayMs);
       running.child.kill('SIGINT');
@@ -97,7 +104,7 @@ describe('a creation that is given up', () => {
   });
 
   test('a client that is killed, at points spread over vm run --rm: nothing left', async () => {
-    for (const delayMs of delays(wholeMs).filter((_, index) => index % 2 === 1)) {
+    for (const delayMs of delays(wholeMs, atMoments(ODD, EVEN))) {
       const running = home.start(['vm', 'run', '--rm', repo, '--', 'sleep', '1000']);
       await sleep(delayMs);
       running.child.kill('SIGKILL');
@@ -181,8 +188,8 @@ function params(repo: string) {
 }
 
 /** From the first moments to beyond the end. */
-function delays(wholeMs: number): readonly number[] {
-  return Array.from({ length: POINTS }, (_, index) => Math.round(((index + 0.2) / (POINTS - 1)) * wholeMs));
+function delays(wholeMs: number, indices: readonly number[]): readonly number[] {
+  return indices.map((index) => Math.round(((index + 0.2) / (POINTS - 1)) * wholeMs));
 }
 
 /** Whoever gave it up does not wait for the daemon, which needs a moment. */

@@ -1,4 +1,7 @@
-/** Whatever dies, at whatever moment: VMs and their data outlive the daemon, and the end of a VMM is noticed. */
+/**
+ * Whatever dies, at whatever moment: VMs and their data outlive the daemon, and the end of a VMM is noticed. With `THOROUGH=1`
+ * the daemon is killed at more moments of a creation, a stop and a deletion.
+ */
 
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
@@ -8,11 +11,12 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isAlive, ROOT, settled, TestHome } from '../helpers/test-home.ts';
+import { atMoments } from '../helpers/thorough.ts';
 
 describe('crashes', () => {
   let home: TestHome;
   before(async () => {
-    home = new TestHome();
+    home = TestHome.warm();
     await home.ok(['vm', 'run', '-d', '--name', 'dev']);
   });
   after(async () => {
@@ -67,8 +71,8 @@ describe('crashes', () => {
   });
 
   test('kill -9 of the daemon during create: the client says so, the next daemon leaves nothing of it', async () => {
-    for (const delayMs of [150, 400, 1000, 2000]) {
-      const running = home.start(['vm', 'create', '--name', 'unfinished']);
+    for (const delayMs of atMoments([150, 400, 1000], [2000])) {
+      const running = home.start(['vm', 'create', '--name', 'unfinished', '--cold']);
       await sleep(delayMs);
       await killDaemon(home);
       const { status, stderr } = await running.done;
@@ -98,7 +102,7 @@ describe('crashes', () => {
   });
 
   test('kill -9 of the daemon during stop: what was written before is there', async () => {
-    for (const delayMs of [60, 120, 200, 350, 600]) {
+    for (const delayMs of atMoments([60, 200, 600], [120, 350])) {
       const text = `written before the stop at ${delayMs} ms`;
       await home.guest('dev', 'sh', '-c', `echo ${text} > /root/file`);
       const running = home.start(['vm', 'stop', 'dev']);
@@ -114,8 +118,8 @@ describe('crashes', () => {
   });
 
   test('kill -9 of the daemon during delete: the next one finishes it', async () => {
-    for (const delayMs of [60, 90, 150]) {
-      await home.ok(['vm', 'create', '--name', 'doomed', '--memory', '512M']);
+    for (const delayMs of atMoments([60, 150], [90])) {
+      await home.ok(['vm', 'create', '--name', 'doomed']);
       const running = home.start(['vm', 'delete', 'doomed']);
       await sleep(delayMs);
       await killDaemon(home);
@@ -130,7 +134,7 @@ describe('crashes', () => {
   });
 
   test('a VM whose handles were never written down is found and ended', async () => {
-    await home.ok(['vm', 'create', '--name', 'lost', '--memory', '512M']);
+    await home.ok(['vm', 'create', '--name', 'lost']);
     const { pid, vmDir } = await home.show('lost');
     await killDaemon(home);
     rmSync(join(vmDir, 'handles.json'));

@@ -17,7 +17,7 @@ import {
 } from '../../helpers/copies.ts';
 import { TestHome } from '../../helpers/test-home.ts';
 
-const COPIES = 8;
+const COPIES = 4;
 /** Started before the copies are made; draws when it is told to. What it had drawn before is in every copy. */
 const RUNTIME = `
 import os, random, time
@@ -56,7 +56,7 @@ const FRESH: readonly (readonly [string, string])[] = [
 describe('randomness of copies', () => {
   let home: TestHome;
   before(async () => {
-    home = new TestHome();
+    home = TestHome.warm();
     await source(home);
     await leaveRunning(home, 'dev', RUNTIME);
   });
