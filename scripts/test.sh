@@ -37,7 +37,7 @@ images() {
 vm() {
   prepare_artifacts
   prepare_warm_home
-  run_node_tests 1 $(vm_files)
+  run_node_tests 2 $(vm_files)
 }
 
 case $what in
