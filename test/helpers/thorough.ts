@@ -3,7 +3,7 @@
  * are more of them.
  */
 
-const THOROUGH = process.env['THOROUGH'] === '1';
+export const THOROUGH = process.env['THOROUGH'] === '1';
 
 /** @param more tried besides, with `THOROUGH=1` */
 export function atMoments<const T, const U>(always: readonly T[], more: readonly U[]): readonly (T | U)[] {

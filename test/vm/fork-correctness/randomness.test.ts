@@ -16,8 +16,9 @@ import {
   source,
 } from '../../helpers/copies.ts';
 import { TestHome } from '../../helpers/test-home.ts';
+import { THOROUGH } from '../../helpers/thorough.ts';
 
-const COPIES = 4;
+const COPIES = THOROUGH ? 8 : 4;
 /** Started before the copies are made; draws when it is told to. What it had drawn before is in every copy. */
 const RUNTIME = `
 import os, random, time
