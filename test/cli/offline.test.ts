@@ -13,6 +13,7 @@ import type {
   StateVerified,
 } from '../../src/api/contract.ts';
 import { settled } from '../helpers/test-home.ts';
+import { atMoments } from '../helpers/thorough.ts';
 import { type Started, StateHome } from './state-home.ts';
 
 const NOBODY = 65534;
@@ -248,13 +249,14 @@ function toGroup(signal: NodeJS.Signals): (started: Started) => void {
   };
 }
 
-for (const [name, strike] of [
-  ['Ctrl-C', toGroup('SIGINT')],
-  ['kill -9 of the command', toGroup('SIGKILL')],
+// They take turns at the moments; with THOROUGH=1 both come at each.
+for (const [name, strike, inExport, inRestore] of [
+  ['Ctrl-C', toGroup('SIGINT'), atMoments([0, 350], [200, 500]), atMoments([250], [0])],
+  ['kill -9 of the command', toGroup('SIGKILL'), atMoments([200, 500], [0, 350]), atMoments([0], [250])],
 ] as const) {
   test(`${name} during an export: a snapshot or none, and no process`, async () => {
     await atManyMoments(
-      [after(0), after(200), after(350), after(500)],
+      inExport.map(after),
       async () => {
         const home = new StateHome();
         home.fill(4);
@@ -276,7 +278,7 @@ for (const [name, strike] of [
 
   test(`${name} during a restore: the old state or the new one, and no process`, async () => {
     await atManyMoments(
-      [after(0), after(250), temporary],
+      [...inRestore.map(after), temporary],
       async () => {
         const home = new StateHome();
         home.fill(4);
