@@ -1,4 +1,7 @@
-/** SIGKILL at every step of a restore, whatever was there: exactly the old state or exactly the new one, and no litter. */
+/**
+ * SIGKILL at every step of a restore, whatever was there: exactly the old state or exactly the new one, and no litter. Steps that
+ * are the same with force and without are killed with force; with `THOROUGH=1` without it, too.
+ */
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -9,6 +12,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { BangerError } from '../../src/core/errors.ts';
 import { BOOTSTRAP_STEPS } from '../../src/state/bootstrap-steps.ts';
+import { THOROUGH } from '../helpers/thorough.ts';
 import {
   expectedListing,
   fingerprint,
@@ -128,7 +132,13 @@ for (const old of OLD_STATES) {
       const answer = await restoreIn(dir, force, 'never');
       assert.match(answer, refused ? /^not_fresh$/ : /^restored /);
       const end = BOOTSTRAP_STEPS.indexOf(REFUSED_AT) + 1;
-      await killEverywhere(old, force, refused ? BOOTSTRAP_STEPS.slice(0, end) : BOOTSTRAP_STEPS);
+      // Beyond that check the same is done with force and without.
+      const isSameBeyond = !force && !THOROUGH;
+      await killEverywhere(
+        old,
+        force,
+        refused || isSameBeyond ? BOOTSTRAP_STEPS.slice(0, end) : BOOTSTRAP_STEPS,
+      );
     });
   }
 }
