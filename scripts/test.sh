@@ -31,7 +31,7 @@ unit() {
 }
 
 images() {
-  run_node_tests 1 $(find test/images -name '*.test.ts' | sort)
+  run_node_tests 2 $(find test/images -name '*.test.ts' | sort)
 }
 
 vm() {
