@@ -2,7 +2,7 @@
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { processIdentity, type ProcessIdentity } from '../host/proc.ts';
-import { VmmProcess } from '../vmm/qemu/process.ts';
+import { VmmProcess } from '../vmm/process.ts';
 
 /**
  * Ends every process whose arguments name a socket in the VM's own socket directory: only its VMM has such. Costs a
@@ -12,7 +12,7 @@ import { VmmProcess } from '../vmm/qemu/process.ts';
  */
 export async function endStrayVmms(socketDir: string): Promise<readonly number[]> {
   const strays = findByArgument(`${socketDir}/`);
-  for (const stray of strays) await VmmProcess.adopt(stray, '')?.kill();
+  for (const stray of strays) await VmmProcess.adopt(stray, { title: 'the VMM', logPaths: [] })?.kill();
   return strays.map(({ pid }) => pid);
 }
 

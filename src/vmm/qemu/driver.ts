@@ -1,10 +1,8 @@
 /** QEMU behind the driver port: rootless, with KVM or software emulation. */
 
 import assert from 'node:assert/strict';
-import { open, readFile, readlink, rm } from 'node:fs/promises';
-import { release } from 'node:os';
+import { rm } from 'node:fs/promises';
 import { BangerError } from '../../core/errors.ts';
-import { fileError } from '../../host/files.ts';
 import { type Log, NO_LOG } from '../../host/log.ts';
 import { assertSocketPath } from '../../host/paths.ts';
 import type { CommandRunner } from '../../host/runner.ts';
@@ -19,20 +17,17 @@ import type {
   ShapeDigests,
   VmmDriver,
 } from '../driver.ts';
+import { assertSameShape, checkMemoryFile, openVerified } from '../frozen-files.ts';
+import { describeHostCpu } from '../host-cpu.ts';
+import { logOf, makePrivateFile, VmmProcess } from '../process.ts';
+import { identifyFile, readVersionLine } from '../program-file.ts';
 import type { MachineShape } from '../shape.ts';
+import { withinSignal } from '../waits.ts';
 import { machineArgv, needsTscRate, socketPaths } from './config.ts';
 import { QemuMachine } from './machine.ts';
 import { probe } from './probe.ts';
-import { VmmProcess } from './process.ts';
-import { identifyFile, inspectQemu, readVersionLine } from './program.ts';
-import {
-  assertSameShape,
-  checkMemoryFile,
-  goOn,
-  INCOMING_ARGV,
-  openVerified,
-  RESTORE_TIMEOUT_MS,
-} from './restore.ts';
+import { inspectQemu, QEMU } from './program.ts';
+import { goOn, INCOMING_ARGV, RESTORE_TIMEOUT_MS } from './restore.ts';
 import { qemuShape } from './shape.ts';
 import { readTscKhz, steadyTscKhz } from './tsc.ts';
 
@@ -164,7 +159,11 @@ class QemuDriver implements VmmDriver {
     }
     await makePrivateFile(spec.consoleLogPath);
     const logPath = spec.vmmLogPath;
-    const vmm = await VmmProcess.spawn(argv, { logPath, ...(inheritFd === undefined ? {} : { inheritFd }) });
+    const vmm = await VmmProcess.spawn(argv, {
+      program: QEMU,
+      logPath,
+      ...(inheritFd === undefined ? {} : { inheritFd }),
+    });
     try {
       const handles = {
         driver: this.name,
@@ -185,7 +184,8 @@ class QemuDriver implements VmmDriver {
 
   async adopt(handles: MachineHandles): Promise<Machine | undefined> {
     if (handles.driver !== this.name) return undefined;
-    const vmm = VmmProcess.adopt(handles, await logOf(handles.pid));
+    const logPaths = [await logOf(handles.pid)];
+    const vmm = VmmProcess.adopt(handles, { title: QEMU.title, logPaths });
     return vmm === undefined ? undefined : new QemuMachine(handles, vmm, { log: this.#log, isUp: true });
   }
 
@@ -200,30 +200,14 @@ class QemuDriver implements VmmDriver {
   }
 
   async #identify(signal: AbortSignal): Promise<{ readonly file: string; readonly versionLine: string }> {
-    const file = await identifyFile(this.#qemuPath);
+    const file = await identifyFile(QEMU, this.#qemuPath);
     if (this.#program?.file !== file) {
-      this.#program = { file, versionLine: await readVersionLine(this.#runner, this.#qemuPath, signal) };
+      this.#program = {
+        file,
+        versionLine: await readVersionLine(this.#runner, QEMU, this.#qemuPath, signal),
+      };
     }
     return this.#program;
-  }
-}
-
-/** What `promise` gives, or `error` as soon as the signal comes; what the promise does later is nobody's. */
-async function withinSignal<T>(
-  promise: Promise<T>,
-  signal: AbortSignal,
-  error: () => BangerError,
-): Promise<T> {
-  const aborted = Promise.withResolvers<never>();
-  const onAbort = (): void => aborted.reject(error());
-  aborted.promise.catch(() => {});
-  promise.catch(() => {});
-  signal.addEventListener('abort', onAbort);
-  if (signal.aborted) onAbort();
-  try {
-    return await Promise.race([aborted.promise, promise]);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
   }
 }
 
@@ -233,25 +217,4 @@ function throwIfCancelled(signal: AbortSignal): void {
 
 function cancelled(): BangerError {
   return new BangerError('cancelled', 'restoring the machine was cancelled');
-}
-
-/** With KVM the state holds what the host's CPU and kernel offer: proc(5), /proc/cpuinfo. */
-async function describeHostCpu(): Promise<string> {
-  const first = (await readFile('/proc/cpuinfo', 'utf8')).split('\n\n', 1)[0] ?? '';
-  const facts = first.split('\n').filter((line) => /^(model name|stepping|microcode|flags)\s*:/.test(line));
-  return [release(), ...facts].join('\n');
-}
-
-/** Where the process writes its stderr: proc(5), /proc/pid/fd. Only for messages. */
-async function logOf(pid: number): Promise<string> {
-  return await readlink(`/proc/${pid}/fd/2`).catch(() => '');
-}
-
-/** QEMU would make it readable for others. */
-async function makePrivateFile(path: string): Promise<void> {
-  try {
-    await (await open(path, 'a', 0o600)).close();
-  } catch (error) {
-    throw fileError(`cannot write ${path}`, error);
-  }
 }

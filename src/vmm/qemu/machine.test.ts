@@ -7,8 +7,9 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { type Log, NO_LOG } from '../../host/log.ts';
 import type { MachineHandles } from '../driver.ts';
+import { VmmProcess } from '../process.ts';
 import { QemuMachine } from './machine.ts';
-import { VmmProcess } from './process.ts';
+import { QEMU } from './program.ts';
 
 /** So that only the control socket can tell. */
 const NO_POLLING_MS = 1_000_000;
@@ -18,7 +19,7 @@ const never = new AbortController().signal;
 /** A process that does nothing, in the place of QEMU, and a directory for its sockets. */
 async function sleeper(argv: readonly [string, ...string[]] = ['sleep', '300']) {
   const dir = await mkdtemp(join(tmpdir(), 'machine-'));
-  const vmm = await VmmProcess.spawn(argv, { logPath: join(dir, 'vmm.log') });
+  const vmm = await VmmProcess.spawn(argv, { program: QEMU, logPath: join(dir, 'vmm.log') });
   const handles: MachineHandles = {
     driver: 'qemu',
     ...vmm.identity,
@@ -152,7 +153,9 @@ test('the end of the control connection reveals the end of an adopted process', 
     it.handles.controlSocketPath,
     control('running', (name, socket) => name === 'query-status' && connected.resolve(socket)),
   );
-  const adopted = VmmProcess.adopt(it.vmm.identity, it.vmm.log.path, NO_POLLING_MS);
+  const adopted = VmmProcess.adopt(it.vmm.identity, {
+    ...{ title: 'QEMU', logPaths: [], pollMs: NO_POLLING_MS },
+  });
   assert(adopted !== undefined);
   const machine = new QemuMachine(it.handles, adopted, { log: NO_LOG, isUp: true });
   const socket = await connected.promise;
@@ -188,9 +191,9 @@ test('release closes the control connection and leaves the process', async () =>
   const socket = await connected.promise;
   machine.release();
   await new Promise((resolve) => socket.once('close', resolve));
-  assert.notEqual(VmmProcess.adopt(it.vmm.identity, ''), undefined);
+  assert.notEqual(VmmProcess.adopt(it.vmm.identity, { title: '', logPaths: [] }), undefined);
   await machine.kill();
-  assert.equal(VmmProcess.adopt(it.vmm.identity, ''), undefined);
+  assert.equal(VmmProcess.adopt(it.vmm.identity, { title: '', logPaths: [] }), undefined);
 });
 
 test('a guest halted by a full host disk is reported and resumed, also one found halted', async () => {

@@ -1,8 +1,5 @@
 /** One QEMU process behind the Machine port. */
 
-import { once } from 'node:events';
-import { open } from 'node:fs/promises';
-import { createConnection, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -17,9 +14,11 @@ import type {
   UserNetwork,
   SaveOptions,
 } from '../driver.ts';
+import type { VmmProcess } from '../process.ts';
+import { readThrough } from '../read-through.ts';
+import { isTimeout, tryConnect, unlessAborted } from '../waits.ts';
 import { memoryFileOf, memoryBytesOf, plugging } from './config.ts';
 import { runState } from './migration.ts';
-import type { VmmProcess } from './process.ts';
 import { QmpClient, type QmpEvent } from './qmp.ts';
 import { save } from './save.ts';
 
@@ -38,15 +37,11 @@ const PAUSE_TIMEOUT_MS = 30_000;
 /** How often a guest that was halted because the host's disk is full gets to try again. */
 const RESUME_MS = 5000;
 
-const READ_AHEAD_BYTES = 4 * 1024 * 1024;
 /** Beside the other sockets of the machine, and no longer than they are. */
 const STATE_SOCKET = 'state.sock';
 
 /** Paused, and paused and saved (or tried to be): qapi/run-state.json. */
 const STANDS = new Set(['paused', 'finish-migrate', 'postmigrate']);
-
-/** What connect(2) says of a socket that is not there yet, or whose queue is full. */
-const NOT_YET = new Set(['ENOENT', 'ECONNREFUSED', 'EAGAIN']);
 
 export interface QemuMachineOptions {
   readonly log: Log;
@@ -287,46 +282,6 @@ export class QemuMachine implements Machine {
   }
 }
 
-/** Waits for the promise, but not beyond the signal: then it is undefined. */
-async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
-  const aborted = Promise.withResolvers<undefined>();
-  const onAbort = (): void => aborted.resolve(undefined);
-  signal.addEventListener('abort', onAbort);
-  if (signal.aborted) onAbort();
-  try {
-    return await Promise.race([promise, aborted.promise]);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-  }
-}
-
-async function readThrough(path: string, signal: AbortSignal): Promise<void> {
-  await using file = await open(path, 'r');
-  const chunk = Buffer.alloc(READ_AHEAD_BYTES);
-  while (!signal.aborted) {
-    const { bytesRead } = await file.read(chunk, 0, chunk.length, null);
-    if (bytesRead === 0) return;
-  }
-}
-
-function isTimeout(signal: AbortSignal): boolean {
-  return signal.aborted && signal.reason instanceof DOMException && signal.reason.name === 'TimeoutError';
-}
-
 async function isHalted(qmp: QmpClient): Promise<boolean> {
   return (await runState(qmp)) === 'io-error';
-}
-
-/** Undefined while the socket does not accept. */
-async function tryConnect(path: string): Promise<Socket | undefined> {
-  const socket = createConnection(path);
-  try {
-    await once(socket, 'connect');
-    return socket;
-  } catch (cause) {
-    socket.destroy();
-    const code = (cause as NodeJS.ErrnoException).code;
-    if (code !== undefined && NOT_YET.has(code)) return undefined;
-    throw new BangerError('vmm_failed', `cannot connect to ${path}: ${code ?? errorText(cause)}`, { cause });
-  }
 }

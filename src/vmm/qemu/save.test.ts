@@ -12,7 +12,7 @@ import { migrationStream } from '../../../test/helpers/migration-stream.ts';
 import { QmpClient } from './qmp.ts';
 import { PAGE_BYTES } from './stream-bytes.ts';
 import { save } from './save.ts';
-import { MAX_STATE_BYTES } from './state-writer.ts';
+import { MAX_STATE_BYTES } from '../frozen-files.ts';
 
 const never = new AbortController().signal;
 const PAGES = 300;

@@ -8,6 +8,7 @@ import { dirname } from 'node:path';
 import { BangerError } from '../../core/errors.ts';
 import { fileError, syncDir, temporaryPath } from '../../host/files.ts';
 import type { FrozenState, SaveOptions } from '../driver.ts';
+import { MAX_STATE_BYTES } from '../frozen-files.ts';
 import { MEMORY_ID } from './config.ts';
 import { MAX_CHUNK_BYTES, MemoryWriter } from './memory-writer.ts';
 import { endMigration, migrate, runState } from './migration.ts';
@@ -15,7 +16,7 @@ import type { QmpClient } from './qmp.ts';
 import { RamStreamSplitter } from './ram-stream.ts';
 import { PAGE_BYTES } from './stream-bytes.ts';
 import { StateReceiver } from './state-receiver.ts';
-import { MAX_STATE_BYTES, StateWriter, type WrittenState } from './state-writer.ts';
+import { StateWriter, type WrittenState } from './state-writer.ts';
 
 export interface SavePorts {
   readonly qmp: QmpClient;

@@ -3,9 +3,7 @@
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { BangerError } from '../../core/errors.ts';
-
-/** A state without memory has 256 to 512 KiB; what a QEMU that a guest took over sends may have no end. */
-export const MAX_STATE_BYTES = 64 * 1024 * 1024;
+import { MAX_STATE_BYTES } from '../frozen-files.ts';
 
 export interface WrittenState {
   readonly sizeBytes: number;

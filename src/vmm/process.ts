@@ -3,17 +3,30 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { open, readlink } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { BangerError } from '../../core/errors.ts';
-import { fileError } from '../../host/files.ts';
-import { isSameProcess, type ProcessIdentity, processIdentity } from '../../host/proc.ts';
-import type { MachineExit } from '../driver.ts';
-import { lastWords } from '../last-words.ts';
+import { BangerError } from '../core/errors.ts';
+import { fileError } from '../host/files.ts';
+import { isSameProcess, type ProcessIdentity, processIdentity } from '../host/proc.ts';
+import type { MachineExit } from './driver.ts';
+import { lastWords } from './last-words.ts';
+
+/** What messages call the program, and how to get it. */
+export interface VmmProgram {
+  readonly title: string;
+  readonly installHint: string;
+}
 
 export interface SpawnOptions {
+  readonly program: VmmProgram;
   /** stdout and stderr are appended to it; made with mode 0600. */
   readonly logPath: string;
+  /** Gets stdout in the log's place: appended, made with mode 0600. */
+  readonly stdoutPath?: string;
+  /** A log that the program writes itself, below its own directory: read for its last words, too. */
+  readonly ownLogPath?: string;
+  /** Default `/`. */
+  readonly cwd?: string;
   /** A descriptor of this process that the new one gets as INHERITED_FD. The caller closes its own. */
   readonly inheritFd?: number;
 }
@@ -29,14 +42,26 @@ const PASSED_ENVIRONMENT = ['PATH', 'LD_LIBRARY_PATH', 'QEMU_MODULE_DIR', 'TMPDI
 const UNKNOWN_EXIT: MachineExit = { exitCode: null, signal: null };
 
 /** How to read the last words of one process from a log that others wrote to before. */
-export interface LogPosition {
+interface LogPosition {
   readonly path: string;
   readonly fromByte: number;
 }
 
+/** Of a process that was started earlier: all of each log counts. */
+export interface AdoptOptions {
+  readonly title: string;
+  readonly logPaths: readonly string[];
+  readonly pollMs?: number;
+}
+
+interface Voice {
+  readonly title: string;
+  readonly logs: readonly LogPosition[];
+}
+
 export class VmmProcess {
   readonly identity: ProcessIdentity;
-  readonly log: LogPosition;
+  readonly #voice: Voice;
   /** Settles once the process is gone, unless `release` came first. Never rejects. */
   readonly exited: Promise<MachineExit>;
   readonly #exited = Promise.withResolvers<MachineExit>();
@@ -46,9 +71,9 @@ export class VmmProcess {
     this.#settle({ exitCode, signal });
   #exit: MachineExit | undefined;
 
-  private constructor(identity: ProcessIdentity, log: LogPosition, child: ChildProcess | undefined) {
+  private constructor(identity: ProcessIdentity, voice: Voice, child: ChildProcess | undefined) {
     this.identity = identity;
-    this.log = log;
+    this.#voice = voice;
     this.exited = this.#exited.promise;
     this.#child = child;
     if (child === undefined) return;
@@ -62,28 +87,33 @@ export class VmmProcess {
    *   with its last words), `no_space`, `permission`, `io_error` (the log)
    */
   static async spawn(argv: readonly [string, ...string[]], options: SpawnOptions): Promise<VmmProcess> {
-    const [program, ...args] = argv;
-    const { logPath, inheritFd } = options;
+    const [path, ...args] = argv;
+    const { program, logPath, stdoutPath, ownLogPath, inheritFd, cwd = '/' } = options;
     await using file = await openLog(logPath);
-    const log = { path: logPath, fromByte: (await file.stat()).size };
-    const child = spawn(program, args, {
+    await using stdout = await openLog(stdoutPath ?? logPath);
+    const logs = [{ path: logPath, fromByte: (await file.stat()).size }];
+    if (ownLogPath !== undefined) logs.push({ path: ownLogPath, fromByte: 0 });
+    const voice = { title: program.title, logs };
+    const child = spawn(path, args, {
       detached: true,
-      cwd: '/',
-      stdio: childStdio(file.fd, inheritFd),
+      cwd,
+      stdio: childStdio(stdout.fd, file.fd, inheritFd),
       env: { ...pick(process.env, PASSED_ENVIRONMENT), LC_ALL: 'C.UTF-8' },
     });
-    if (child.pid === undefined) throw spawnError(program, (await once(child, 'error'))[0]);
+    if (child.pid === undefined) throw spawnError(path, program, (await once(child, 'error'))[0]);
     // Node has not had a chance to reap it: the pid is still this child's, alive or not.
     const identity = processIdentity(child.pid);
-    if (identity !== undefined) return new VmmProcess(identity, log, child);
+    if (identity !== undefined) return new VmmProcess(identity, voice, child);
     const [exitCode, signal] = (await once(child, 'exit')) as [number | null, string | null];
-    throw await deathError(log, { exitCode, signal });
+    throw await deathError(voice, { exitCode, signal });
   }
 
   /** A process that an earlier daemon started; undefined when it is gone. */
-  static adopt(identity: ProcessIdentity, logPath: string, pollMs: number = POLL_MS): VmmProcess | undefined {
+  static adopt(identity: ProcessIdentity, options: AdoptOptions): VmmProcess | undefined {
     if (!isSameProcess(identity)) return undefined;
-    const vmm = new VmmProcess(identity, { path: logPath, fromByte: 0 }, undefined);
+    const { title, logPaths, pollMs = POLL_MS } = options;
+    const logs = logPaths.map((path) => ({ path, fromByte: 0 }));
+    const vmm = new VmmProcess(identity, { title, logs }, undefined);
     vmm.#timer = setInterval(() => vmm.check(), pollMs);
     return vmm;
   }
@@ -127,7 +157,7 @@ export class VmmProcess {
 
   /** How it ended, with its last words. Only once it is gone. */
   async deathError(): Promise<BangerError> {
-    return await deathError(this.log, this.#exit ?? UNKNOWN_EXIT);
+    return await deathError(this.#voice, this.#exit ?? UNKNOWN_EXIT);
   }
 
   #settle(exit: MachineExit): void {
@@ -143,9 +173,9 @@ export class VmmProcess {
  * a VM that lives for days must not hold a shell's pipe open. (Node's own descriptors close on exec. "ignore" for a
  * number above 2 leaves that number as it is.)
  */
-function childStdio(logFd: number, inheritFd: number | undefined): ('ignore' | number)[] {
+function childStdio(stdoutFd: number, logFd: number, inheritFd: number | undefined): ('ignore' | number)[] {
   inheritedFds ??= findInheritedFds();
-  const stdio: ('ignore' | number)[] = ['ignore', logFd, logFd];
+  const stdio: ('ignore' | number)[] = ['ignore', stdoutFd, logFd];
   for (const fd of inheritedFds) {
     while (stdio.length < fd) stdio.push('ignore');
     stdio[fd] = logFd;
@@ -184,26 +214,27 @@ async function openLog(path: string): Promise<Awaited<ReturnType<typeof open>>> 
   }
 }
 
-function spawnError(program: string, cause: NodeJS.ErrnoException): BangerError {
+function spawnError(path: string, program: VmmProgram, cause: NodeJS.ErrnoException): BangerError {
   if (cause.code === 'ENOENT') {
-    return new BangerError('dependency_missing', `the program "${program}" is not installed`, {
-      hint: 'apt install qemu-system-x86',
+    return new BangerError('dependency_missing', `the program "${path}" is not installed`, {
+      hint: program.installHint,
       cause,
     });
   }
-  return new BangerError('vmm_failed', `"${program}" cannot be started: ${cause.code ?? cause.message}`, {
+  return new BangerError('vmm_failed', `"${path}" cannot be started: ${cause.code ?? cause.message}`, {
     cause,
   });
 }
 
-async function deathError(log: LogPosition, exit: MachineExit): Promise<BangerError> {
-  const words = await lastWords(log.path, log.fromByte);
+async function deathError({ title, logs }: Voice, exit: MachineExit): Promise<BangerError> {
+  const said = await Promise.all(logs.map(({ path, fromByte }) => lastWords(path, fromByte)));
+  const words = said.filter((text) => text !== '').join('\n');
   const how =
     exit.signal ?? (exit.exitCode === null ? 'exit status unknown' : `exit status ${exit.exitCode}`);
   return new BangerError(
     'vmm_failed',
-    `QEMU ended (${how})${words === '' ? ' without a word' : `: ${words}`}`,
-    { hint: `its whole output is in ${log.path}` },
+    `${title} ended (${how})${words === '' ? ' without a word' : `: ${words}`}`,
+    { hint: `its whole output is in ${logs.map(({ path }) => path).join(' and ')}` },
   );
 }
 
@@ -219,4 +250,18 @@ function sendKill(pid: number): void {
 
 function pick(environment: NodeJS.ProcessEnv, names: readonly string[]): Record<string, string | undefined> {
   return Object.fromEntries(names.map((name) => [name, environment[name]]));
+}
+
+/** Where the process writes its stderr: proc(5), /proc/pid/fd. Only for messages. */
+export async function logOf(pid: number): Promise<string> {
+  return await readlink(`/proc/${pid}/fd/2`).catch(() => '');
+}
+
+/** A VMM that made it itself would make it readable for others. */
+export async function makePrivateFile(path: string): Promise<void> {
+  try {
+    await (await open(path, 'a', 0o600)).close();
+  } catch (error) {
+    throw fileError(`cannot write ${path}`, error);
+  }
 }

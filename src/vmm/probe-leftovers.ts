@@ -5,9 +5,9 @@
 
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { listDir, readJsonFile, removeTree, writeFileAtomic } from '../../host/files.ts';
-import { isSameProcess, type ProcessIdentity, processIdentity } from '../../host/proc.ts';
-import type { MachineHandles } from '../driver.ts';
+import { listDir, readJsonFile, removeTree, writeFileAtomic } from '../host/files.ts';
+import { isSameProcess, type ProcessIdentity, processIdentity } from '../host/proc.ts';
+import type { MachineHandles } from './driver.ts';
 import { VmmProcess } from './process.ts';
 
 export const PROBE_DIR_PREFIX = 'probe-';
@@ -40,7 +40,8 @@ export async function sweepProbes(scratchDir: string): Promise<void> {
     ) {
       continue;
     }
-    if (record?.machine !== undefined) await VmmProcess.adopt(record.machine, '')?.kill();
+    if (record?.machine !== undefined)
+      await VmmProcess.adopt(record.machine, { title: 'the VMM', logPaths: [] })?.kill();
     await removeTree(dir, { below: scratchDir });
   }
 }
