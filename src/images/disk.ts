@@ -1,10 +1,11 @@
 /** Disks of VMs: copy-on-write overlays over an image's root file system. */
 
 import { constants } from 'node:fs';
-import { chmod, copyFile, type FileHandle, open, stat, unlink } from 'node:fs/promises';
+import { chmod, copyFile, type FileHandle, open, stat, truncate, unlink } from 'node:fs/promises';
 import { BangerError } from '../core/errors.ts';
 import { isErrno } from '../host/drafts.ts';
 import { fileError } from '../host/files.ts';
+import { createRunner } from '../host/runner.ts';
 import {
   emptyOverlay,
   MAX_BACKING_NAME_BYTES,
@@ -28,6 +29,7 @@ const MIB = 1024 ** 2;
 const NEVER = new AbortController().signal;
 /** The kernel copies this much in a fraction of a second; what is larger is copied here, and can be given up. */
 const UNINTERRUPTED_COPY_BYTES = 64 * MIB;
+const STAT_BLOCK_BYTES = 512;
 const COPY_BLOCK_BYTES = 256 * 1024;
 const ZEROS = Buffer.alloc(COPY_BLOCK_BYTES);
 /** What ioctl_ficlone(2) says of file systems that do not share blocks, and libuv of kernels that do not know it. */
@@ -69,20 +71,66 @@ export async function createOverlay(options: CreateOverlayOptions): Promise<void
   }
 }
 
+export interface CreateRootDiskOptions {
+  /** Absolute. Never written to. */
+  readonly basePath: string;
+  readonly baseFormat: 'raw' | 'qcow2';
+  /** Must not exist. */
+  readonly path: string;
+  readonly format: 'raw' | 'qcow2';
+  /** What the guest sees. */
+  readonly sizeBytes: number;
+  readonly signal: AbortSignal;
+}
+
 /**
- * Copies an overlay, sharing its blocks where the file system can (FICLONE); the copy stands on the same base. When it
- * fails there is none.
+ * Makes a VM's root disk: an overlay, or, for VMMs that read no qcow2, a copy, which shares the image's blocks where the file
+ * system can.
+ * @throws {BangerError} as `createOverlay` and `copyDisk`, `unsupported` (a raw disk of a qcow2 image)
+ */
+export async function createRootDisk(options: CreateRootDiskOptions): Promise<void> {
+  const { basePath, baseFormat, path, format, sizeBytes, signal } = options;
+  if (format === 'qcow2') {
+    await createOverlay({ basePath, baseFormat, overlayPath: path, sizeBytes });
+    return;
+  }
+  if (baseFormat !== 'raw') {
+    throw new BangerError('unsupported', `${basePath} is a ${baseFormat} image: a raw disk needs a raw one`, {
+      hint: 'QEMU uses such images: driver = "qemu" in config.toml',
+    });
+  }
+  checkSize(sizeBytes, await baseSize(basePath, baseFormat));
+  await copyDisk(basePath, path, signal);
+  await truncate(path, sizeBytes);
+}
+
+/**
+ * Copies a disk, sharing its blocks where the file system can (FICLONE); the copy of an overlay stands on the
+ * same base. When it fails there is none.
  * @throws {BangerError} `already_exists`, `not_found`, `no_space`, `io_error`, `cancelled`
  */
 export async function copyDisk(from: string, to: string, signal: AbortSignal = NEVER): Promise<void> {
   try {
     if (signal.aborted) throw new BangerError('cancelled', 'copying the disk was cancelled');
     if (await sharedOrSmall(from, to)) await chmod(to, 0o600);
+    else if (await isMostlyHoles(from)) await copySparse(from, to, signal);
     else await copyBytes(from, to, signal);
   } catch (error) {
     if (!isErrno(error, 'EEXIST')) await unlink(to).catch(() => undefined);
     throw fileError(`cannot copy the disk ${from} to ${to}`, error);
   }
+}
+
+/** A raw disk is mostly holes, which cost nothing to whoever may ask where they are (lseek(2), SEEK_DATA): Node cannot. */
+async function copySparse(from: string, to: string, signal: AbortSignal): Promise<void> {
+  await (await open(to, 'wx', 0o600)).close();
+  const argv = ['cp', '--sparse=auto', '--', from, to] as const;
+  await createRunner().run(argv, { signal });
+}
+
+async function isMostlyHoles(path: string): Promise<boolean> {
+  const { size, blocks } = await stat(path);
+  return blocks * STAT_BLOCK_BYTES < size / 2;
 }
 
 /** In one step, which cannot be interrupted. @returns false: it would take long, and nothing was done */
