@@ -21,6 +21,8 @@ export interface DriverCapabilities {
   readonly canPause: boolean;
   /** `Machine.save` and `VmmDriver.restore` work: a booted guest can be kept as files and go on from them. */
   readonly canSave: boolean;
+  /** A connection on the channel goes on with a machine that was saved. Without, it has ended, as for a restored one. */
+  readonly savingKeepsChannel: boolean;
   /** Machines restored from one frozen machine share its memory until they write to it. */
   readonly canRestorePrivately: boolean;
 }
@@ -189,7 +191,8 @@ export interface Machine {
    * Writes the memory and the state of the devices of a paused machine to files, from which `VmmDriver.restore` starts
    * others. The machine stays paused, however it goes: `resume` lets it go on. What the guest has handed to its disks is in
    * their files then; copying those is the caller's, before `resume`. At most once per pause, tries that failed included.
-   * A connection on the channel goes on with this machine; for a restored one it has ended.
+   * A connection on the channel goes on with this machine where the driver says so (`savingKeepsChannel`), and ends where not;
+   * for a restored one it has ended.
    * @throws {BangerError} `invalid_state` (not paused, or saved since), `unsupported`, `vmm_failed`, `timeout`, `cancelled`,
    *   `limit_exceeded` (it sends more than a machine has), `no_space`, `io_error`
    */

@@ -49,6 +49,7 @@ const CAPABILITIES: DriverCapabilities = {
   rootless: true,
   canPause: true,
   canSave: true,
+  savingKeepsChannel: true,
   canRestorePrivately: true,
 };
 
