@@ -7,14 +7,15 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { isSameProcess } from '../../src/host/proc.ts';
 import type { FrozenState, MachineHandles, Platform } from '../../src/vmm/driver.ts';
+import { frozenMachineContract } from './contract/frozen.ts';
+import { cloneOf, bootAndSave, type Frozen, inGuest, userNetwork, withAgents } from './contract/guest.ts';
+import { qemuSubject } from './contract/subject.ts';
 import { EMULATED, newDriver, openWorkshop, type Workshop } from './fixture.ts';
-import { cloneOf, bootAndSave, type Frozen, inGuest, userNetwork, withAgents } from './frozen-guest.ts';
-import { frozenMachineContract } from './frozen-machine.ts';
 
 const driver = newDriver();
 const [MICROVM, Q35] = EMULATED as readonly [Platform, Platform];
 
-frozenMachineContract(driver, MICROVM);
+frozenMachineContract(qemuSubject(MICROVM));
 
 describe('frozen machines of QEMU q35', () => {
   let workshop: Workshop;
@@ -35,7 +36,7 @@ describe('frozen machines of QEMU q35', () => {
 
   test('what was saved with a user network goes on with another one, open or closed', async () => {
     const network = { ...userNetwork(30), outbound: true } as const;
-    const { spec, options } = await cloneOf(workshop, frozen, 'other-network', { spec: { network } });
+    const { spec, options } = await cloneOf(driver, workshop, frozen, 'other-network', { spec: { network } });
     const machine = await driver.restore(spec, options, async () => {});
     await withAgents([machine], async ([agent]) => {
       assert(agent !== undefined);
@@ -48,7 +49,7 @@ describe('frozen machines of QEMU q35', () => {
 
   test('… but with nothing else: QEMU says so and ends', async () => {
     const network = { kind: 'unplugged', mac: '52:54:00:00:00:01' } as const;
-    const { spec, options } = await cloneOf(workshop, frozen, 'no-network', { spec: { network } });
+    const { spec, options } = await cloneOf(driver, workshop, frozen, 'no-network', { spec: { network } });
     const restoring = driver.restore(spec, options, async () => {});
     await assert.rejects(restoring, { code: 'vmm_failed', message: /slirp[^]*load of migration failed/ });
   });
@@ -56,7 +57,7 @@ describe('frozen machines of QEMU q35', () => {
   test('a state that ends early, with a digest that says it is right, ends QEMU with its last words', async () => {
     const whole = await readFile(frozen.state.path);
     for (const part of [0, 0.3, 0.7]) {
-      const { spec, options } = await cloneOf(workshop, frozen, `part-${part}`, {
+      const { spec, options } = await cloneOf(driver, workshop, frozen, `part-${part}`, {
         options: { state: await stateOf(join(workshop.dir, 'part'), whole.subarray(0, whole.length * part)) },
       });
       let handles: MachineHandles | undefined;

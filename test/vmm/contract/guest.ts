@@ -5,10 +5,10 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { AgentClient } from '../../src/guest/agent-client.ts';
-import { collect } from '../../src/guest/collect.ts';
-import { createOverlay } from '../../src/images/disk.ts';
-import { readImageManifest } from '../../src/images/manifests.ts';
+import type { AgentClient } from '../../../src/guest/agent-client.ts';
+import { collect } from '../../../src/guest/collect.ts';
+import { createRootDisk } from '../../../src/images/disk.ts';
+import { readImageManifest } from '../../../src/images/manifests.ts';
 import type {
   FrozenState,
   Machine,
@@ -18,14 +18,15 @@ import type {
   RestoreOptions,
   ShapeDigests,
   VmmDriver,
-} from '../../src/vmm/driver.ts';
-import type { MachineShape } from '../../src/vmm/shape.ts';
-import { connectAgent, makeSparseFile, specIn, type Workshop } from './fixture.ts';
+} from '../../../src/vmm/driver.ts';
+import type { MachineShape } from '../../../src/vmm/shape.ts';
+import { connectAgent, makeSparseFile, specIn, type Workshop } from '../fixture.ts';
 
 const TRANSFER_BYTES = 1024 ** 3;
 const MEMORY_MIB = 256;
 const EXEC_TIMEOUT_MS = 30_000;
 const MAX_OUTPUT_BYTES = 64 * 1024;
+const never = new AbortController().signal;
 /** Of the files of every spec here. */
 export const DIGESTS: ShapeDigests = { kernel: 'kernel of this test', initramfs: 'initramfs of this test' };
 
@@ -45,8 +46,9 @@ export interface CloneChanges {
   readonly rootBytes?: number;
 }
 
-/** A Debian guest on an overlay, its network unplugged; and where its memory would be saved. */
+/** A Debian guest on a disk of its own, its network unplugged; and where its memory would be saved. */
 export async function guestSpec(
+  driver: VmmDriver,
   workshop: Workshop,
   name: string,
   platform: Platform,
@@ -54,16 +56,19 @@ export async function guestSpec(
   const { path, format, sizeBytes } = await imageDisk();
   const dir = join(workshop.dir, name);
   await mkdir(dir, { mode: 0o700 });
-  const [rootPath, transferPath, memoryPath] = ['root.qcow2', 'transfer.img', 'memory'].map((file) =>
+  const [rootPath, transferPath, memoryPath] = ['root', 'transfer.img', 'memory'].map((file) =>
     join(dir, file),
   ) as [string, string, string];
-  await createOverlay({ basePath: path, baseFormat: format, overlayPath: rootPath, sizeBytes });
+  await createRootDisk({
+    ...{ basePath: path, baseFormat: format, sizeBytes },
+    ...{ path: rootPath, format: rootFormat(driver), signal: never },
+  });
   await makeSparseFile(transferPath, TRANSFER_BYTES);
   const spec = await specIn(workshop, `${name}-s`, platform, {
     vcpus: 2,
     memoryMib: MEMORY_MIB,
-    disks: disksOf(rootPath, transferPath),
-    network: { kind: 'unplugged', mac: '52:54:00:00:00:01' },
+    disks: disksOf(driver, rootPath, transferPath),
+    network: hasNetwork(driver) ? { kind: 'unplugged', mac: '52:54:00:00:00:01' } : { kind: 'none' },
   });
   return { spec, rootBytes: sizeBytes, rootPath, memoryPath };
 }
@@ -76,7 +81,7 @@ export async function bootAndSave(
   prepare: (agent: AgentClient) => Promise<void>,
   changes: Partial<MachineSpec> = {},
 ): Promise<Frozen> {
-  const made = await guestSpec(workshop, 'frozen', platform);
+  const made = await guestSpec(driver, workshop, 'frozen', platform);
   const spec = { ...made.spec, ...changes };
   const shape = await driver.shape(spec, DIGESTS, AbortSignal.timeout(EXEC_TIMEOUT_MS));
   const machine = await driver.launch(spec, async () => {});
@@ -101,23 +106,28 @@ export async function saveIn(machine: Machine, statePath: string, memoryPath: st
 
 /** A clone's own disks and network, and what `restore` is called with. */
 export async function cloneOf(
+  driver: VmmDriver,
   workshop: Workshop,
   frozen: Frozen,
   name: string,
   changes: CloneChanges = {},
 ): Promise<{ spec: MachineSpec; options: RestoreOptions; transferPath: string }> {
-  const [rootPath, transferPath] = ['root.qcow2', 'transfer.img'].map((file) =>
+  const [rootPath, transferPath] = ['root', 'transfer.img'].map((file) =>
     join(workshop.dir, `${name}-${file}`),
   ) as [string, string];
   const sizeBytes = changes.rootBytes ?? frozen.rootBytes;
-  await createOverlay({ basePath: frozen.rootPath, baseFormat: 'qcow2', overlayPath: rootPath, sizeBytes });
+  const format = rootFormat(driver);
+  await createRootDisk({
+    ...{ basePath: frozen.rootPath, baseFormat: format, sizeBytes },
+    ...{ path: rootPath, format, signal: never },
+  });
   await makeSparseFile(transferPath, TRANSFER_BYTES);
   const spec = await specIn(workshop, name, frozen.spec.platform, {
     vcpus: frozen.spec.vcpus,
     memoryMib: frozen.spec.memoryMib,
     memory: { kind: 'file', path: frozen.memoryPath },
-    disks: disksOf(rootPath, transferPath),
-    network: userNetwork(10),
+    disks: disksOf(driver, rootPath, transferPath),
+    network: networkOf(driver, 10),
     ...changes.spec,
   });
   const signal = AbortSignal.timeout(60_000);
@@ -172,17 +182,44 @@ export async function digestOf(path: string): Promise<string> {
   return hash.digest('hex');
 }
 
-/** Memory of a process in KiB, as proc(5) counts it in /proc/pid/smaps_rollup: Rss, Pss, Private_Dirty … */
+/** Memory of a machine's processes in KiB, as proc(5) counts it in /proc/pid/smaps_rollup: Rss, Pss, Private_Dirty … */
 export async function memoryOf(pid: number): Promise<Readonly<Record<string, number>>> {
-  const text = await readFile(`/proc/${pid}/smaps_rollup`, 'utf8');
-  return Object.fromEntries(
-    [...text.matchAll(/^(\w+):\s+(\d+) kB$/gm)].map((match) => [match[1], Number(match[2])]),
-  );
+  const sums: Record<string, number> = {};
+  for (const each of [pid, ...(await childrenOf(pid))]) {
+    const text = await readFile(`/proc/${each}/smaps_rollup`, 'utf8');
+    for (const [, name = '', kib] of text.matchAll(/^(\w+):\s+(\d+) kB$/gm)) {
+      sums[name] = (sums[name] ?? 0) + Number(kib);
+    }
+  }
+  return sums;
 }
 
-function disksOf(rootPath: string, transferPath: string): MachineSpec['disks'] {
+/** A model of a VMM has its guest in a process of its own. */
+async function childrenOf(pid: number): Promise<readonly number[]> {
+  const text = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8');
+  return text
+    .split(' ')
+    .filter((word) => word.trim() !== '')
+    .map(Number);
+}
+
+/** The one that shares what clones have in common, where the driver can. */
+export function rootFormat({ capabilities }: VmmDriver): 'raw' | 'qcow2' {
+  return capabilities.diskFormats.includes('qcow2') ? 'qcow2' : 'raw';
+}
+
+export function hasNetwork({ capabilities }: VmmDriver): boolean {
+  return capabilities.networks.includes('user');
+}
+
+/** @param third as for `userNetwork` */
+export function networkOf(driver: VmmDriver, third: number): MachineNetwork {
+  return hasNetwork(driver) ? userNetwork(third) : { kind: 'none' };
+}
+
+function disksOf(driver: VmmDriver, rootPath: string, transferPath: string): MachineSpec['disks'] {
   return [
-    { id: 'root', path: rootPath, format: 'qcow2', readOnly: false },
+    { id: 'root', path: rootPath, format: rootFormat(driver), readOnly: false },
     { id: 'transfer', path: transferPath, format: 'raw', readOnly: true },
   ];
 }
