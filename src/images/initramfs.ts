@@ -20,6 +20,8 @@ export interface EnsureInitramfsOptions {
   /** The static agent binary. */
   readonly agentPath: string;
   readonly transport: 'mmio' | 'pci';
+  /** What leads to the agent; default `console`. */
+  readonly channel?: 'console' | 'vsock';
   /** Holds `<sha256>.cpio` and `by-inputs/`; made when missing. */
   readonly cacheDir: string;
 }
@@ -66,7 +68,9 @@ export async function findInitramfs(cacheDir: string, digest: string): Promise<I
 async function inputsKey(options: EnsureInitramfsOptions): Promise<string> {
   const manifest = join(options.kernelDir, MANIFEST_FILE);
   const identities = await Promise.all([identity(options.agentPath), identity(manifest)]);
-  const inputs = [LAYOUT_VERSION, options.transport, ...identities];
+  // As it was before there was a choice, so that what is there is found.
+  const channel = options.channel === 'vsock' ? [options.channel] : [];
+  const inputs = [LAYOUT_VERSION, options.transport, ...channel, ...identities];
   return createHash('sha256').update(JSON.stringify(inputs)).digest('hex').slice(0, 32);
 }
 
@@ -92,7 +96,8 @@ async function lookUp(cacheDir: string, indexPath: string): Promise<Initramfs | 
 }
 
 async function initramfsEntries(options: EnsureInitramfsOptions): Promise<readonly CpioEntry[]> {
-  const modules = options.kernel.modules[options.transport];
+  const { modules: known } = options.kernel;
+  const modules = [...known[options.transport], ...(options.channel === 'vsock' ? (known.vsock ?? []) : [])];
   const entries: CpioEntry[] = DIRECTORIES.map((path) => ({ type: 'directory', path, mode: 0o755 }));
   // The kernel opens it for /init's standard streams before anything can mount a devtmpfs.
   entries.push({ type: 'character-device', path: 'dev/console', mode: 0o600, major: 5, minor: 1 });

@@ -155,9 +155,13 @@ async function copyModules(modulesRoot: string, draftDir: string): Promise<Kerne
     return path === undefined ? undefined : parseModuleInfo(path, await readFile(path));
   };
   await mkdir(join(draftDir, MODULES_DIR));
-  const place = async (wanted: readonly string[]): Promise<readonly string[]> => {
+  const place = async (
+    wanted: readonly string[],
+    loaded: readonly string[] = [],
+  ): Promise<readonly string[]> => {
     const placed: string[] = [];
-    for (const { name } of await loadOrder(wanted, builtin, load)) {
+    const present = new Set([...builtin, ...loaded.map(moduleNameOf)]);
+    for (const { name } of await loadOrder(wanted, present, load)) {
       const file = join(MODULES_DIR, `${name}.ko`);
       const source = files.get(name);
       if (source === undefined) throw new Error(`module ${name} was read and has no file`);
@@ -166,7 +170,8 @@ async function copyModules(modulesRoot: string, draftDir: string): Promise<Kerne
     }
     return placed;
   };
-  return { mmio: await place(WANTED_MODULES.mmio), pci: await place(WANTED_MODULES.pci) };
+  const mmio = await place(WANTED_MODULES.mmio);
+  return { mmio, pci: await place(WANTED_MODULES.pci), vsock: await place(WANTED_MODULES.vsock, mmio) };
 }
 
 async function indexModuleFiles(modulesRoot: string): Promise<ReadonlyMap<string, string>> {

@@ -51,7 +51,11 @@ const kernelSchema = z.strictObject({
   arch,
   release: text,
   vmlinux: z.strictObject({ file, sizeBytes, sha256 }),
-  modules: z.strictObject({ mmio: moduleFiles, pci: moduleFiles }),
+  modules: z.strictObject({
+    mmio: moduleFiles,
+    pci: moduleFiles,
+    vsock: moduleFiles.optional(),
+  }),
   source: text,
   importedAt: text,
 });

@@ -21,6 +21,8 @@ const COMMON = ['virtio_console', 'virtio_blk', 'virtio_net', 'virtio_rng', 'ove
 export const WANTED_MODULES = {
   mmio: ['virtio_mmio', ...COMMON],
   pci: ['virtio_pci', ...COMMON],
+  /** Beside those of a transport. */
+  vsock: ['vmw_vsock_virtio_transport'],
 } as const;
 
 const MAX_NAME_CHARS = 255;

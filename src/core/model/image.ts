@@ -49,7 +49,12 @@ export interface KernelManifest {
   readonly release: string;
   readonly vmlinux: { readonly file: string; readonly sizeBytes: number; readonly sha256: string };
   /** Module files in the order to load them, by the transport that needs them. Paths relative to the kernel's directory. */
-  readonly modules: { readonly mmio: readonly string[]; readonly pci: readonly string[] };
+  readonly modules: {
+    readonly mmio: readonly string[];
+    readonly pci: readonly string[];
+    /** After those, where the agent is reached over vsock. Left out by versions that knew no such VMM. */
+    readonly vsock?: readonly string[] | undefined;
+  };
   readonly source: string;
   readonly importedAt: string;
 }

@@ -108,7 +108,7 @@ async function kernelProblem(dir: string): Promise<string | undefined> {
   const size = await sizeOf(path);
   if (size === undefined) return `${path} is missing`;
   if (size !== vmlinux.sizeBytes) return `${path} has ${size} bytes; its manifest says ${vmlinux.sizeBytes}`;
-  for (const module of new Set([...modules.mmio, ...modules.pci])) {
+  for (const module of new Set([...modules.mmio, ...modules.pci, ...(modules.vsock ?? [])])) {
     if ((await sizeOf(join(dir, module))) === undefined) return `${join(dir, module)} is missing`;
   }
   return undefined;

@@ -30,6 +30,7 @@ export const command = defineCommand({
         ['sha256', kernel.vmlinux.sha256],
         ['modules, mmio', kernel.modules.mmio.join(' ') || '-'],
         ['modules, pci', kernel.modules.pci.join(' ') || '-'],
+        ['modules, vsock', kernel.modules.vsock?.join(' ') || '-'],
         ['used by', kernel.usedBy.join(', ') || '-'],
       ]),
     );
