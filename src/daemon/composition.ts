@@ -3,6 +3,7 @@
 import { join } from 'node:path';
 import type { DaemonStatus } from '../api/contract.ts';
 import { VERSION } from '../core/buildinfo.ts';
+import { DRIVER_NAMES } from '../core/model/vm.ts';
 import { vmPolicy } from '../core/policy/vm-policy.ts';
 import { now } from '../host/clock.ts';
 import type { Config } from '../host/config.ts';
@@ -15,7 +16,7 @@ import type { RequestContext } from '../rpc/server-types.ts';
 import { TicketBooth } from '../rpc/tickets.ts';
 import { MIGRATIONS } from '../store/migrations/list.ts';
 import type { Store } from '../store/store.ts';
-import { createQemuDriver } from '../vmm/qemu/driver.ts';
+import { adoptingAll, createDriver, vmmProgramOf } from './drivers.ts';
 import { IdleKeeper } from './idle-keeper.ts';
 import { Operations } from './operations.ts';
 import { DiskUseService } from './services/disk-use.ts';
@@ -49,7 +50,6 @@ import { VmSnapshotStore } from '../frozen/vm-snapshot-store.ts';
 import { VmService } from './services/vm-service.ts';
 import { WorkspaceService } from './services/workspace-service.ts';
 
-const QEMU_PROGRAM = 'qemu-system-x86_64';
 /** As "banger state prune" without --keep. */
 const KEEP_SNAPSHOTS = 10;
 /** A client that hung up has this long until its VM is gone; then the next daemon removes it. */
@@ -103,19 +103,19 @@ export function compose(options: CompositionOptions): DaemonServices {
   const runner = createRunner();
   const operations = new Operations(now);
   const tickets = new TicketBooth();
-  const driver = createQemuDriver({
-    runner,
-    tscToolPath: join(options.guestBinDir, 'tsc-khz'),
-    tscRateFile: join(paths.cacheDir, 'tsc-khz.json'),
-    log,
-    ...(config.qemuBin === null ? {} : { qemuPath: config.qemuBin }),
-  });
+  const { guestBinDir } = options;
+  const driverDeps = { runner, guestBinDir, tscRateFile: join(paths.cacheDir, 'tsc-khz.json'), log };
+  const others = DRIVER_NAMES.filter((name) => name !== config.driver);
+  const driver = adoptingAll(
+    createDriver(config, driverDeps),
+    others.map((name) => createDriver(config, driverDeps, name)),
+  );
   const platforms = new PlatformService({
     paths,
     driver,
     log,
-    agentPath: join(options.guestBinDir, 'banger-agent'),
-    vmmProgram: () => findProgram(config.qemuBin ?? QEMU_PROGRAM),
+    agentPath: join(guestBinDir, 'banger-agent'),
+    vmmProgram: () => findProgram(vmmProgramOf(config)),
   });
   const workspaces = new WorkspaceService({ paths, runner });
   const { keys, templates } = makeTemplates({

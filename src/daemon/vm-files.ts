@@ -17,6 +17,7 @@ import type { MachineHandles } from '../vmm/driver.ts';
 export interface VmFiles {
   readonly dir: string;
   readonly socketDir: string;
+  /** `root.qcow2`, also for a driver that has raw disks: services/driver-limits.ts, diskFormatOf. */
   readonly rootDisk: string;
   readonly transferDisk: string;
   readonly handlesFile: string;

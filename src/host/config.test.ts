@@ -18,6 +18,8 @@ test('an empty file means the defaults; every key is read', () => {
     stats_poll_interval = "30s"
     auto_stop_stale_after = "2h"
     state_snapshot_interval = "12h"
+    driver = "firecracker"
+    firecracker_bin = "/opt/firecracker"
     [vm_defaults]
     vcpu = 4
     memory = "2GiB"
@@ -33,7 +35,9 @@ test('an empty file means the defaults; every key is read', () => {
     logLevel: 'debug',
     defaultImageName: 'debian-trixie',
     accel: 'tcg',
+    driver: 'firecracker',
     qemuBin: '/home/u/bin/qemu',
+    firecrackerBin: '/opt/firecracker',
     statsPollIntervalMs: 30_000,
     autoStopStaleAfterMs: 7_200_000,
     stateSnapshotIntervalMs: 43_200_000,
@@ -77,6 +81,8 @@ test('mistakes are told with file, line, column and what is allowed', () => {
     ['state_snapshot_interval = "59s"', '1:1', /at least 1m, or 0/],
     ['stats_poll_interval = 10', '1:1', /must be a text like "10s"/],
     ['qemu_bin = "qemu"', '1:1', /absolute path/],
+    ['firecracker_bin = "firecracker"', '1:1', /absolute path/],
+    ['driver = "xen"', '1:1', /driver: must be one of "qemu", "firecracker"/],
     ['default_image_name = "../x"', '1:1', /the image name/],
     ['log_level = "info"\nlog_level = "warn"', '2:', /./],
     ['accel = = 1', '1:9', /invalid value/],

@@ -3,7 +3,7 @@
 import { parse, TomlError } from 'smol-toml';
 import { z } from 'zod';
 import { BangerError } from '../core/errors.ts';
-import { ACCELERATORS, type AcceleratorChoice } from '../core/model/vm.ts';
+import { ACCELERATORS, type AcceleratorChoice, DRIVER_NAMES, type DriverName } from '../core/model/vm.ts';
 import { assertImageName } from '../core/names.ts';
 import type { VmSizing } from '../core/policy/vm-policy.ts';
 import { MIB, parseDuration, parseSize } from '../core/units.ts';
@@ -15,8 +15,12 @@ export interface Config {
   readonly logLevel: LogLevel;
   readonly defaultImageName: string;
   readonly accel: AcceleratorChoice;
+  /** What VMs are started with. */
+  readonly driver: DriverName;
   /** Absolute path of the QEMU program; null: from PATH. */
   readonly qemuBin: string | null;
+  /** Absolute path of the Firecracker program; null: from PATH. */
+  readonly firecrackerBin: string | null;
   readonly statsPollIntervalMs: number;
   /** VMs that nobody touched for this long are stopped; 0: never. */
   readonly autoStopStaleAfterMs: number;
@@ -38,7 +42,9 @@ export const DEFAULT_CONFIG: Config = {
   logLevel: 'info',
   defaultImageName: 'debian-bookworm',
   accel: 'auto',
+  driver: 'qemu',
   qemuBin: null,
+  firecrackerBin: null,
   statsPollIntervalMs: 10_000,
   autoStopStaleAfterMs: 0,
   stateSnapshotIntervalMs: 24 * 60 * 60 * 1000,
@@ -83,6 +89,9 @@ const idleTime = duration.refine((ms) => ms === 0 || ms >= MIN_POLL_MS, {
   error: `must be at least ${MIN_POLL_MS / 1000}s, or 0`,
 });
 const whole = z.int({ error: 'must be a whole number' }).min(1, { error: 'must be at least 1' });
+const programPath = z
+  .string({ error: 'must be a path' })
+  .regex(/^(?:\/|~\/)[^\0]+$/, { error: 'must be an absolute path, or one below "~/"' });
 const oneOf = <const T extends readonly [string, ...string[]]>(values: T) =>
   z.enum(values, { error: `must be one of ${values.map((value) => `"${value}"`).join(', ')}` });
 
@@ -93,10 +102,9 @@ const schema = z.strictObject({
     return name;
   }).optional(),
   accel: oneOf(['auto', ...ACCELERATORS]).optional(),
-  qemu_bin: z
-    .string({ error: 'must be a path' })
-    .regex(/^(?:\/|~\/)[^\0]+$/, { error: 'must be an absolute path, or one below "~/"' })
-    .optional(),
+  driver: oneOf(DRIVER_NAMES).optional(),
+  qemu_bin: programPath.optional(),
+  firecracker_bin: programPath.optional(),
   stats_poll_interval: duration
     .refine((ms) => ms >= MIN_POLL_MS, { error: `must be at least ${MIN_POLL_MS / 1000}s` })
     .optional(),
@@ -183,7 +191,9 @@ export function parseConfig(text: string, file: string, env: Environment): Confi
     logLevel: top.log_level ?? DEFAULT_CONFIG.logLevel,
     defaultImageName: top.default_image_name ?? DEFAULT_CONFIG.defaultImageName,
     accel: top.accel ?? DEFAULT_CONFIG.accel,
+    driver: top.driver ?? DEFAULT_CONFIG.driver,
     qemuBin: top.qemu_bin === undefined ? null : expandHome(top.qemu_bin, env),
+    firecrackerBin: top.firecracker_bin === undefined ? null : expandHome(top.firecracker_bin, env),
     statsPollIntervalMs: top.stats_poll_interval ?? DEFAULT_CONFIG.statsPollIntervalMs,
     autoStopStaleAfterMs: top.auto_stop_stale_after ?? DEFAULT_CONFIG.autoStopStaleAfterMs,
     stateSnapshotIntervalMs: top.state_snapshot_interval ?? DEFAULT_CONFIG.stateSnapshotIntervalMs,

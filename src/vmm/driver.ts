@@ -13,6 +13,8 @@ import type { MachineShape } from './shape.ts';
 export interface DriverCapabilities {
   /** Where virtio devices sit: decides which modules the guest's initramfs needs. */
   readonly transports: readonly Transport[];
+  /** What leads to the agent, and decides likewise. */
+  readonly channel: Channel;
   readonly diskFormats: readonly ('raw' | 'qcow2')[];
   readonly networks: readonly MachineNetwork['kind'][];
   /** Runs as the user, without the root helper. */
@@ -28,6 +30,8 @@ export interface DriverCapabilities {
 }
 
 export type Transport = 'mmio' | 'pci';
+
+export type Channel = 'console' | 'vsock';
 
 /** The platform a probe found to work here: what the driver needs to start a machine, and what `doctor` shows. */
 export interface Platform {

@@ -16,14 +16,12 @@ import { hasSubordinateIds } from '../../images/mmdebstrap.ts';
 import { createTempDir } from '../../host/drafts.ts';
 import { toolEnv } from '../../images/tools.ts';
 import type { Platform } from '../../vmm/driver.ts';
-import { createQemuDriver } from '../../vmm/qemu/driver.ts';
+import { createDriver, vmmProgramOf } from '../drivers.ts';
 import type { LocalKernel } from '../services/kernel-service.ts';
 import { PlatformService } from '../services/platform-service.ts';
 import { type Check, failure, info, ok, type Outcome, orOk, warning } from './check.ts';
 import { agentPath, type DoctorContext } from './context.ts';
 import { factsOf } from './host-facts.ts';
-
-const QEMU_PROGRAM = 'qemu-system-x86_64';
 
 const kvm: Check<DoctorContext> = {
   id: 'host.kvm',
@@ -57,14 +55,16 @@ const accelerator: Check<DoctorContext> = {
     const kernel = await someKernel(context);
     const platform = kernel === undefined ? undefined : await rememberedPlatform(context, kernel);
     if (platform === undefined) return info('not probed yet: the first VM does');
-    const name = `${platform.accelerator} (${platform.machine}), QEMU ${platform.vmmVersion}`;
+    const { driver } = await context.configOrDefault();
+    const vmm = driver === 'qemu' ? 'QEMU' : 'Firecracker';
+    const name = `${platform.accelerator} (${platform.machine}), ${vmm} ${platform.vmmVersion}`;
     if (platform.accelerator === 'kvm') return ok(name);
     const why = await whyNotKvm(context, platform);
     return info(`${name}: software emulation${why === undefined ? '' : `, because with KVM: ${why}`}`);
   },
 };
 
-/** What the daemon would take without probing again, for the same QEMU, kernel, agent and host kernel. */
+/** What the daemon would take without probing again, for the same VMM, kernel, agent and host kernel. */
 async function rememberedPlatform(
   context: DoctorContext,
   kernel: LocalKernel,
@@ -72,15 +72,15 @@ async function rememberedPlatform(
   const config = await context.configOrDefault();
   const platforms = new PlatformService({
     paths: context.paths,
-    driver: qemuDriver(context, config.qemuBin),
+    driver: createDriver(config, context),
     log: NO_LOG,
     agentPath: agentPath(context),
-    vmmProgram: () => findProgram(config.qemuBin ?? QEMU_PROGRAM),
+    vmmProgram: () => findProgram(vmmProgramOf(config)),
   });
   try {
     return await platforms.known(config.accel, kernel);
   } catch (error) {
-    // No QEMU, no agent: checks of their own say so.
+    // No VMM, no agent: checks of their own say so.
     const code = (error as { code?: unknown }).code;
     if (code === 'dependency_missing' || code === 'ENOENT') return undefined;
     throw error;
@@ -103,7 +103,7 @@ const attemptsSchema = z.record(
 );
 const PROBE_MAX_BYTES = 1024 * 1024;
 
-/** Of the latest probe with that QEMU. */
+/** Of the latest probe with that VMM. */
 async function whyNotKvm({ paths }: DoctorContext, { vmmVersion }: Platform): Promise<string | undefined> {
   const cache = attemptsSchema.safeParse(await readJsonFile(paths.probeFile, PROBE_MAX_BYTES));
   if (!cache.success) return undefined;
@@ -111,14 +111,6 @@ async function whyNotKvm({ paths }: DoctorContext, { vmmVersion }: Platform): Pr
     .filter(({ chosen }) => chosen.vmmVersion === vmmVersion)
     .sort((a, b) => (a.probedAt < b.probedAt ? 1 : -1))[0];
   return latest?.attempts.find(({ platform, works }) => platform.accelerator === 'kvm' && !works)?.reason;
-}
-
-function qemuDriver({ runner, guestBinDir }: DoctorContext, qemuBin: string | null) {
-  return createQemuDriver({
-    runner,
-    tscToolPath: join(guestBinDir, 'tsc-khz'),
-    ...(qemuBin === null ? {} : { qemuPath: qemuBin }),
-  });
 }
 
 /** The kernel a probe boots: the default one, else that of any image. Damaged ones are another check's matter. */
@@ -152,11 +144,13 @@ const probe: Check<DoctorContext> = {
     ensurePrivateDir(dir);
     try {
       await using temp = await createTempDir(dir, 'initramfs');
-      const { chosen, attempts } = await qemuDriver(context, config.qemuBin).probe({
+      const driver = createDriver(config, context);
+      const { chosen, attempts } = await driver.probe({
         kernelPath: join(kernel.dir, kernel.manifest.vmlinux.file),
         initramfsFor: async (transport) => {
           const inputs = { kernelDir: kernel.dir, kernel: kernel.manifest, agentPath: agentPath(context) };
-          return (await ensureInitramfs({ ...inputs, transport, cacheDir: temp.dir })).path;
+          const { channel } = driver.capabilities;
+          return (await ensureInitramfs({ ...inputs, transport, channel, cacheDir: temp.dir })).path;
         },
         scratchDir: dir,
         accel: config.accel,

@@ -95,6 +95,29 @@ test('host.qemu is the one of the settings', async () => {
   assert.match(said, /^failure: \/opt\/qemu is not installed/);
 });
 
+test('host.firecracker', async () => {
+  using home = new DoctorHome();
+  assert.equal(await home.says('host.firecracker'), 'ok: not used: driver is "qemu"');
+  mkdirSync(home.paths.configDir);
+  const use = (bin: string): void =>
+    writeFileSync(home.paths.configFile, `driver = "firecracker"\nfirecracker_bin = "${bin}"\n`);
+  use('/opt/firecracker');
+  const says = async (text: string): Promise<string> =>
+    await home.says('host.firecracker', {
+      runner: { run: async () => ({ stdout: Buffer.from(text), stderr: '', status: 0 }) },
+    });
+  assert.match(await says('Firecracker v1.14.2'), /^info: Firecracker 1\.14\.2 \(usable: 1\.10[^]*--nat/);
+  assert.match(await says('Firecracker v1.16.0'), /^failure: Firecracker 1\.16\.0 cannot be used → .*1\.10/);
+  assert.match(await says('hello'), /^failure: .*names no version/);
+  use('/nonexistent/fc');
+  const missing = programs(['/nonexistent/fc', 'qemu-system-x86_64']);
+  assert.match(
+    await home.says('host.firecracker', { runner: missing }),
+    /^failure: .*not installed → .*releases/,
+  );
+  assert.match(await home.says('host.qemu', { runner: missing }), /^info: not installed, and not used/);
+});
+
 test('host.programs', async () => {
   using home = new DoctorHome();
   const all = await home.says('host.programs', { runner: programs([], { git: 'git version 2.39.5' }) });

@@ -4,14 +4,15 @@ import { open } from 'node:fs/promises';
 import { BangerError, errorText } from '../../core/errors.ts';
 import { toolEnv } from '../../images/tools.ts';
 import { isAtLeast } from '../../store/open.ts';
+import { FIRECRACKER, inspectFirecracker, USABLE_VERSIONS } from '../../vmm/firecracker/program.ts';
 import { inspectQemu } from '../../vmm/qemu/program.ts';
+import { vmmProgramOf } from '../drivers.ts';
 import { type Check, failure, info, ok, type Outcome, warning } from './check.ts';
 import { agentPath, type DoctorContext } from './context.ts';
 import { factsOf } from './host-facts.ts';
 import { HOST_RESOURCE_CHECKS } from './host-resources.ts';
 import { HOST_VIRTUALISATION_CHECKS } from './host-virtualisation.ts';
 
-const QEMU_PROGRAM = 'qemu-system-x86_64';
 /** The oldest that is tested. */
 const MIN_QEMU = [7, 2] as const;
 const MIN_NODE = [24] as const;
@@ -94,7 +95,8 @@ const qemu: Check<DoctorContext> = {
   title: 'QEMU',
   timeoutMs: 20_000,
   run: async (context, signal) => {
-    const program = (await context.configOrDefault()).qemuBin ?? QEMU_PROGRAM;
+    const config = await context.configOrDefault();
+    const program = vmmProgramOf(config, 'qemu');
     const fix = 'sudo apt-get install qemu-system-x86';
     try {
       const { version, machines } = await inspectQemu(context.runner, program, signal);
@@ -110,6 +112,32 @@ const qemu: Check<DoctorContext> = {
     } catch (error) {
       if (!(error instanceof BangerError)) throw error;
       const missing = error.code === 'dependency_missing';
+      if (missing && config.driver !== 'qemu') return info('not installed, and not used: see driver');
+      return failure(missing ? `${program} is not installed` : errorText(error), { fix });
+    }
+  },
+};
+
+/** What a daemon does without when this is its driver. */
+const FIRECRACKER_LACKS =
+  'VMs have no network (--nat) and start without templates, and their disks are copies';
+
+const firecracker: Check<DoctorContext> = {
+  id: 'host.firecracker',
+  group: 'host',
+  title: 'Firecracker',
+  timeoutMs: 20_000,
+  run: async (context, signal) => {
+    const config = await context.configOrDefault();
+    if (config.driver !== 'firecracker') return ok('not used: driver is "qemu"');
+    const program = vmmProgramOf(config, 'firecracker');
+    try {
+      const version = await inspectFirecracker(context.runner, program, signal);
+      return info(`Firecracker ${version} (usable: ${USABLE_VERSIONS}); ${FIRECRACKER_LACKS}`);
+    } catch (error) {
+      if (!(error instanceof BangerError)) throw error;
+      const missing = error.code === 'dependency_missing';
+      const fix = missing ? FIRECRACKER.installHint : (error.hint ?? 'driver = "qemu" in config.toml');
       return failure(missing ? `${program} is not installed` : errorText(error), { fix });
     }
   },
@@ -204,6 +232,7 @@ export const HOST_CHECKS: readonly Check<DoctorContext>[] = [
   kernel,
   runtime,
   qemu,
+  firecracker,
   programs,
   guestAgent,
   ...HOST_VIRTUALISATION_CHECKS,

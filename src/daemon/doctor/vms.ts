@@ -5,6 +5,7 @@ import { errorText } from '../../core/errors.ts';
 import type { VmState } from '../../core/model/vm.ts';
 import { listDir } from '../../host/files.ts';
 import { readHandles, vmFiles } from '../vm-files.ts';
+import { diskFormatOf } from '../services/driver-limits.ts';
 import { findSavedMemory, hasRun } from '../services/saved-memory.ts';
 import { hasVmRecord, readVmRecord } from '../vm-record-file.ts';
 import { type Check, failure, info, type Outcome, orOk, warning } from './check.ts';
@@ -127,6 +128,7 @@ async function diskProblem(
     return `${what} is gone; ${then}`;
   }
   if (facts.kind !== 'file') return `${rootDisk} is not a regular file`;
+  if (diskFormatOf(vm.spec) === 'raw') return undefined;
   const overlay = await readOverlay(rootDisk);
   if (overlay === undefined) return `${rootDisk} is no qcow2 image any more`;
   if (overlay.backingPath === null) return undefined;

@@ -1,11 +1,14 @@
 /** What the driver is told to start, for a VM and for the machine that becomes a template: the same but for names and paths. */
 
 import { join } from 'node:path';
-import type { MachineNetwork, MachineSpec, Platform } from '../../vmm/driver.ts';
+import type { DriverCapabilities, MachineNetwork, MachineSpec, Platform } from '../../vmm/driver.ts';
 import type { VmFiles } from '../vm-files.ts';
+import { rootDiskFormat } from './driver-limits.ts';
 import type { LocalKernel } from './kernel-service.ts';
 
 export interface MachineFacts {
+  /** Of the driver. */
+  readonly capabilities: DriverCapabilities;
   readonly name: string;
   readonly platform: Platform;
   readonly vcpus: number;
@@ -17,7 +20,7 @@ export interface MachineFacts {
 }
 
 export function machineSpec(facts: MachineFacts): MachineSpec {
-  const { name, platform, vcpus, memoryMib, kernel, initramfsPath, files, network } = facts;
+  const { capabilities, name, platform, vcpus, memoryMib, kernel, initramfsPath, files, network } = facts;
   return {
     name,
     platform,
@@ -27,7 +30,7 @@ export function machineSpec(facts: MachineFacts): MachineSpec {
     kernelPath: join(kernel.dir, kernel.manifest.vmlinux.file),
     initramfsPath,
     disks: [
-      { id: 'root', path: files.rootDisk, format: 'qcow2', readOnly: false },
+      { id: 'root', path: files.rootDisk, format: rootDiskFormat(capabilities), readOnly: false },
       { id: 'transfer', path: files.transferDisk, format: 'raw', readOnly: true },
     ],
     network,

@@ -79,6 +79,7 @@ export class PlatformService {
       kernel: kernel.manifest,
       agentPath: this.#agentPath,
       transport,
+      channel: this.#driver.capabilities.channel,
       cacheDir: this.#paths.initramfsDir,
     });
   }

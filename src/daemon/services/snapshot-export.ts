@@ -14,6 +14,7 @@ import type { CommandRunner } from '../../host/runner.ts';
 import { dataExtents, openFilePath, sparseFacts } from '../../host/sparse-digest.ts';
 import type { ByteStreams } from '../byte-streams.ts';
 import type { OperationHandle } from '../operations.ts';
+import { diskFormatOf } from './driver-limits.ts';
 import type { SnapshotShelf } from './snapshot-shelf.ts';
 import type { VmSnapshots } from './vm-snapshots.ts';
 
@@ -64,6 +65,7 @@ export class SnapshotExport {
     const snapshot = await this.#shelf.get(ref);
     const view = await this.#snapshots.view(snapshot);
     operation.about(view.name);
+    assertPortable(snapshot);
     await using handles = new AsyncDisposableStack();
     const files = await this.#files(snapshot, handles, operation);
     const total = files.reduce((sum, { facts }) => sum + facts.dataBytes, 0);
@@ -102,6 +104,13 @@ export class SnapshotExport {
     }
     return files;
   }
+}
+
+/** An export has its disk as what differs from an image's. @throws {BangerError} `unsupported` */
+function assertPortable({ manifest }: VmSnapshot): void {
+  const { driver } = manifest.vm.spec;
+  if (diskFormatOf({ driver }) === 'qcow2') return;
+  throw new BangerError('unsupported', `a snapshot of a VM of ${driver} cannot be exported: its disk is raw`);
 }
 
 /** The state has another digest, which its reader checks. */

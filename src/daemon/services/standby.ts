@@ -154,6 +154,7 @@ export class Standby {
     const network = { kind: 'unplugged', mac: macOf(id) } as const;
     const { initramfsPath, digests } = facts;
     const spec = machineSpec({
+      capabilities: driver.capabilities,
       ...{ name: 'standby', platform, vcpus, memoryMib, kernel: image.kernel, initramfsPath, files, network },
     });
     return await withUndo(async (undo) => {

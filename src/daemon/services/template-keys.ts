@@ -7,6 +7,7 @@ import type { Platform, ShapeDigests, VmmDriver } from '../../vmm/driver.ts';
 import { type MachineShape, shapeKey } from '../../vmm/shape.ts';
 import { vmFiles } from '../vm-files.ts';
 import type { LocalImage } from './image-service.ts';
+import { networkFor } from './driver-limits.ts';
 import { machineSpec } from './machine-spec.ts';
 import type { PlatformService } from './platform-service.ts';
 
@@ -61,11 +62,13 @@ export class TemplateKeys {
     initramfsSha256?: string,
   ): Promise<TemplateFacts> {
     const initramfs = await this.#platforms.initramfs(image.kernel, platform.transport, initramfsSha256);
+    const { capabilities } = this.#driver;
     const spec = machineSpec({
+      capabilities,
       ...{ name: 'template', platform, vcpus, memoryMib, kernel: image.kernel },
       initramfsPath: initramfs.path,
       files: vmFiles(this.#paths, NO_ID),
-      network: TEMPLATE_NETWORK,
+      network: networkFor(capabilities, TEMPLATE_NETWORK),
     });
     const digests = { kernel: image.kernel.manifest.vmlinux.sha256, initramfs: initramfs.digest };
     const shape = await this.#driver.shape(spec, digests, signal);

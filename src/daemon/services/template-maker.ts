@@ -112,6 +112,7 @@ export class TemplateMaker {
     const { memory, state } = frozenPaths(files.dir);
     const { initramfsPath } = facts;
     const spec = machineSpec({
+      capabilities: driver.capabilities,
       ...{ name: 'template', platform, vcpus, memoryMib, kernel: image.kernel, initramfsPath, files },
       network: TEMPLATE_NETWORK,
     });

@@ -10,9 +10,9 @@ import { frozenTemplate, type Template } from '../../frozen/template-store.ts';
 import { now } from '../../host/clock.ts';
 import type { Log } from '../../host/log.ts';
 import type { BangerPaths } from '../../host/paths.ts';
-import { copyDisk, createOverlay } from '../../images/disk.ts';
+import { copyDisk, createRootDisk } from '../../images/disk.ts';
 import { buildGuestConfig } from '../../guest/guest-config.ts';
-import type { MachineSpec, Platform, UserNetwork, VmmDriver } from '../../vmm/driver.ts';
+import type { DriverCapabilities, MachineSpec, Platform, UserNetwork, VmmDriver } from '../../vmm/driver.ts';
 import type { OperationHandle } from '../operations.ts';
 import { type Undo, withUndo } from '../undo.ts';
 import {
@@ -24,6 +24,7 @@ import {
   vmFiles,
 } from '../vm-files.ts';
 import { beginErrand, type GuestErrand } from './guest-errand.ts';
+import { assertMadeFor, networkFor, rootDiskFormat } from './driver-limits.ts';
 import { userNetworkOf } from './guest-network.ts';
 import type { LocalImage } from './image-service.ts';
 import type { LiveVm } from './live-vm.ts';
@@ -116,7 +117,8 @@ export class VmBoot {
     operation: OperationHandle,
     from: StartFrom,
   ): Promise<BootOutcome> {
-    const { paths, platforms, keys } = this.#deps;
+    const { paths, platforms, keys, driver } = this.#deps;
+    assertMadeFor(driver, vm);
     const files = vmFiles(paths, vm.id);
     const say = (step: string, text: string): void => operation.progress({ step, text } satisfies Progress);
     const platform = await platforms.platform(vm.spec.accel, image.kernel, operation);
@@ -124,7 +126,8 @@ export class VmBoot {
     const wanted = { image, platform, vcpus, memoryMib };
     const earlier = isFrozen(from) ? from.frozen.initramfsSha256 : undefined;
     const facts = await keys.of(wanted, operation.signal, earlier);
-    const spec = specOf(vm, image.kernel, platform, files, facts.initramfsPath);
+    const { capabilities } = driver;
+    const spec = specOf(capabilities, vm, image.kernel, platform, files, facts.initramfsPath);
     return await withUndo(async (undo) => {
       // A machine that waits has its disk open already, and nobody else has it.
       const waits = typeof from === 'object' && !isFrozen(from);
@@ -181,7 +184,9 @@ export class VmBoot {
   /** What a start of this VM means on this host's platform. */
   async machineSpec(vm: VmRecord, image: LocalImage, platform: Platform): Promise<MachineSpec> {
     const initramfs = await this.#deps.platforms.initramfs(image.kernel, platform.transport);
-    return specOf(vm, image.kernel, platform, vmFiles(this.#deps.paths, vm.id), initramfs.path);
+    const { paths, driver } = this.#deps;
+    const files = vmFiles(paths, vm.id);
+    return specOf(driver.capabilities, vm, image.kernel, platform, files, initramfs.path);
   }
 
   async #startGuest(start: Start, from: StartFrom): Promise<StartedGuest> {
@@ -225,7 +230,8 @@ export class VmBoot {
           await live.machine.plug(networkOf(vm));
           await live.machine.resume();
           const agent = await live.agent(signal, STANDBY_TIMEOUT_MS);
-          await configureCopy(agent, guestConfigOf(vm), signal, CONFIGURE_TIMEOUT_MS);
+          const config = guestConfigOf(vm, this.#deps.driver.capabilities);
+          await configureCopy(agent, config, signal, CONFIGURE_TIMEOUT_MS);
           return { live, agent };
         },
         end,
@@ -247,7 +253,7 @@ export class VmBoot {
     const restored = await this.#restore(start, { frozen: frozenTemplate(template), mustAnswer: false });
     say('configure', 'configuring the guest');
     const started = await orEnd(restored, files, () =>
-      configureRestored(restored, guestConfigOf(vm), signal),
+      configureRestored(restored, guestConfigOf(vm, this.#deps.driver.capabilities), signal),
     );
     await this.#deps.templates.markUsed(template);
     return started;
@@ -267,7 +273,11 @@ export class VmBoot {
     const restored = await this.#restore(start, { ...how, mustAnswer: false });
     say('configure', 'configuring the guest');
     // Programs have read the kernel's boot id, which all copies share.
-    const config = { ...guestConfigOf(vm), bootId: randomUUID(), handOverInit: false };
+    const config = {
+      ...guestConfigOf(vm, this.#deps.driver.capabilities),
+      bootId: randomUUID(),
+      handOverInit: false,
+    };
     return await configureRestored(restored, config, signal);
   }
 
@@ -288,21 +298,28 @@ export class VmBoot {
     say('prepare_disk', 'preparing the disk');
     await beginLogs(files);
     if (!(await exists(files.rootDisk))) {
-      await createOverlay({
+      await createRootDisk({
         basePath: image.record.rootfsPath,
         baseFormat: image.manifest.rootfs.format,
-        overlayPath: files.rootDisk,
+        path: files.rootDisk,
+        format: rootDiskFormat(driver.capabilities),
         sizeBytes: vm.spec.diskSizeBytes,
+        signal,
       });
     }
     const started = await startMachine({ driver, log, vmId: vm.id, spec, files, undo, signal, say });
     say('configure', 'configuring the guest');
-    await started.agent.configure(guestConfigOf(vm), signal, CONFIGURE_TIMEOUT_MS);
+    await started.agent.configure(
+      guestConfigOf(vm, this.#deps.driver.capabilities),
+      signal,
+      CONFIGURE_TIMEOUT_MS,
+    );
     return started;
   }
 }
 
 function specOf(
+  capabilities: DriverCapabilities,
   vm: VmRecord,
   kernel: LocalKernel,
   platform: Platform,
@@ -310,8 +327,9 @@ function specOf(
   initramfsPath: string,
 ): MachineSpec {
   const { vcpus, memoryMib } = vm.spec;
-  const network = networkOf(vm);
-  return machineSpec({ name: vm.name, platform, vcpus, memoryMib, kernel, initramfsPath, files, network });
+  const network = networkFor(capabilities, networkOf(vm));
+  const sizes = { platform, vcpus, memoryMib };
+  return machineSpec({ capabilities, name: vm.name, ...sizes, kernel, initramfsPath, files, network });
 }
 
 function isFrozen(from: StartFrom): from is FrozenStart {
@@ -355,11 +373,12 @@ function networkOf({ id, guestIp, spec }: VmRecord): UserNetwork {
   return userNetworkOf({ id, guestIp, outbound: spec.nat });
 }
 
-function guestConfigOf(vm: VmRecord): ReturnType<typeof buildGuestConfig> {
+function guestConfigOf(vm: VmRecord, capabilities: DriverCapabilities): ReturnType<typeof buildGuestConfig> {
+  const network = networkFor(capabilities, networkOf(vm));
   return buildGuestConfig({
     vmId: vm.id,
     hostname: vm.name,
-    network: { ...networkOf(vm), prefixLength: 24 },
+    network: network.kind === 'none' ? null : { ...network, prefixLength: 24 },
     authorizedKeys: [],
     handOverInit: vm.spec.init === 'systemd',
     rootDiskBytes: vm.spec.diskSizeBytes,

@@ -14,6 +14,7 @@ import { assertReadable } from '../../store/vm-row.ts';
 import type { VmmDriver } from '../../vmm/driver.ts';
 import type { OperationHandle } from '../operations.ts';
 import { withUndo } from '../undo.ts';
+import { assertDriverCan, diskFormatOf } from './driver-limits.ts';
 import type { ImageService, LocalImage } from './image-service.ts';
 import type { Standby, StandbyMachine } from './standby.ts';
 import type { TemplateKeys } from './template-keys.ts';
@@ -219,12 +220,12 @@ export class VmService {
 
   /** Changes what the next start uses; a disk can only grow. */
   async set(params: CheckedParamsOf<'vm.set'>, operation: OperationHandle): Promise<VmView> {
-    const { policy, registry } = this.#deps;
-    const { lifecycle } = this.#deps;
+    const { policy, registry, lifecycle, driver } = this.#deps;
     return await this.#act('set', params.ref, operation, async (row) => {
       const vm = (await lifecycle.finishExchange(row.id)) ?? row;
       assertReadable(vm);
       const spec = checkVmSpec({ ...vm.spec, ...definedSizing(params) }, policy);
+      assertDriverCan(driver, spec);
       if (spec.diskSizeBytes < vm.spec.diskSizeBytes) {
         throw new BangerError('bad_request', `the disk of VM "${vm.name}" can only grow`, {
           hint: `it is ${vm.spec.diskSizeBytes / 1024 ** 3} GiB; a smaller one needs a new VM`,
@@ -324,6 +325,7 @@ export class VmService {
       publish: checkPublishedPorts(params.publish),
       ...definedSizing(params),
     };
+    assertDriverCan(driver, wanted);
     return checkVmSpec(wanted, policy);
   }
 
@@ -345,7 +347,7 @@ export class VmService {
     const { rootDisk } = this.#deps.registry.files(vm.id);
     // A VM that was never started gets its disk, of that size, when it is.
     if (!existsSync(rootDisk)) return;
-    const argv = ['qemu-img', 'resize', '-f', 'qcow2', rootDisk, String(sizeBytes)] as const;
+    const argv = ['qemu-img', 'resize', '-f', diskFormatOf(vm.spec), rootDisk, String(sizeBytes)] as const;
     await this.#deps.runner.run([...argv], { timeoutMs: GROW_TIMEOUT_MS });
   }
 }

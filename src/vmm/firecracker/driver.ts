@@ -41,6 +41,7 @@ export interface FirecrackerDriverOptions {
 
 const CAPABILITIES: DriverCapabilities = {
   transports: ['mmio'],
+  channel: 'vsock',
   diskFormats: ['raw'],
   // A tap device takes root to make.
   networks: ['none'],

@@ -47,6 +47,6 @@ export function isUsable(version: string): boolean {
 export function assertUsable(version: string): void {
   if (isUsable(version)) return;
   throw new BangerError('unsupported', `Firecracker ${version} cannot be used`, {
-    hint: `banger works with Firecracker ${USABLE_VERSIONS}`,
+    hint: `Firecracker ${USABLE_VERSIONS}, is needed`,
   });
 }

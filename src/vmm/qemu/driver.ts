@@ -44,6 +44,7 @@ export interface QemuDriverOptions {
 
 const CAPABILITIES: DriverCapabilities = {
   transports: ['mmio', 'pci'],
+  channel: 'console',
   diskFormats: ['raw', 'qcow2'],
   networks: ['none', 'unplugged', 'user', 'tap'],
   rootless: true,

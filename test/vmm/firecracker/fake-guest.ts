@@ -1,9 +1,11 @@
 /** What runs in the place of Firecracker's guest: the same kernel, initramfs and disks, in QEMU without KVM. */
 
+import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { closeSync, openSync, readlinkSync, realpathSync, statSync } from 'node:fs';
-import { mkdir, open, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { AGENT_PORT } from '../../../src/vmm/firecracker/config.ts';
 import { createRunner } from '../../../src/host/runner.ts';
 import type { Machine, MachineSpec, VmmDriver } from '../../../src/vmm/driver.ts';
@@ -32,7 +34,6 @@ export interface Drive {
 const TSC_TOOL = join(import.meta.dirname, '..', '..', '..', 'build', 'guest', 'tsc-khz');
 const DIGESTS = { kernel: '', initramfs: '' };
 const REFUSALS_AT_BOOT = 2;
-const BLOCK_BYTES = 64 * 1024;
 const MIB = 1024 * 1024;
 const SCRATCH = 'q';
 
@@ -223,18 +224,9 @@ async function unpack(path: string): Promise<{ configuration: Configuration; sta
   }
 }
 
+/** Into the file that is there. */
 async function copyInto(from: string, to: string): Promise<void> {
-  await using source = await open(from, 'r');
-  await using target = await open(to, 'w');
-  const { size } = await source.stat();
-  await target.truncate(size);
-  const block = Buffer.alloc(BLOCK_BYTES);
-  const zeros = Buffer.alloc(BLOCK_BYTES);
-  for (let at = 0; at < size; at += BLOCK_BYTES) {
-    const { bytesRead } = await source.read(block, 0, BLOCK_BYTES, at);
-    if (bytesRead === BLOCK_BYTES && block.equals(zeros)) continue;
-    await target.write(block, 0, bytesRead, at);
-  }
+  await promisify(execFile)('cp', ['--sparse=auto', '--', from, to]);
 }
 
 function sha256(bytes: Buffer): string {
