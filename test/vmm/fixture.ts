@@ -11,7 +11,7 @@ import { AgentClient } from '../../src/guest/agent-client.ts';
 import { createRunner } from '../../src/host/runner.ts';
 import { ensureInitramfs } from '../../src/images/initramfs.ts';
 import { readKernelManifest } from '../../src/images/manifests.ts';
-import type { Machine, MachineSpec, Platform, Transport, VmmDriver } from '../../src/vmm/driver.ts';
+import type { Channel, Machine, MachineSpec, Platform, Transport, VmmDriver } from '../../src/vmm/driver.ts';
 import { createQemuDriver } from '../../src/vmm/qemu/driver.ts';
 
 export const run = promisify(execFile);
@@ -40,8 +40,11 @@ export const EMULATED: readonly Platform[] = [
   { accelerator: 'tcg', machine: 'q35', transport: 'pci', vmmVersion: '' },
 ];
 
-/** @param label part of every path below it, however odd */
-export async function openWorkshop(label = ''): Promise<Workshop> {
+/**
+ * @param label part of every path below it, however odd
+ * @param channel what the guests' agent is reached over
+ */
+export async function openWorkshop(label = '', channel: Channel = 'console'): Promise<Workshop> {
   const kernelDir = await findKernelDir();
   const kernel = await readKernelManifest(kernelDir);
   assert(kernel !== undefined, `${kernelDir} has no manifest`);
@@ -54,7 +57,8 @@ export async function openWorkshop(label = ''): Promise<Workshop> {
     initramfsFor: async (transport) => {
       const agentPath = artifact(join(GUEST_BUILD, 'banger-agent'));
       const cacheDir = join(dir, 'initramfs');
-      return (await ensureInitramfs({ kernelDir, kernel, agentPath, transport, cacheDir })).path;
+      const inputs = { kernelDir, kernel, agentPath, transport, channel, cacheDir };
+      return (await ensureInitramfs(inputs)).path;
     },
     makeRootDisk: async (path) => {
       const tree = join(dir, 'tree');

@@ -35,7 +35,7 @@ export function frozenMachineContract({ driver, platform, title }: Subject): voi
     let workshop: Workshop;
     let frozen: Frozen;
     before(async () => {
-      workshop = await openWorkshop(`, "odd"=,,é`);
+      workshop = await openWorkshop(`, "odd"=,,é`, driver.capabilities.channel);
       frozen = await bootAndSave(driver, workshop, platform, async (agent) => {
         await inGuest(agent, 'echo on disk > /root/disk; echo in memory > /run/memory; sync');
       });

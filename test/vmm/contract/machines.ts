@@ -25,7 +25,7 @@ export function machineContract(subject: Subject, parts: readonly Part[] = PARTS
   describe(`machines: ${subject.title}`, () => {
     let workshop: Workshop;
     before(async () => {
-      workshop = await openWorkshop();
+      workshop = await openWorkshop('', subject.driver.capabilities.channel);
     });
     after(() => workshop[Symbol.asyncDispose]());
     const when = (part: Part) => ({ skip: parts.includes(part) ? false : 'kept by another platform' });
@@ -102,7 +102,7 @@ async function writeSquashfs(path: string): Promise<void> {
 }
 
 async function disks(subject: Subject): Promise<void> {
-  await using place = await openWorkshop(`, "odd"=,,path é`);
+  await using place = await openWorkshop(`, "odd"=,,path é`, subject.driver.capabilities.channel);
   const { spec, transferPath } = await withDisks(place, 'vm', subject);
   const machine = await subject.driver.launch(spec, async () => {});
   try {
