@@ -1,5 +1,6 @@
 /** One QEMU process behind the Machine port. */
 
+import type { Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -24,6 +25,7 @@ import { save } from './save.ts';
 
 const CHANNEL_RETRY_MS = 4;
 /** QEMU binds its sockets some tens of milliseconds after its start: found at most a fifth of that later. */
+const CONTROL_FIRST_MS = 20;
 const CONTROL_RETRY_MS = 4;
 const CONTROL_RETRY_FACTOR = 1.2;
 const CONTROL_RETRY_MAX_MS = 5000;
@@ -74,7 +76,7 @@ export class QemuMachine implements Machine {
     if (options.isUp) this.#up.resolve();
     void vmm.exited.then(() => this.#released.abort());
     this.#released.signal.addEventListener('abort', () => this.#up.resolve());
-    void this.#watchControl();
+    void this.#watchControl(options.isUp);
   }
 
   get exited(): Promise<MachineExit> {
@@ -209,7 +211,8 @@ export class QemuMachine implements Machine {
    * Keeps a connection to the control socket: its end tells at once that a process which is no child has ended,
    * and its events tell that QEMU halted the guest.
    */
-  async #watchControl(): Promise<void> {
+  async #watchControl(isUp: boolean): Promise<void> {
+    if (!isUp) await this.#wait(CONTROL_FIRST_MS);
     let retryMs = CONTROL_RETRY_MS;
     while (!this.#released.signal.aborted) {
       try {

@@ -2,11 +2,21 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BangerError } from '../../core/errors.ts';
+import { waitAtMost } from '../waits.ts';
 import type { QmpClient } from './qmp.ts';
 
-const POLL_MS = 2;
-/** Saving: the list of memory blocks has what the loading side reads. Loading: memory that is not sent is there already. */
-const IGNORE_SHARED = { capabilities: [{ capability: 'x-ignore-shared', state: true }] };
+/** Of a migration that is broken off, of which there are no events. */
+const END_POLL_MS = 2;
+/** QEMU tells of each change: this is for news that got lost. */
+const POLL_MS = 200;
+const CHANGE = 'MIGRATION';
+const CAPABILITIES = {
+  capabilities: [
+    // Saving: the list of memory blocks has what the loading side reads. Loading: memory that is not sent is there already.
+    { capability: 'x-ignore-shared', state: true },
+    { capability: 'events', state: true },
+  ],
+};
 /** By default QEMU sends 128 MiB a second. */
 const UNLIMITED = { 'max-bandwidth': 2 ** 50 };
 /** Of a QEMU that is asked while things go wrong already. */
@@ -30,11 +40,12 @@ export async function runState(qmp: QmpClient): Promise<string> {
  * @throws {BangerError} `vmm_failed` with QEMU's reason; the signal's reason
  */
 export async function migrate(qmp: QmpClient, uri: string, signal: AbortSignal): Promise<void> {
-  await qmp.execute('migrate-set-capabilities', IGNORE_SHARED);
+  await qmp.execute('migrate-set-capabilities', CAPABILITIES);
   await qmp.execute('migrate-set-parameters', UNLIMITED);
   await qmp.execute('migrate', { uri });
   for (;;) {
     signal.throwIfAborted();
+    const changed = qmp.nextEvent(CHANGE);
     const answer = await qmp.execute('query-migrate');
     const status = stringIn(answer, 'status');
     if (status === 'completed') return;
@@ -42,7 +53,7 @@ export async function migrate(qmp: QmpClient, uri: string, signal: AbortSignal):
       const why = stringIn(answer, 'error-desc') ?? 'it gives no reason';
       throw new BangerError('vmm_failed', `QEMU could not write its state: ${why}`);
     }
-    await sleep(POLL_MS, undefined, { signal });
+    await waitAtMost(changed, POLL_MS, signal);
   }
 }
 
@@ -57,7 +68,7 @@ export async function endMigration(qmp: QmpClient): Promise<void> {
     while (performance.now() < until) {
       const migration = stringIn(await qmp.execute('query-migrate', {}, END_TIMEOUT_MS), 'status');
       if (!UNDER_WAY.has(migration ?? 'none') && (await runState(qmp)) !== 'finish-migrate') return;
-      await sleep(POLL_MS);
+      await sleep(END_POLL_MS);
     }
   } catch (error) {
     if (!(error instanceof BangerError)) throw error;
@@ -72,18 +83,19 @@ export async function endMigration(qmp: QmpClient): Promise<void> {
 export async function loadState(qmp: QmpClient, fd: number, signal: AbortSignal): Promise<void> {
   // QEMU takes one after the other; all are under way at once.
   await Promise.all([
-    qmp.execute('migrate-set-capabilities', IGNORE_SHARED),
+    qmp.execute('migrate-set-capabilities', CAPABILITIES),
     qmp.execute('migrate-set-parameters', NO_ANNOUNCEMENT),
     qmp.execute('migrate-incoming', { uri: `fd:${fd}` }),
   ]);
   for (;;) {
     signal.throwIfAborted();
+    const changed = qmp.nextEvent(CHANGE);
     const status = await runState(qmp);
     if (status === 'paused') return;
     if (status !== 'inmigrate') {
       throw new BangerError('vmm_failed', `QEMU loaded a state, but says "${status}" of the guest`);
     }
-    await sleep(POLL_MS, undefined, { signal });
+    await waitAtMost(changed, POLL_MS, signal);
   }
 }
 

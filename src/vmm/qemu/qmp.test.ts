@@ -82,6 +82,36 @@ test('takes lines cut anywhere, and several at once', async () => {
   client.close();
 });
 
+test('an event is waited for by its name; the end of the connection ends the wait', async () => {
+  let peerSocket: Socket | undefined;
+  await using peer = await scripted(({ id }, socket) => {
+    peerSocket = socket;
+    socket.write(`{"return": {}, "id": ${id}}\r\n`);
+  });
+  const events: string[] = [];
+  const client = await QmpClient.connect(peer.path, { onEvent: ({ name }) => events.push(name) });
+  await client.execute('query-status');
+  const seen: string[] = [];
+  const waits = ['A', 'A', 'B'].map(async (name) => {
+    await client.nextEvent(name);
+    seen.push(name);
+  });
+  peerSocket?.write('{"event": "C", "data": {}}\n{"event": "A", "data": {}}\n');
+  await Promise.all(waits.slice(0, 2));
+  assert.deepEqual(
+    [seen, events],
+    [
+      ['A', 'A'],
+      ['C', 'A'],
+    ],
+  );
+  // The one that was, is not the next one.
+  const again = client.nextEvent('A').then(() => 'again');
+  assert.equal(await Promise.race([again, client.execute('query-status').then(() => 'answer')]), 'answer');
+  client.close();
+  await Promise.all([...waits, again, client.nextEvent('A')]);
+});
+
 test('a refusal rejects with its reason and the connection goes on', async () => {
   await using peer = await scripted((command, socket) => {
     const body =

@@ -4,7 +4,6 @@
  */
 
 import { createConnection, type Socket } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { BangerError } from '../../core/errors.ts';
 
 export interface QmpEvent {
@@ -42,6 +41,7 @@ export class QmpClient {
   readonly #socket: Socket;
   readonly #onEvent: QmpEventHandler;
   readonly #pending = new Map<number, Pending>();
+  readonly #awaited = new Map<string, PromiseWithResolvers<void>>();
   readonly #greeting = Promise.withResolvers<void>();
   readonly #closed = Promise.withResolvers<BangerError>();
   readonly #utf8 = new TextDecoder('utf-8', { fatal: true });
@@ -99,6 +99,14 @@ export class QmpClient {
     }
   }
 
+  /** Settles at the next event of this name, or when the connection ends. Never rejects. */
+  nextEvent(name: string): Promise<void> {
+    if (this.#reason !== undefined) return Promise.resolve();
+    const awaited = this.#awaited.get(name) ?? Promise.withResolvers<void>();
+    this.#awaited.set(name, awaited);
+    return awaited.promise;
+  }
+
   /** Ends the connection; the machine goes on. Idempotent. */
   close(): void {
     this.#end('it was closed');
@@ -131,10 +139,18 @@ export class QmpClient {
     if (!isObject(message)) return this.#end('a line is not a JSON object');
     if (isObject(message['QMP'])) return this.#greeting.resolve();
     if (typeof message['event'] === 'string') {
-      const data = isObject(message['data']) ? message['data'] : {};
-      return this.#onEvent({ name: message['event'], data }, this);
+      return this.#tell({
+        name: message['event'],
+        data: isObject(message['data']) ? message['data'] : {},
+      });
     }
     this.#answer(message);
+  }
+
+  #tell(event: QmpEvent): void {
+    this.#awaited.get(event.name)?.resolve();
+    this.#awaited.delete(event.name);
+    this.#onEvent(event, this);
   }
 
   /** An answer that nobody waits for any more (after a timeout) is dropped; one without an id is not an answer. */
@@ -159,20 +175,21 @@ export class QmpClient {
     this.#socket.destroy();
     this.#greeting.reject(reason);
     for (const pending of this.#pending.values()) pending.reject(reason);
+    for (const awaited of this.#awaited.values()) awaited.resolve();
     this.#closed.resolve(reason);
   }
 }
 
 async function withTimeout<T>(promise: Promise<T>, timeoutMs: number, what: string): Promise<T> {
-  const timer = new AbortController();
-  const late = sleep(timeoutMs, undefined, { signal: timer.signal }).then(() => {
-    throw new BangerError('timeout', `no ${what} from QEMU's control socket within ${timeoutMs} ms`);
-  });
-  late.catch(() => {});
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => {
+    const message = `no ${what} from QEMU's control socket within ${timeoutMs} ms`;
+    late.reject(new BangerError('timeout', message));
+  }, timeoutMs);
   try {
-    return await Promise.race([promise, late]);
+    return await Promise.race([promise, late.promise]);
   } finally {
-    timer.abort();
+    clearTimeout(timer);
   }
 }
 

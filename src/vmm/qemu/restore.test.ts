@@ -14,7 +14,8 @@ function scriptedQmp(states: readonly string[]): { qmp: QmpClient; commands: str
     commands.push(args === undefined ? command : `${command} ${JSON.stringify(args)}`);
     return command === 'query-status' ? { status: left.shift() } : {};
   };
-  return { qmp: { execute } as unknown as QmpClient, commands };
+  const nextEvent = async (): Promise<void> => undefined;
+  return { qmp: { execute, nextEvent } as unknown as QmpClient, commands };
 }
 
 const spec = { disks: [{ id: 'root' }, { id: 'transfer' }] } as unknown as MachineSpec;
@@ -23,7 +24,7 @@ test('the guest goes on once the state is loaded and it has been told of grown d
   const { qmp, commands } = scriptedQmp(['inmigrate', 'inmigrate', 'paused']);
   await goOn(qmp, spec, { grownDisks: [{ id: 'transfer', sizeBytes: 1024 }] }, never);
   assert.deepEqual(commands, [
-    'migrate-set-capabilities {"capabilities":[{"capability":"x-ignore-shared","state":true}]}',
+    'migrate-set-capabilities {"capabilities":[{"capability":"x-ignore-shared","state":true},{"capability":"events","state":true}]}',
     'migrate-set-parameters {"announce-rounds":0}',
     'migrate-incoming {"uri":"fd:3"}',
     ...['query-status', 'query-status', 'query-status'],
