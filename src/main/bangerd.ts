@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { BUILD, HANDSHAKE_VERSION } from '../core/buildinfo.ts';
 import { BangerError, ERROR_CODES } from '../core/errors.ts';
+import { tunablesWithoutHugePages } from '../core/malloc-tunables.ts';
 import { resolvePaths } from '../host/paths.ts';
 import { EXIT_ALREADY_RUNNING } from '../rpc/daemon-exit.ts';
 
@@ -29,6 +30,10 @@ async function serve(): Promise<number> {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort());
   process.on('SIGHUP', () => undefined);
   process.umask(0o077);
+  // The C library has read it.
+  const tunables = tunablesWithoutHugePages(process.env);
+  if (tunables === undefined) delete process.env['GLIBC_TUNABLES'];
+  else process.env['GLIBC_TUNABLES'] = tunables;
   // A bug in one request must not take every other request with it; stderr is the daemon's log.
   process.on('unhandledRejection', (reason) => console.error('bangerd: unhandled rejection:', reason));
   try {

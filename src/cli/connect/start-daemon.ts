@@ -4,6 +4,7 @@ import type { ChildProcess } from 'node:child_process';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { BangerError } from '../../core/errors.ts';
+import { withHugePages } from '../../core/malloc-tunables.ts';
 import type { RpcClient } from '../../rpc/client.ts';
 import { EXIT_ALREADY_RUNNING } from '../../rpc/daemon-exit.ts';
 import { logSize, logTail } from './log-tail.ts';
@@ -80,7 +81,7 @@ class Starting {
       const child = spawn(program, args, {
         cwd: '/',
         detached: true,
-        env: options.env ?? process.env,
+        env: withHugePages(options.env ?? process.env),
         stdio: ['ignore', log, log],
       });
       return new Starting(child);
