@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import fc from 'fast-check';
 import { createRunner } from '../host/runner.ts';
-import { copyDisk, createOverlay } from './disk.ts';
+import { copyDisk, copyRootDisk, createOverlay, createRootDisk } from './disk.ts';
 import { MAX_OVERLAY_BYTES } from './qcow2.ts';
 
 const runner = createRunner();
@@ -145,4 +145,38 @@ test('a copy that is given up leaves nothing', async () => {
   await assert.rejects(copying, { code: 'cancelled' });
   assert.ok(!(await made()));
   await assert.rejects(copyDisk(from, to, abort.signal), { code: 'cancelled' });
+});
+
+test('a raw root disk is a copy of the image, as large as asked for; an overlay is made where the format says so', async () => {
+  const basePath = await base('root.raw', LARGE_BYTES + MIB);
+  const make = (
+    path: string,
+    format: 'raw' | 'qcow2',
+    sizeBytes: number,
+    baseFormat: 'raw' | 'qcow2' = 'raw',
+  ) =>
+    createRootDisk({ basePath, baseFormat, path, format, sizeBytes, signal: new AbortController().signal });
+  const path = join(dir, 'root-of-vm');
+  await make(path, 'raw', LARGE_BYTES + 2 * MIB);
+  assert.equal((await stat(path)).size, LARGE_BYTES + 2 * MIB);
+  await runner.run(['cmp', '-n', String(LARGE_BYTES + MIB), basePath, path]);
+  await assert.rejects(make(join(dir, 'small'), 'raw', LARGE_BYTES), { code: 'bad_request' });
+  await assert.rejects(make(join(dir, 'other'), 'raw', LARGE_BYTES * 2, 'qcow2'), { code: 'unsupported' });
+  const overlay = join(dir, 'root-overlay');
+  await make(overlay, 'qcow2', LARGE_BYTES * 2);
+  assert.ok((await stat(overlay)).size < MIB);
+
+  const signal = new AbortController().signal;
+  for (const [format, sizeBytes] of [
+    ['raw', LARGE_BYTES * 2],
+    ['qcow2', (await stat(overlay)).size],
+  ] as const) {
+    const copy = join(dir, `copy-${format}`);
+    await copyRootDisk(format === 'raw' ? path : overlay, copy, {
+      format,
+      sizeBytes: LARGE_BYTES * 2,
+      signal,
+    });
+    assert.equal((await stat(copy)).size, sizeBytes, format);
+  }
 });

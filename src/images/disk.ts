@@ -105,6 +105,19 @@ export async function createRootDisk(options: CreateRootDiskOptions): Promise<vo
 }
 
 /**
+ * Copies a root disk for a VM whose disk is as large or larger. An overlay is grown by the VMM that opens it, a raw disk here.
+ * @throws {BangerError} as `copyDisk`
+ */
+export async function copyRootDisk(
+  from: string,
+  to: string,
+  { format, sizeBytes, signal }: Pick<CreateRootDiskOptions, 'format' | 'sizeBytes' | 'signal'>,
+): Promise<void> {
+  await copyDisk(from, to, signal);
+  if (format === 'raw' && (await stat(to)).size < sizeBytes) await truncate(to, sizeBytes);
+}
+
+/**
  * Copies a disk, sharing its blocks where the file system can (FICLONE); the copy of an overlay stands on the
  * same base. When it fails there is none.
  * @throws {BangerError} `already_exists`, `not_found`, `no_space`, `io_error`, `cancelled`

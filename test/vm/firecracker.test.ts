@@ -73,6 +73,26 @@ test('a VM is saved to disk and goes on; a snapshot with memory becomes another 
   await home.assertNothingLeft();
 });
 
+test('a new VM starts from a template, and from a machine that waits, on a larger disk', async () => {
+  await using other = new TestHome(settings('firecracker').replace('max_size = 0', 'max_size = "2GiB"'));
+  await other.ok(['vm', 'create', '--name', 'first']);
+  await settled(() => other.templates().some((name) => !name.startsWith('.')));
+  const isReady = async (): Promise<boolean> =>
+    (await other.json<{ standby: boolean }>(['daemon', 'status'])).standby;
+  for (const name of ['second', 'third']) {
+    await other.ok(['vm', 'create', '--name', name, '--disk-size', '9GiB']);
+    assert.equal((await other.show(name)).runtime.startedFrom, 'template');
+    const facts = await other.guest(name, 'sh', '-c', 'hostname; cat /sys/block/vda/size; stat -f -c %b /');
+    const [hostname, sectors, blocks] = facts.split('\n');
+    assert.deepEqual([hostname, Number(sectors) * 512], [name, 9 * 1024 ** 3]);
+    assert.ok(Number(blocks) * 4096 > 8.4 * 1024 ** 3);
+    // The third is the machine that waits since the second.
+    if (name === 'second') await settled(isReady);
+    if (name === 'second') assert.equal(await isReady(), true);
+  }
+  await other.ok(['vm', 'delete', 'first', 'second', 'third']);
+});
+
 test('what it cannot do is refused up front, by name, and doctor says so', async () => {
   const nat = await home.run(['vm', 'create', '--nat', '--name', 'x']);
   assert.notEqual(nat.status, 0);

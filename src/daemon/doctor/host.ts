@@ -119,8 +119,7 @@ const qemu: Check<DoctorContext> = {
 };
 
 /** What a daemon does without when this is its driver. */
-const FIRECRACKER_LACKS =
-  'VMs have no network (--nat) and start without templates, and their disks are copies';
+const FIRECRACKER_LACKS = 'VMs have no network (--nat), and their disks are copies';
 
 const firecracker: Check<DoctorContext> = {
   id: 'host.firecracker',

@@ -13,15 +13,16 @@ import { newId } from '../../host/ids.ts';
 import { removeTree, temporaryPath } from '../../host/files.ts';
 import type { Log } from '../../host/log.ts';
 import type { BangerPaths } from '../../host/paths.ts';
-import { copyDisk } from '../../images/disk.ts';
+import { copyRootDisk } from '../../images/disk.ts';
 import { buildGuestConfig } from '../../guest/guest-config.ts';
 import { run } from '../../guest/run.ts';
-import type { VmmDriver } from '../../vmm/driver.ts';
+import type { DriverCapabilities, VmmDriver } from '../../vmm/driver.ts';
 import { withUndo } from '../undo.ts';
 import { makeSocketDir, makeTransferDisk, removeSocketDir, type VmFiles, vmFiles } from '../vm-files.ts';
 import { macOf, userNetworkOf } from './guest-network.ts';
 import type { LiveVm } from './live-vm.ts';
 import { configureRestored, restoreMachine } from './machine-restore.ts';
+import { networkFor, rootDiskFormat } from './driver-limits.ts';
 import { machineSpec } from './machine-spec.ts';
 import { endMachine } from './machine-start.ts';
 import type { TemplateKeys, TemplateWanted } from './template-keys.ts';
@@ -151,16 +152,22 @@ export class Standby {
     const files = vmFiles(paths, id);
     const facts = await keys.of(wanted, signal);
     const { platform, vcpus, memoryMib, image } = wanted;
-    const network = { kind: 'unplugged', mac: macOf(id) } as const;
+    const { capabilities } = driver;
+    const network = networkFor(capabilities, { kind: 'unplugged', mac: macOf(id) });
     const { initramfsPath, digests } = facts;
     const spec = machineSpec({
-      capabilities: driver.capabilities,
+      capabilities,
       ...{ name: 'standby', platform, vcpus, memoryMib, kernel: image.kernel, initramfsPath, files, network },
     });
     return await withUndo(async (undo) => {
       await undo.step(
         'files',
-        () => makeFiles(files, markPath, template),
+        () =>
+          makeFiles(files, markPath, template, {
+            format: rootDiskFormat(capabilities),
+            sizeBytes: diskSizeBytes,
+            signal,
+          }),
         () => removeTree(files.dir, { below: paths.vmsDir }),
       );
       await undo.step(
@@ -172,7 +179,11 @@ export class Standby {
       const frozen = frozenTemplate(template);
       const restore = { ...about, frozen, digests, mustAnswer: false, rootDiskBytes: diskSizeBytes };
       const restored = await restoreMachine(restore);
-      const { live, agent } = await configureRestored(restored, provisionalConfig(id, diskSizeBytes), signal);
+      const { live, agent } = await configureRestored(
+        restored,
+        provisionalConfig(capabilities, id, diskSizeBytes),
+        signal,
+      );
       for (const argv of REHEARSED) await run(agent, { argv }, { signal, maxOutputBytes: 1024 });
       if (signal.aborted) throw new BangerError('cancelled', 'cancelled');
       await live.machine.pause();
@@ -181,19 +192,25 @@ export class Standby {
   }
 }
 
-async function makeFiles(files: VmFiles, markPath: string, template: Template): Promise<void> {
+async function makeFiles(
+  files: VmFiles,
+  markPath: string,
+  template: Template,
+  disk: Parameters<typeof copyRootDisk>[2],
+): Promise<void> {
   await mkdir(files.dir, { mode: 0o700 });
   await writeFile(markPath, '', { mode: 0o600 });
   await makeTransferDisk(files);
-  await copyDisk(frozenPaths(template.dir).rootDisk, files.rootDisk);
+  await copyRootDisk(frozenPaths(template.dir).rootDisk, files.rootDisk, disk);
 }
 
-function provisionalConfig(id: string, rootDiskBytes: number) {
-  const network = userNetworkOf({ id, guestIp: PROVISIONAL_IP, outbound: false });
+function provisionalConfig(capabilities: DriverCapabilities, id: string, rootDiskBytes: number) {
+  const user = userNetworkOf({ id, guestIp: PROVISIONAL_IP, outbound: false });
+  const network = networkFor(capabilities, user);
   return buildGuestConfig({
     vmId: id,
     hostname: 'standby',
-    network: { ...network, prefixLength: 24 },
+    network: network.kind === 'none' ? null : { ...network, prefixLength: 24 },
     authorizedKeys: [],
     handOverInit: false,
     rootDiskBytes,

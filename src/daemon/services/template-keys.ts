@@ -46,7 +46,9 @@ export class TemplateKeys {
 
   get areSupported(): boolean {
     const { canSave, canRestorePrivately, networks } = this.#driver.capabilities;
-    return canSave && canRestorePrivately && networks.includes(TEMPLATE_NETWORK.kind);
+    // Where VMs have no network, a template needs no card.
+    const canFreezeNetwork = networks.includes(TEMPLATE_NETWORK.kind) || !networks.includes('user');
+    return canSave && canRestorePrivately && canFreezeNetwork;
   }
 
   /** @throws {BangerError} `unsupported` */

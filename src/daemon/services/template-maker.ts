@@ -13,10 +13,11 @@ import { sparseDigest } from '../../host/sparse-digest.ts';
 import { frozenPaths } from '../../frozen/manifest.ts';
 import type { Template } from '../../frozen/template-store.ts';
 import type { TemplateStore } from '../../frozen/template-store.ts';
-import { createOverlay } from '../../images/disk.ts';
+import { createRootDisk } from '../../images/disk.ts';
 import type { VmmDriver } from '../../vmm/driver.ts';
 import { type Undo, withUndo } from '../undo.ts';
 import { makeSocketDir, makeTransferDisk, removeSocketDir, type VmFiles } from '../vm-files.ts';
+import { networkFor, rootDiskFormat } from './driver-limits.ts';
 import { machineSpec } from './machine-spec.ts';
 import { endMachine, startMachine } from './machine-start.ts';
 import { TEMPLATE_NETWORK, type TemplateFacts, type TemplateWanted } from './template-keys.ts';
@@ -97,11 +98,14 @@ export class TemplateMaker {
   ) {
     const { driver, log } = this.#deps;
     const { files, undo, signal, say } = making;
-    await createOverlay({
+    const { capabilities } = driver;
+    await createRootDisk({
       basePath: image.record.rootfsPath,
       baseFormat: image.manifest.rootfs.format,
-      overlayPath: files.rootDisk,
+      path: files.rootDisk,
+      format: rootDiskFormat(capabilities),
       sizeBytes: image.manifest.rootfs.virtualSizeBytes,
+      signal,
     });
     await makeTransferDisk(files);
     await undo.step(
@@ -112,9 +116,9 @@ export class TemplateMaker {
     const { memory, state } = frozenPaths(files.dir);
     const { initramfsPath } = facts;
     const spec = machineSpec({
-      capabilities: driver.capabilities,
+      capabilities,
       ...{ name: 'template', platform, vcpus, memoryMib, kernel: image.kernel, initramfsPath, files },
-      network: TEMPLATE_NETWORK,
+      network: networkFor(capabilities, TEMPLATE_NETWORK),
     });
     const { live, agent } = await startMachine({
       driver,

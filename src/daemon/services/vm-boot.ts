@@ -10,7 +10,7 @@ import { frozenTemplate, type Template } from '../../frozen/template-store.ts';
 import { now } from '../../host/clock.ts';
 import type { Log } from '../../host/log.ts';
 import type { BangerPaths } from '../../host/paths.ts';
-import { copyDisk, createRootDisk } from '../../images/disk.ts';
+import { copyRootDisk, createRootDisk } from '../../images/disk.ts';
 import { buildGuestConfig } from '../../guest/guest-config.ts';
 import type { DriverCapabilities, MachineSpec, Platform, UserNetwork, VmmDriver } from '../../vmm/driver.ts';
 import type { OperationHandle } from '../operations.ts';
@@ -227,7 +227,8 @@ export class VmBoot {
         'vmm',
         async () => {
           await rm(markPath, { force: true });
-          await live.machine.plug(networkOf(vm));
+          const network = networkFor(this.#deps.driver.capabilities, networkOf(vm));
+          if (network.kind === 'user') await live.machine.plug(network);
           await live.machine.resume();
           const agent = await live.agent(signal, STANDBY_TIMEOUT_MS);
           const config = guestConfigOf(vm, this.#deps.driver.capabilities);
@@ -249,7 +250,11 @@ export class VmBoot {
     const { vm, files, signal, say } = start;
     say('restore', 'starting from a template');
     await beginLogs(files);
-    await copyDisk(frozenPaths(template.dir).rootDisk, files.rootDisk);
+    await copyRootDisk(frozenPaths(template.dir).rootDisk, files.rootDisk, {
+      format: rootDiskFormat(this.#deps.driver.capabilities),
+      sizeBytes: vm.spec.diskSizeBytes,
+      signal,
+    });
     const restored = await this.#restore(start, { frozen: frozenTemplate(template), mustAnswer: false });
     say('configure', 'configuring the guest');
     const started = await orEnd(restored, files, () =>
