@@ -255,3 +255,14 @@ export function fileError(what: string, error: unknown): BangerError {
   }
   return new BangerError('io_error', `${what}: ${code ?? String(error)}`, options);
 }
+
+/** Whether a file is there that can be opened. @throws what open(2) says but ENOENT */
+export async function isThere(path: string): Promise<boolean> {
+  try {
+    await (await open(path, 'r')).close();
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    throw error;
+  }
+}

@@ -1,5 +1,6 @@
 /** Where guests have their addresses. */
 
+import type { VmRecord } from '../../core/model/vm.ts';
 import type { UserNetwork } from '../../vmm/driver.ts';
 
 /** Three octets: the Go program's default bridge network, so that its users find their addresses again. */
@@ -26,4 +27,8 @@ export function userNetworkOf(vm: {
     gatewayIp: `${prefix}.1`,
     dnsIp: octets[3] === '254' ? `${prefix}.253` : `${prefix}.254`,
   };
+}
+
+export function networkOf({ id, guestIp, spec }: VmRecord): UserNetwork {
+  return userNetworkOf({ id, guestIp, outbound: spec.nat });
 }
