@@ -109,6 +109,8 @@ export async function savedInTalk({ driver, workshop, frozen }: Given): Promise<
       assert.equal(await long, 'done');
       agent.close();
     } else {
+      // Not the command's time limit.
+      await assert.rejects(long, { code: 'channel_broken' });
       await agent.closed;
       await said(machine, 'cat /run/memory', 'in memory');
     }
