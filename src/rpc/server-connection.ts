@@ -10,6 +10,7 @@ import {
 import type { Method, Progress } from '../api/contract.ts';
 import { BangerError, errorText } from '../core/errors.ts';
 import { RequestTokens } from './cancellation.ts';
+import { noSpaceError } from './no-space.ts';
 import type {
   Handlers,
   RequestConnection,
@@ -229,7 +230,8 @@ export class ServerConnection {
   }
 
   /** What the user sees of anything thrown. What nobody planned for is logged whole. */
-  #userError(thrown: unknown, method: string, operationId: string, signal: AbortSignal): BangerError {
+  #userError(error: unknown, method: string, operationId: string, signal: AbortSignal): BangerError {
+    const thrown = noSpaceError(error, method) ?? error;
     if (thrown instanceof BangerError) {
       // The user sees the message and the operation id; by that it is found here, with what was behind it.
       const { code, message, cause } = thrown;

@@ -1,4 +1,9 @@
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { mkdtempDisposable } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import type { DaemonStatus, Progress, VmView } from '../../src/api/contract.ts';
 import { BangerError } from '../../src/core/errors.ts';
@@ -146,6 +151,31 @@ test('an error the user sees is logged under its operation id, with the cause be
     ],
   );
   assert.equal((lines[0]?.fields['err'] as Error | undefined)?.cause, cause);
+});
+
+test('a full disk is said to be full, whoever met it', async () => {
+  await using dir = await mkdtempDisposable(join(tmpdir(), 'full-'));
+  const database = new DatabaseSync(':memory:');
+  database.exec('PRAGMA page_size = 512; PRAGMA max_page_count = 2');
+  await using fixture = await Fixture.start({
+    'vm.list': async () => {
+      database.exec('CREATE TABLE a (b); CREATE TABLE c (d)');
+      return assert.fail('SQLite has room');
+    },
+    'vm.show': async () => {
+      writeFileSync('/dev/full', 'x');
+      return assert.fail('/dev/full has room');
+    },
+    'vm.delete': async () => {
+      writeFileSync(join(dir.path, 'no', 'such'), 'x');
+      return assert.fail('there is no such directory');
+    },
+  });
+  const client = await fixture.client();
+  await assert.rejects(client.call('vm.list', {}), { code: 'no_space', message: /^vm\.list: no space left/ });
+  await assert.rejects(client.call('vm.show', { ref: 'dev' }), { code: 'no_space' });
+  await assert.rejects(client.call('vm.delete', { ref: 'dev' }), { code: 'internal' });
+  database.close();
 });
 
 test('an answer that cannot be written as JSON is an internal error, not silence', async () => {
