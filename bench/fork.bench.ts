@@ -4,6 +4,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { VmForked } from '../src/api/contract.ts';
 import type { BenchContext } from './lib/context.ts';
+import { templateOf } from './lib/home-template.ts';
 import { ProgramHome } from './lib/program.ts';
 import { bar, columns, figure, heading, row } from './lib/report.ts';
 import { summarize } from './lib/stats.ts';
@@ -20,6 +21,8 @@ export async function forkBench(context: BenchContext): Promise<void> {
   heading(`Forks: copies of a running VM of ${GUEST_MEMORY_MIB} MiB`);
   await using home = new ProgramHome(context.stateDir);
   await home.banger(['vm', 'run', '-d', '--name', 'source', ...SIZE]);
+  // In the wake of the first start of its kind a template is made: not beside what is measured.
+  await templateOf(home);
   columns();
   const rounds: VmForked[] = [];
   // The first one is not counted.

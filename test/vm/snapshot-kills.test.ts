@@ -122,6 +122,8 @@ describe('kills while a VM is copied or put back', () => {
       await home.ok(['vm', 'snapshot', 'restore', 'later', '--force']);
       const params = { snapshot: 'kept', force: true };
       const steps = await killDaemonAt(home, 'snapshot.restore', params, step, delayMs);
+      // The daemon that came after it ends what that one was ending.
+      await settled(async () => (await home.show('dev')).state !== 'stopping');
       const { state, spec } = await home.show('dev');
       if (state !== 'running') {
         assert.equal(state, 'stopped');
