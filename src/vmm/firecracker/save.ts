@@ -1,12 +1,11 @@
 /** From a paused guest to files. Firecracker writes them itself, under names of ours; they count once they are checked. */
 
 import { createHash } from 'node:crypto';
-import { type FileHandle, open, rename, unlink } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { type FileHandle, open } from 'node:fs/promises';
 import { z } from 'zod';
 import { BangerError } from '../../core/errors.ts';
-import { fileError, syncDir, temporaryPath } from '../../host/files.ts';
 import type { FrozenState, SaveOptions } from '../driver.ts';
+import { publishSaved, type SavedFiles } from '../saved-files.ts';
 import { MAX_STATE_BYTES } from '../frozen-files.ts';
 import type { ApiLimits, ApiRequest } from './api.ts';
 
@@ -34,31 +33,11 @@ interface Written {
 
 /** Of a machine that is known to be paused. Contract: Machine.save. */
 export async function save(ports: SavePorts, options: SaveOptions): Promise<FrozenState> {
-  const { statePath, memoryPath } = options;
-  const made: string[] = [];
-  try {
-    const state = { final: statePath, temporary: temporaryPath(statePath) };
-    const memory = { final: memoryPath, temporary: temporaryPath(memoryPath) };
-    const written = await saveTo(state.temporary, memory.temporary, made, ports, options);
-    // The state last: where there is one, its memory is there too.
-    for (const { temporary, final } of [memory, state]) {
-      await rename(temporary, final);
-      made.push(final);
-    }
-    if (options.durable ?? true) {
-      for (const dir of new Set([statePath, memoryPath].map(dirname))) await syncDir(dir);
-    }
-    return { path: statePath, ...written };
-  } catch (error) {
-    for (const path of made) await unlink(path).catch(() => {});
-    throw fileError(`cannot write ${statePath} and ${memoryPath}`, error);
-  }
+  return await publishSaved(options, (files) => saveTo(files, ports, options));
 }
 
 async function saveTo(
-  statePath: string,
-  memoryPath: string,
-  made: string[],
+  { statePath, memoryPath, made }: SavedFiles,
   ports: SavePorts,
   { durable = true, signal }: SaveOptions,
 ): Promise<Written> {

@@ -3,11 +3,10 @@
  * or open files for that (its sandbox), so it sends to a socket that we listen on, and the memory is taken out here.
  */
 
-import { type FileHandle, open, rename, unlink } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { type FileHandle, open } from 'node:fs/promises';
 import { BangerError } from '../../core/errors.ts';
-import { fileError, syncDir, temporaryPath } from '../../host/files.ts';
 import type { FrozenState, SaveOptions } from '../driver.ts';
+import { publishSaved, type SavedFiles } from '../saved-files.ts';
 import { MAX_STATE_BYTES } from '../frozen-files.ts';
 import { MEMORY_ID } from './config.ts';
 import { MAX_CHUNK_BYTES, MemoryWriter } from './memory-writer.ts';
@@ -33,27 +32,9 @@ const PAGE_HEADER_BYTES = 8;
 
 /** Contract: Machine.save. */
 export async function save(ports: SavePorts, options: SaveOptions): Promise<FrozenState> {
-  const { statePath, memoryPath, signal } = options;
-  if (signal.aborted) throw cancelled();
+  if (options.signal.aborted) throw cancelled();
   await assertPaused(ports.qmp);
-  const made: string[] = [];
-  try {
-    const state = { final: statePath, temporary: temporaryPath(statePath) };
-    const memory = { final: memoryPath, temporary: temporaryPath(memoryPath) };
-    const written = await saveTo(state.temporary, memory.temporary, made, ports, options);
-    // The state last: where there is one, its memory is there too.
-    for (const { temporary, final } of [memory, state]) {
-      await rename(temporary, final);
-      made.push(final);
-    }
-    if (options.durable ?? true) {
-      for (const dir of new Set([statePath, memoryPath].map(dirname))) await syncDir(dir);
-    }
-    return { path: statePath, ...written };
-  } catch (error) {
-    for (const path of made) await unlink(path).catch(() => {});
-    throw fileError(`cannot write ${statePath} and ${memoryPath}`, error);
-  }
+  return await publishSaved(options, (files) => saveTo(files, ports, options));
 }
 
 /** @throws {BangerError} `invalid_state`, `vmm_failed`, `timeout` */
@@ -73,9 +54,7 @@ async function assertPaused(qmp: QmpClient): Promise<void> {
 }
 
 async function saveTo(
-  statePath: string,
-  memoryPath: string,
-  made: string[],
+  { statePath, memoryPath, made }: SavedFiles,
   ports: SavePorts,
   options: SaveOptions,
 ): Promise<WrittenState> {
