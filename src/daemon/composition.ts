@@ -32,6 +32,7 @@ import { makeTemplates } from './services/templates.ts';
 import type { TemplateService } from './services/template-service.ts';
 import { type Awake, awakeWhenUsed } from './services/awake.ts';
 import { PortForwards } from './services/port-forwards.ts';
+import { Transfers } from './services/transfers.ts';
 import { VmBoot } from './services/vm-boot.ts';
 import { VmLifecycle } from './services/vm-lifecycle.ts';
 import { reconcile } from './services/vm-reconcile.ts';
@@ -141,7 +142,10 @@ export function compose(options: CompositionOptions): DaemonServices {
   const registry = new VmRegistry({ store, paths });
   const wakeForTcp: Awake = (vmId, signal) => sleep.awake(vmId, 'tcp', signal);
   const forwards = new PortForwards({ awake: awakeWhenUsed(registry, wakeForTcp), log });
-  const lifecycle = new VmLifecycle({ registry, store, log, boot, images, workspaces, forwards });
+  const transfers = new Transfers();
+  const lifecycle = new VmLifecycle({
+    ...{ registry, store, log, boot, images, workspaces, forwards, transfers },
+  });
   const reservations = new VmReservations(store);
   const snapshotStore = new VmSnapshotStore(paths.vmSnapshotsDir);
   const verifier = new FileVerifier(runner);

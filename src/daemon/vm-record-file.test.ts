@@ -13,7 +13,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
-import { someVm } from '../../test/helpers/store-records.ts';
+import { someVm, someWorkspace } from '../../test/helpers/store-records.ts';
 import type { ErrorCode } from '../core/errors.ts';
 import type { VmRecord } from '../core/model/vm.ts';
 import {
@@ -32,12 +32,7 @@ const DIGEST = 'd'.repeat(64);
 const vm: VmRecord = {
   ...someVm('image', {
     id: ID,
-    workspace: {
-      guestPath: '/root/repo',
-      sourcePath: '/home/u/é',
-      headCommit: 'a'.repeat(40),
-      preparedAt: '2026-01-31T12:00:00.000Z',
-    },
+    workspace: someWorkspace({ sourcePath: '/home/u/é' }),
   }),
   guestIp: '172.16.0.7',
 };

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, test } from 'node:test';
-import { someImage, someVm } from '../../test/helpers/store-records.ts';
+import { someImage, someVm, someWorkspace } from '../../test/helpers/store-records.ts';
 import { openStore, type Store } from './store.ts';
 
 let dir = '';
@@ -43,7 +43,7 @@ test('every durable write raises it by one', () => {
   const vm = store.insertVm(someVm(image.id), '172.16.0');
   raises(1, () => undefined);
   raises(1, () => store.upsertVm({ ...vm, state: 'running' }));
-  const workspace = { guestPath: '/w', sourcePath: '/s', headCommit: 'a'.repeat(40), preparedAt: AT };
+  const workspace = someWorkspace();
   raises(1, () => store.setVmWorkspace(vm.id, workspace, AT));
   raises(1, () => store.deleteVm(vm.id));
   raises(1, () => store.deleteImage(image.id));

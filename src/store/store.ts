@@ -3,7 +3,8 @@
 import type { DatabaseSync } from 'node:sqlite';
 import { BangerError, type ErrorCode } from '../core/errors.ts';
 import type { ImageRecord } from '../core/model/image.ts';
-import type { VmRecord, VmStats, VmWorkspace } from '../core/model/vm.ts';
+import type { VmRecord, VmStats } from '../core/model/vm.ts';
+import type { VmWorkspace } from '../core/model/workspace.ts';
 import { storeError } from './errors.ts';
 import * as images from './images.ts';
 import { MIGRATIONS } from './migrations/list.ts';

@@ -14,8 +14,8 @@ import {
   type VmSpec,
   type VmState,
   type VmStats,
-  type VmWorkspace,
 } from '../core/model/vm.ts';
+import { type VmWorkspace, WORKSPACE_MODES } from '../core/model/workspace.ts';
 import { MAX_PUBLISHED_PORTS } from '../core/published-port.ts';
 import { assertVmName, isId, MAX_NAME_LENGTH } from '../core/names.ts';
 import type { Row } from './sql.ts';
@@ -81,13 +81,23 @@ const statsShape = {
 } satisfies Shape<VmStats>;
 const statsSchema: z.ZodType<VmStats> = z.object(statsShape);
 
-/** A workspace as rows and vm.json files have it. */
-export const workspaceSchema: z.ZodType<VmWorkspace> = z.object({
+const objectId = z.string().regex(/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/);
+
+/** The fields with a default are absent in rows of earlier versions. */
+const workspaceShape = {
   guestPath: pathText,
   sourcePath: pathText,
-  headCommit: z.string().regex(/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/),
+  headCommit: objectId,
+  mode: z.enum(WORKSPACE_MODES).default('shallow_overlay'),
+  readOnly: z.boolean().default(false),
+  branch: shortText.nullable().default(null),
+  from: shortText.nullable().default(null),
+  includeUntracked: z.boolean().default(false),
+  shipped: z.object({ commit: objectId, tree: objectId }).nullable().default(null),
   preparedAt: shortText,
-});
+} satisfies Record<keyof VmWorkspace, z.ZodType>;
+/** A workspace as rows and vm.json files have it. */
+export const workspaceSchema: z.ZodType<VmWorkspace> = z.object(workspaceShape);
 
 /**
  * Stands in for a spec that cannot be read. Compared by identity: see assertReadable. Its zeros start nothing.

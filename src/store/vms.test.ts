@@ -7,18 +7,13 @@ import { afterEach, beforeEach, test } from 'node:test';
 import fc from 'fast-check';
 import { BangerError, type ErrorCode } from '../core/errors.ts';
 import type { VmRecord } from '../core/model/vm.ts';
-import { someImage, someVm } from '../../test/helpers/store-records.ts';
+import { someImage, someVm, someWorkspace } from '../../test/helpers/store-records.ts';
 import { openStore, type Store } from './store.ts';
 import { assertReadable } from './vm-row.ts';
 
 const PREFIX = '172.16.0';
 const image = someImage();
-const workspace = {
-  guestPath: '/root/repo',
-  sourcePath: '/home/u/repo',
-  headCommit: 'a'.repeat(40),
-  preparedAt: '2026-01-31T12:00:00.000Z',
-};
+const workspace = someWorkspace();
 
 let dir = '';
 let store: Store;

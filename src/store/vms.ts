@@ -2,7 +2,8 @@
 
 import type { DatabaseSync, SQLInputValue } from 'node:sqlite';
 import { BangerError } from '../core/errors.ts';
-import type { VmRecord, VmStats, VmWorkspace } from '../core/model/vm.ts';
+import type { VmRecord, VmStats } from '../core/model/vm.ts';
+import type { VmWorkspace } from '../core/model/workspace.ts';
 import { nextGuestIp } from './addresses.ts';
 import { isForeignKeyViolation, isUniqueViolation } from './errors.ts';
 import { change, durableTransaction, type Row, selectAll, selectOne } from './sql.ts';

@@ -6,6 +6,7 @@ import { BangerError } from '../core/errors.ts';
 import type { HostGit } from './git.ts';
 import type { GitSettings } from './guest-git-config.ts';
 import { type IndexEntry, readIndexEntries } from './index-entries.ts';
+import { withoutFilters } from './without-filters.ts';
 
 export interface CommitCheckout {
   readonly rootPath: string;
@@ -48,17 +49,4 @@ export async function checkOutCommit(
     entries: await readIndexEntries(git, { GIT_INDEX_FILE: indexPath }),
     indexSeconds: Math.floor(written.mtimeMs / 1000),
   };
-}
-
-/** Through the environment, because a filter's name may hold any character (git-config(1), GIT_CONFIG_COUNT). */
-function withoutFilters(settings: GitSettings): Record<string, string> {
-  const names = [...settings.keys()].filter((name) =>
-    /^filter\..+\.(?:smudge|clean|process|required)$/s.test(name),
-  );
-  const variables: Record<string, string> = { GIT_CONFIG_COUNT: String(names.length) };
-  for (const [index, name] of names.entries()) {
-    variables[`GIT_CONFIG_KEY_${index}`] = name;
-    variables[`GIT_CONFIG_VALUE_${index}`] = name.endsWith('.required') ? 'false' : '';
-  }
-  return variables;
 }

@@ -27,7 +27,7 @@ const KEPT_VARIABLES = new Set([
 ]);
 
 export interface GitOptions {
-  readonly input?: string;
+  readonly input?: string | Uint8Array;
   /** Added to the environment: where index and working tree are, for a checkout elsewhere. */
   readonly env?: Readonly<Record<string, string>>;
   /** Settings for this call alone, `name=value`. */

@@ -2,9 +2,11 @@
 
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { SHIPPED_REF, type ShippedState } from '../core/model/workspace.ts';
 import { bytePath } from './byte-path.ts';
 import { listCommitFiles } from './commit-files.ts';
 import type { HostGit } from './git.ts';
+import { objectsDirOf, ownObjects } from './git-objects.ts';
 import { guestGitConfig, type GitSettings } from './guest-git-config.ts';
 import { shallowHistory } from './history.ts';
 import type { IndexEntry } from './index-entries.ts';
@@ -17,6 +19,8 @@ export type GitFile =
 
 export interface GuestGitFacts {
   readonly headCommit: string;
+  /** Its objects may lie in the scratch directory. */
+  readonly shipped: ShippedState;
   readonly branch: string | null;
   readonly objectFormat: ObjectFormat;
   readonly shallowPath: string;
@@ -29,6 +33,7 @@ export const EMPTY_GIT_DIRECTORIES = [
   'refs',
   'refs/heads',
   'refs/tags',
+  'refs/banger',
   'objects',
   'objects/info',
   'objects/pack',
@@ -36,7 +41,7 @@ export const EMPTY_GIT_DIRECTORIES = [
 
 const PACK_DIRECTORY = 'objects/pack';
 
-/** @param scratchDir an empty directory; the pack is made in it */
+/** @param scratchDir the pack is made in it */
 export async function makeGuestGit(
   git: HostGit,
   facts: GuestGitFacts,
@@ -51,13 +56,14 @@ export async function makeGuestGit(
   const packs = await makePack(git, {
     tip: headCommit,
     boundary: history.boundary,
-    extra: staged,
+    extra: [facts.shipped.commit, ...staged],
     partialClone,
     objectsPath: facts.objectsPath,
     scratchDir,
   });
   const files: GitFile[] = [
     { path: 'HEAD', text: branch === null ? `${headCommit}\n` : `ref: refs/heads/${branch}\n` },
+    { path: SHIPPED_REF, text: `${facts.shipped.commit}\n` },
     { path: 'config', text: guestGitConfig({ settings, objectFormat, partialClone }) },
     ...packs.map((name) => ({
       path: `objects/pack/${name}`,
@@ -113,26 +119,18 @@ interface PackOptions {
  * compressing them again. Unlike a fetch, nothing is unpacked or hashed, and the index of the pack comes with it.
  */
 async function makePack(git: HostGit, options: PackOptions): Promise<string[]> {
-  const directory = join(options.scratchDir, PACK_DIRECTORY);
+  const directory = join(objectsDirOf(options.scratchDir), 'pack');
   await mkdir(directory, { recursive: true });
   const wanted = [...options.boundary.map((commit) => `--shallow ${commit}`), options.tip, ...options.extra];
   const flags = ['--revs', '--quiet', '--window=0', '--depth=4095', '--delta-base-offset', '--threads=1'];
   if (options.partialClone) flags.push('--missing=allow-promisor');
   await git.run(['pack-objects', ...flags, join(directory, 'pack')], {
     input: `${wanted.join('\n')}\n`,
-    // Git begins a pack in its object directory: that must be ours, with the repository's beside it for reading.
-    env: {
-      GIT_OBJECT_DIRECTORY: join(options.scratchDir, 'objects'),
-      GIT_ALTERNATE_OBJECT_DIRECTORIES: quotedPath(options.objectsPath),
-    },
+    // Git begins a pack in its object directory: that must be ours.
+    env: ownObjects(options.scratchDir, options.objectsPath),
     // A commit graph would show parents beyond the boundary.
     config: ['pack.compression=0', 'core.commitGraph=false', 'pack.writeReverseIndex=false'],
   });
   const names = await readdir(directory);
   return names.filter((name) => /^pack-[0-9a-f]+\.(pack|idx)$/.test(bytePath(name))).sort();
-}
-
-/** In quotes a path may hold the character that separates paths (git(1), GIT_ALTERNATE_OBJECT_DIRECTORIES). */
-function quotedPath(path: string): string {
-  return `"${path.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
 }

@@ -34,6 +34,8 @@ export interface WorkingTreeSource {
   readonly kind: 'working-tree';
   readonly entries: readonly IndexEntry[];
   readonly untracked: readonly BytePath[];
+  /** Tracked, and not there as files or links: deleted, or something else now. */
+  readonly gone: readonly BytePath[];
   /** When the index was written, seconds: a file changed in that second or later may have changed again unseen. */
   readonly indexSeconds: number;
 }
@@ -57,7 +59,14 @@ export interface WorkspacePlanData {
   /** What is shipped, for people: see `displayPath`. */
   readonly displayPaths: readonly string[];
   readonly source: WorkingTreeSource | CommitSource;
+  /** What was asked for, to plan it again likewise. */
+  readonly asked: {
+    readonly branch: string | null;
+    readonly from: string | null;
+    readonly includeUntracked: boolean;
+  };
   readonly objectFormat: ObjectFormat;
+  readonly indexPath: string;
   readonly shallowPath: string;
   readonly objectsPath: string;
   readonly settings: GitSettings;
@@ -94,7 +103,7 @@ export async function planWorkspace(options: PlanOptions): Promise<WorkspacePlan
     });
   }
   const tip = from === undefined ? head : await resolveFrom(git, from);
-  const { topLevel: sourcePath, objectFormat, shallowPath, objectsPath } = repo;
+  const { topLevel: sourcePath, ...ofRepo } = repo;
   const part =
     ownTree ??
     (tip === head
@@ -117,9 +126,8 @@ export async function planWorkspace(options: PlanOptions): Promise<WorkspacePlan
     untrackedLeft,
     displayPaths: paths.map(displayPath),
     source,
-    objectFormat,
-    shallowPath,
-    objectsPath,
+    asked: { branch: branch ?? null, from: from ?? null, includeUntracked: options.includeUntracked },
+    ...ofRepo,
     settings,
   };
 }
@@ -148,12 +156,17 @@ async function planWorkingTree(git: HostGit, repo: RepoFacts, options: PlanOptio
     .map(({ path }) => path);
   const survey = await surveyFiles(repo.topLevel, [...tracked, ...untracked], options.signal);
   return {
-    source: { kind: 'working-tree', entries, untracked, indexSeconds },
+    source: { kind: 'working-tree', entries, untracked, gone: notIn(survey.paths, tracked), indexSeconds },
     paths: survey.paths,
     files: survey.paths.length,
     bytes: survey.bytes,
     untrackedLeft: others.length - untracked.length,
   };
+}
+
+function notIn(found: readonly BytePath[], wanted: readonly BytePath[]): BytePath[] {
+  const there = new Set(found);
+  return wanted.filter((path) => !there.has(path));
 }
 
 async function planCommit(

@@ -4,6 +4,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { BangerError } from '../core/errors.ts';
+import type { ShippedState } from '../core/model/workspace.ts';
 import { fileError, makeTemporaryDir, removeTree } from '../host/files.ts';
 import type { CommandRunner } from '../host/runner.ts';
 import { checkOutCommit } from './commit-checkout.ts';
@@ -11,6 +12,7 @@ import { type HostGit, hostGit } from './git.ts';
 import { makeGuestGit } from './guest-git.ts';
 import type { GitFilesReady, ImageAnswer, ImageJob } from './image-job.ts';
 import type { WorkspacePlanData } from './plan.ts';
+import { commitWorkingTree, shippedAsCommitted } from './shipped-commit.ts';
 
 export interface ShipProgress {
   readonly text: string;
@@ -35,7 +37,10 @@ export interface ShippedImage {
   /** Files and symbolic links of the working tree; not those of `.git`. */
   readonly files: number;
   readonly bytes: number;
+  readonly shipped: ShippedState;
 }
+
+type WrittenImage = Omit<ShippedImage, 'shipped'>;
 
 /** Beside this file; bundled, beside the program. */
 const WORKER_URL = import.meta.url.endsWith('.ts')
@@ -79,8 +84,12 @@ async function ship(
     plan.source.kind === 'working-tree'
       ? { ...plan.source, rootPath: plan.sourcePath }
       : { ...(await checkOutCommit(git, plan.headCommit, plan.settings, scratch)), untracked: [] };
-  const gitFiles = makeGuestGit(git, { ...plan, entries: source.entries }, scratch).then((files) => ({
-    gitFiles: files,
+  const shipped =
+    plan.source.kind === 'working-tree'
+      ? commitWorkingTree(git, { ...plan, ...plan.source }, scratch)
+      : shippedAsCommitted(git, plan.headCommit);
+  const gitFiles = shipped.then(async (state) => ({
+    gitFiles: await makeGuestGit(git, { ...plan, entries: source.entries, shipped: state }, scratch),
   }));
   const image = runWorker(
     {
@@ -104,7 +113,7 @@ async function ship(
   };
   const [written] = await Promise.allSettled([image.catch(stopTheOther), gitFiles.catch(stopTheOther)]);
   throwIfCancelled(signal);
-  if (written.status === 'fulfilled') return written.value;
+  if (written.status === 'fulfilled') return { ...written.value, shipped: await shipped };
   throw reason;
 }
 
@@ -113,7 +122,7 @@ async function runWorker(
   gitFiles: Promise<GitFilesReady>,
   signal: AbortSignal,
   onFiles: (files: number) => void,
-): Promise<ShippedImage> {
+): Promise<WrittenImage> {
   const cancelled = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
   const workerData: ImageJob = { ...job, cancelled: cancelled.buffer };
   const thread = new Worker(WORKER_URL, { workerData, name: 'workspace-image', execArgv: [] });
@@ -133,9 +142,9 @@ async function runWorker(
 }
 
 /** Settles when the thread is gone, so that nobody writes to the image any more. */
-function answerOf(thread: Worker, onFiles: (files: number) => void): Promise<ShippedImage> {
+function answerOf(thread: Worker, onFiles: (files: number) => void): Promise<WrittenImage> {
   return new Promise((resolve, reject) => {
-    let result: ShippedImage | undefined;
+    let result: WrittenImage | undefined;
     let failure: unknown;
     thread.on('message', (answer: ImageAnswer) => {
       if (answer.kind === 'progress') onFiles(answer.files);

@@ -6,13 +6,9 @@ import { test } from 'node:test';
 import type { DaemonStatus, DiskUse, ImageEntry, TemplateView } from '../../src/api/contract.ts';
 import { formatVmTable } from '../../src/cli/output/vm-table.ts';
 import { type Answers, fakeCli, type FakeOptions, fakeDetail, fakeVm } from './fake-cli.ts';
+import { someWorkspace } from '../helpers/store-records.ts';
 
-const workspace = {
-  guestPath: '/root/repo',
-  sourcePath: '/home/me/repo',
-  headCommit: 'c'.repeat(40),
-  preparedAt: '2026-01-02T03:04:06.000Z',
-};
+const workspace = someWorkspace({ sourcePath: '/home/me/repo' });
 const port = { hostAddress: '127.0.0.1', hostPort: 0, guestPort: 80 };
 const other = { hostAddress: '::1', hostPort: 1, guestPort: 2 };
 const publishing = {

@@ -2,6 +2,7 @@
 
 import type { ImageRecord } from '../../src/core/model/image.ts';
 import type { VmRecord } from '../../src/core/model/vm.ts';
+import type { VmWorkspace } from '../../src/core/model/workspace.ts';
 import { newId } from '../../src/host/ids.ts';
 
 const AT = '2026-01-31T12:00:00.000Z';
@@ -50,6 +51,22 @@ export function someVm(imageId: string, change: Partial<VmRecord> = {}): Omit<Vm
     createdAt: AT,
     updatedAt: AT,
     lastTouchedAt: AT,
+    ...change,
+  };
+}
+
+export function someWorkspace(change: Partial<VmWorkspace> = {}): VmWorkspace {
+  return {
+    guestPath: '/root/repo',
+    sourcePath: '/home/u/repo',
+    headCommit: 'a'.repeat(40),
+    mode: 'shallow_overlay',
+    readOnly: false,
+    branch: null,
+    from: null,
+    includeUntracked: false,
+    shipped: { commit: 'b'.repeat(40), tree: 'c'.repeat(40) },
+    preparedAt: AT,
     ...change,
   };
 }

@@ -1,5 +1,7 @@
 /** A VM as the store keeps it: one durable row, told apart from the handles that exist only while it runs. */
 
+import type { VmWorkspace } from './workspace.ts';
+
 export const VM_STATES = [
   'created',
   'starting',
@@ -99,15 +101,6 @@ export interface VmStats {
   readonly rssBytes?: number;
   /** Bytes the VM's own disk files occupy on the host. */
   readonly diskBytes?: number;
-}
-
-/** A copy of a host git repository inside the VM. */
-export interface VmWorkspace {
-  readonly guestPath: string;
-  readonly sourcePath: string;
-  /** The commit the copy was made from, 40 or 64 hex digits. */
-  readonly headCommit: string;
-  readonly preparedAt: string;
 }
 
 export interface VmRecord {

@@ -14,6 +14,7 @@ import type { LocalImage } from './image-service.ts';
 import { LiveVm } from './live-vm.ts';
 import { PortForwards } from './port-forwards.ts';
 import type { BootOutcome, VmBoot } from './vm-boot.ts';
+import { Transfers } from './transfers.ts';
 import { VmLifecycle, type VmLifecycleDeps } from './vm-lifecycle.ts';
 import { VmRegistry } from './vm-registry.ts';
 
@@ -38,7 +39,14 @@ beforeEach(() => {
     awake: awakeWhenUsed(registry, async () => assert.fail('nobody sleeps')),
     log: NO_LOG,
   });
-  const deps = { registry, store, log: NO_LOG, forwards, boot: { boot: () => boot() } as unknown as VmBoot };
+  const deps = {
+    registry,
+    store,
+    log: NO_LOG,
+    forwards,
+    transfers: new Transfers(),
+    boot: { boot: () => boot() } as unknown as VmBoot,
+  };
   lifecycle = new VmLifecycle(deps as unknown as VmLifecycleDeps);
   vm = store.insertVm(someVm('image', { id: ID, spec: { ...someVm('image').spec, publish } }), '172.16.0');
 });

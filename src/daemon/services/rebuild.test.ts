@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, test } from 'node:test';
 import { StateDirectory } from '../../../test/helpers/state-directory.ts';
-import { someImage, someVm } from '../../../test/helpers/store-records.ts';
+import { someImage, someVm, someWorkspace } from '../../../test/helpers/store-records.ts';
 import type { StateRebuilt } from '../../api/contract.ts';
 import { acquireInstanceLock } from '../../host/instance-lock.ts';
 import type { BangerPaths } from '../../host/paths.ts';
@@ -68,12 +68,7 @@ const tryRead = (path: string): string => {
 
 test('a lost database is made anew, and says the same of every VM as before', async () => {
   dir.addImage();
-  const workspace = {
-    guestPath: '/root/repo',
-    sourcePath: '/home/u/repo',
-    headCommit: 'a'.repeat(40),
-    preparedAt: '2026-01-31T12:00:00.000Z',
-  };
+  const workspace = someWorkspace();
   await dir.addVm({ id: id('1'), name: 'one', workspace });
   await dir.addVm({ id: id('2'), name: 'two', guestIp: '172.16.0.9' });
   rmSync(join(paths.vmsDir, id('2'), 'root.qcow2'));

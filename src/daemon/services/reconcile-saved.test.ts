@@ -18,6 +18,7 @@ import { awakeWhenUsed } from './awake.ts';
 import type { LiveVm } from './live-vm.ts';
 import { PortForwards } from './port-forwards.ts';
 import { hasSavedMemory, markAsRan, saveMemory } from './saved-memory.ts';
+import { Transfers } from './transfers.ts';
 import { VmLifecycle, type VmLifecycleDeps } from './vm-lifecycle.ts';
 import { reconcile } from './vm-reconcile.ts';
 import { VmRegistry } from './vm-registry.ts';
@@ -70,7 +71,13 @@ async function save(): Promise<void> {
 
 /** What a daemon does when it starts. */
 async function start(lives: boolean): Promise<VmRecord> {
-  const lifecycle = new VmLifecycle({ registry, store, log: NO_LOG, forwards } as VmLifecycleDeps);
+  const lifecycle = new VmLifecycle({
+    registry,
+    store,
+    log: NO_LOG,
+    forwards,
+    transfers: new Transfers(),
+  } as VmLifecycleDeps);
   const driver = { adopt: async () => (lives ? machine : undefined) } as unknown as VmmDriver;
   if (lives) await writeHandles(files, machine.handles);
   await reconcile({ paths: dir.paths, registry, lifecycle, driver, forwards, log: NO_LOG });

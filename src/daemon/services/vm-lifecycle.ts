@@ -25,6 +25,7 @@ import type { GuestErrand } from './guest-errand.ts';
 import type { FrozenStart, StartFrom } from './guest-starts.ts';
 import type { VmBoot } from './vm-boot.ts';
 import type { PortForwards } from './port-forwards.ts';
+import type { Transfers } from './transfers.ts';
 import { setGuestClock } from './guest-clock.ts';
 import { wake } from './vm-pause.ts';
 import type { VmRegistry } from './vm-registry.ts';
@@ -52,6 +53,7 @@ export interface VmLifecycleDeps {
   readonly images: ImageService;
   readonly workspaces: WorkspaceService;
   readonly forwards: PortForwards;
+  readonly transfers: Transfers;
 }
 
 export class VmLifecycle {
@@ -217,7 +219,8 @@ export class VmLifecycle {
 
   /** @param how gracefully: the guest writes its data to disk first; at once: that data is lost */
   async end(vm: VmRecord, how: 'gracefully' | 'at once', operation: OperationHandle): Promise<VmRecord> {
-    const { registry } = this.#deps;
+    const { registry, transfers } = this.#deps;
+    transfers.cancel(vm.id, `VM "${vm.name}" is being stopped`);
     registry.update(vm.id, 'stopping');
     await dropSavedMemory(registry.files(vm.id));
     if (how === 'gracefully') await this.#powerOff(vm, operation);
@@ -277,7 +280,8 @@ export class VmLifecycle {
    * then on what is left of the VM is swept even if its row is lost.
    */
   async remove(vm: VmRecord): Promise<void> {
-    const { registry, store } = this.#deps;
+    const { registry, store, transfers } = this.#deps;
+    transfers.cancel(vm.id, `VM "${vm.name}" is being deleted`);
     // A damaged row cannot be written again; it can be deleted.
     if (isReadable(vm)) registry.update(vm.id, 'stopping', { pending: 'delete' });
     await removeVmRecord(registry.files(vm.id).dir);

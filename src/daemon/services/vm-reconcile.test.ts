@@ -25,6 +25,7 @@ import { listVmDirs, readVmRecord } from '../vm-record-file.ts';
 import { awakeWhenUsed } from './awake.ts';
 import { PortForwards } from './port-forwards.ts';
 import { isHeld, markHeld } from './held.ts';
+import { Transfers } from './transfers.ts';
 import { VmLifecycle, type VmLifecycleDeps } from './vm-lifecycle.ts';
 import { reconcile } from './vm-reconcile.ts';
 import { VmRegistry } from './vm-registry.ts';
@@ -97,7 +98,13 @@ const files = (vm: string) => vmFiles(dir.paths, vm);
 /** What a daemon does when it starts. */
 async function start(): Promise<void> {
   const log: Log = { ...NO_LOG, warn: (_fields, message) => warnings.push(message) };
-  const lifecycle = new VmLifecycle({ registry, store, log, forwards } as VmLifecycleDeps);
+  const lifecycle = new VmLifecycle({
+    registry,
+    store,
+    log,
+    forwards,
+    transfers: new Transfers(),
+  } as VmLifecycleDeps);
   const driver = {
     adopt: async (handles: MachineHandles) => machines.get(handles.pid),
   } as unknown as VmmDriver;
@@ -380,7 +387,13 @@ test('a deletion that cannot end its process has removed the record already, and
     throw new BangerError('vmm_failed', 'it does not go');
   };
   await start();
-  const lifecycle = new VmLifecycle({ registry, store, log: NO_LOG, forwards } as VmLifecycleDeps);
+  const lifecycle = new VmLifecycle({
+    registry,
+    store,
+    log: NO_LOG,
+    forwards,
+    transfers: new Transfers(),
+  } as VmLifecycleDeps);
   await assert.rejects(lifecycle.remove(vm), { code: 'vmm_failed' });
   assert.deepEqual(await listVmDirs(dir.paths.vmsDir), [{ id: vm.id, recorded: false }]);
   assert.equal(store.getVmById(vm.id)?.runtime.pending, 'delete');

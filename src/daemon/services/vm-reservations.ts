@@ -1,7 +1,8 @@
 /** New rows: a name, an id and an address that nobody else has. Races are decided by the store's unique constraints. */
 
 import { BangerError } from '../../core/errors.ts';
-import type { VmRecord, VmSpec, VmWorkspace } from '../../core/model/vm.ts';
+import type { VmRecord, VmSpec } from '../../core/model/vm.ts';
+import type { VmWorkspace } from '../../core/model/workspace.ts';
 import { randomName } from '../../core/namegen/namegen.ts';
 import { assertVmName } from '../../core/names.ts';
 import { now } from '../../host/clock.ts';

@@ -77,7 +77,7 @@ export class VmService {
     const reserved = await this.#reserve(params.name, spec, image, standby);
     operation.about(reserved.name);
     const from = standby === undefined ? (params.cold ? 'boot' : 'best') : { standby };
-    const errand = plan === undefined ? undefined : workspaces.errand(plan, operation.progress);
+    const shipping = plan === undefined ? undefined : workspaces.ship(plan, operation.progress);
     // The row is new, so its lock is free; from here on a cancellation is undone.
     await lifecycle.locked(reserved.id, NEVER, () =>
       withUndo(async (undo) => {
@@ -90,8 +90,8 @@ export class VmService {
         await undo.step(
           'vm',
           async () => {
-            if (params.start) await lifecycle.start(reserved, image, errand, operation, from);
-            if (plan !== undefined) store.setVmWorkspace(reserved.id, workspaces.recordOf(plan), now());
+            if (params.start) await lifecycle.start(reserved, image, shipping?.errand, operation, from);
+            if (shipping !== undefined) store.setVmWorkspace(reserved.id, shipping.record(), now());
             const state = params.start ? 'running' : 'created';
             await registry.save(registry.changed(reserved.id, state, { pending: undefined }));
           },

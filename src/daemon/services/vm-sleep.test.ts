@@ -19,6 +19,7 @@ import { PortForwards } from './port-forwards.ts';
 import { hasSavedMemory, markAsRan } from './saved-memory.ts';
 import type { StartFrom } from './guest-starts.ts';
 import type { BootOutcome, VmBoot } from './vm-boot.ts';
+import { Transfers } from './transfers.ts';
 import { VmLifecycle, type VmLifecycleDeps } from './vm-lifecycle.ts';
 import { VmPause } from './vm-pause.ts';
 import { VmRegistry } from './vm-registry.ts';
@@ -68,7 +69,7 @@ beforeEach(async () => {
       return { live: new LiveVm(ID, machine, 'launched'), runtime: { bootId: 'new' } } satisfies BootOutcome;
     },
   } as unknown as VmBoot;
-  const deps = { registry, store, log: NO_LOG, forwards, images, boot: booter };
+  const deps = { registry, store, log: NO_LOG, forwards, transfers: new Transfers(), images, boot: booter };
   lifecycle = new VmLifecycle(deps as unknown as VmLifecycleDeps);
   const driver = { name: 'qemu', capabilities: { canPause: true, canSave: true } } as unknown as VmmDriver;
   const pause = new VmPause({ registry, driver });

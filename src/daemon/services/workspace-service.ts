@@ -1,7 +1,7 @@
 /** Copies of host repositories in guests: planned before anything is created, shipped while the guest boots. */
 
 import type { CheckedParamsOf, Progress, WorkspacePlan, WorkspaceReport } from '../../api/contract.ts';
-import type { VmWorkspace } from '../../core/model/vm.ts';
+import type { ShippedState, VmWorkspace } from '../../core/model/workspace.ts';
 import { now } from '../../host/clock.ts';
 import type { BangerPaths } from '../../host/paths.ts';
 import type { CommandRunner } from '../../host/runner.ts';
@@ -13,6 +13,13 @@ export const GUEST_REPO_PATH = '/root/repo';
 /** The transfer disk is the second one. */
 const TRANSFER_DEVICE = '/dev/vdb';
 const LABEL = 'workspace';
+
+/** A copy on its way. */
+export interface Shipping {
+  readonly errand: GuestErrand;
+  /** For the row, once the errand is done. */
+  record(): VmWorkspace;
+}
 
 export class WorkspaceService {
   readonly #paths: BangerPaths;
@@ -38,17 +45,13 @@ export class WorkspaceService {
     return { guestPath: GUEST_REPO_PATH, sourcePath, headCommit, branch, files, bytes, untrackedLeft };
   }
 
-  recordOf(plan: WorkspacePlanData): VmWorkspace {
-    const { sourcePath, headCommit } = plan;
-    return { guestPath: GUEST_REPO_PATH, sourcePath, headCommit, preparedAt: now() };
-  }
-
   /** Ships a plan into a machine that is booting. */
-  errand(plan: WorkspacePlanData, onProgress: (progress: Progress) => void): GuestErrand {
-    return {
+  ship(plan: WorkspacePlanData, onProgress: (progress: Progress) => void): Shipping {
+    let shipped: ShippedState | undefined;
+    const errand: GuestErrand = {
       ships: true,
       prepare: async (files, signal) => {
-        await buildWorkspaceImage({
+        const image = await buildWorkspaceImage({
           plan,
           imagePath: files.transferDisk,
           scratchDir: this.#paths.scratchDir,
@@ -62,9 +65,11 @@ export class WorkspaceService {
               ...(total === undefined ? {} : { total }),
             }),
         });
+        shipped = image.shipped;
       },
       finish: (agent, signal) => mountWorkspace(agent, GUEST_REPO_PATH, signal),
     };
+    return { errand, record: () => recordOf(plan, shipped) };
   }
 
   /** A restarted VM still has the image on its transfer disk and the changes on its root disk: mount them again. */
@@ -75,6 +80,20 @@ export class WorkspaceService {
       finish: (agent, signal) => mountWorkspace(agent, workspace.guestPath, signal),
     };
   }
+}
+
+function recordOf(plan: WorkspacePlanData, shipped: ShippedState | undefined): VmWorkspace {
+  const { sourcePath, headCommit, asked } = plan;
+  return {
+    guestPath: GUEST_REPO_PATH,
+    sourcePath,
+    headCommit,
+    mode: 'shallow_overlay',
+    readOnly: false,
+    ...asked,
+    shipped: shipped ?? null,
+    preparedAt: now(),
+  };
 }
 
 async function mountWorkspace(

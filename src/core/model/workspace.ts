@@ -1,0 +1,35 @@
+/** A copy of a host git repository inside a VM, as the VM's row has it. */
+
+export const WORKSPACE_MODES = ['shallow_overlay', 'full_copy'] as const;
+export type WorkspaceMode = (typeof WORKSPACE_MODES)[number];
+
+/**
+ * What was put into the guest, as git objects: the files as they were then, changes of the working tree included. In the guest
+ * the ref SHIPPED_REF points to the commit. By its digest it is the fingerprint of the copy.
+ */
+export interface ShippedState {
+  /** HEAD's own commit where the tree is HEAD's; else one on top of it that no branch has. 40 or 64 hex digits. */
+  readonly commit: string;
+  readonly tree: string;
+}
+
+export const SHIPPED_REF = 'refs/banger/shipped';
+
+export interface VmWorkspace {
+  readonly guestPath: string;
+  /** Top of the repository's working tree on the host. */
+  readonly sourcePath: string;
+  /** The commit the copy was made from, 40 or 64 hex digits. */
+  readonly headCommit: string;
+  readonly mode: WorkspaceMode;
+  /** The guest cannot write to it. */
+  readonly readOnly: boolean;
+  /** As asked for, so that it can be shipped again likewise: a branch of the guest's own, and the commit it starts at. */
+  readonly branch: string | null;
+  readonly from: string | null;
+  readonly includeUntracked: boolean;
+  /** Null in rows that were written without it. */
+  readonly shipped: ShippedState | null;
+  /** RFC 3339 with milliseconds. */
+  readonly preparedAt: string;
+}
