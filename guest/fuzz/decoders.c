@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../src/archive.h"
+#include "../src/archive_request.h"
 #include "../src/cmdline.h"
 #include "../src/configure_request.h"
 #include "../src/connect_request.h"
@@ -59,6 +61,52 @@ static void decode_connect(const uint8_t *data, size_t size) {
 	}
 }
 
+static void decode_archive_requests(const uint8_t *data, size_t size) {
+	static struct unpack_request unpack;
+	static struct pack_request pack;
+	struct reader reader;
+	reader_init(&reader, data, size);
+	if (unpack_request_decode(&reader, &unpack) && unpack.base[0] != '/') abort();
+	reader_init(&reader, data, size);
+	if (!pack_request_decode(&reader, &pack)) return;
+	for (uint32_t i = 0; i < pack.path_count; i++) {
+		struct text path = read_str(&pack.paths);
+		if (path.length > 0 && path.bytes[0] == '/') abort();
+	}
+	if (!reader_finished(&pack.paths)) abort();
+}
+
+static int take_file(struct archive_input *input, uint64_t size) {
+	struct archive_segment segment;
+	const uint8_t *bytes;
+	for (uint64_t end = 0;;) {
+		int error = archive_read_segment(input, end, size, &segment);
+		if (error != 0 || segment.length == 0) return error;
+		if (segment.offset < end || segment.offset + segment.length > size) abort();
+		end = segment.offset + segment.length;
+		for (size_t left = segment.length, length = left; left > 0; length = left) {
+			error = archive_read_bytes(input, &bytes, &length);
+			if (error != 0) return error;
+			if (length == 0 || length > left) abort();
+			left -= length;
+		}
+	}
+}
+
+/* As much of it as the reader's buffer holds. */
+static void read_archive(const uint8_t *data, size_t size) {
+	static struct archive_input input;
+	static struct archive_record record;
+	input.fd = -1;
+	input.from = 0;
+	input.to = size < sizeof input.buffer ? size : sizeof input.buffer;
+	memcpy(input.buffer, data, input.to);
+	while (archive_read_record(&input, &record) == 0 && record.kind != ARCHIVE_END) {
+		if (!archive_path_valid(record.path) || record.content_length > MAX_ARCHIVE_CONTENT_BYTES) abort();
+		if (record.kind == ARCHIVE_FILE && take_file(&input, record.size) != 0) return;
+	}
+}
+
 /* Texts: the first half as one argument, the second as the other. */
 static void parse_texts(char *text, size_t size, uint8_t what) {
 	static struct port ports[MAX_PORTS];
@@ -89,6 +137,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	/* Beyond the numbers that have always been here: the corpus keeps its meaning. */
 	if (data[0] == 0xFF) {
 		decode_connect(data + 1, size - 1);
+		return 0;
+	}
+	if (data[0] == 0xFE) {
+		decode_archive_requests(data + 1, size - 1);
+		return 0;
+	}
+	if (data[0] == 0xFD) {
+		read_archive(data + 1, size - 1);
 		return 0;
 	}
 	switch (data[0] % 5) {

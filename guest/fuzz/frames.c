@@ -18,6 +18,7 @@
 #include "../src/loop.h"
 #include "../src/session.h"
 #include "../src/spawn.h"
+#include "../src/worker.h"
 
 #define MAX_TURNS 64
 #define MAX_PEERS 4096
@@ -25,6 +26,7 @@
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 struct spawn_result __wrap_spawn(const struct spawn_plan *plan);
+pid_t __wrap_worker_start(const int stdio[3], int (*work)(const void *request), const void *request);
 struct job *__wrap_job_add(pid_t pid, void *owner, void (*exited)(void *owner, enum close_kind kind, uint32_t value));
 void __wrap_job_hang_up(struct job *job);
 void __wrap_job_signal(const struct job *job, int number);
@@ -43,13 +45,30 @@ struct program {
 static int last_stdio[3];
 static struct job *running;
 
+static void keep_stdio(const int stdio[3]) {
+	for (int i = 0; i < 3; i++) last_stdio[i] = fcntl(stdio[i], F_DUPFD_CLOEXEC, 3);
+	/* Small, so that little input fills it. */
+	fcntl(last_stdio[0], F_SETPIPE_SZ, 4096);
+}
+
+/* A worker is a program as others are: what it would do with an archive is the other fuzz target's. */
+pid_t __wrap_worker_start(const int stdio[3], int (*work)(const void *request), const void *request) {
+	static unsigned calls;
+	(void)work;
+	(void)request;
+	if (++calls % 4 == 0) {
+		errno = ENOMEM;
+		return -1;
+	}
+	keep_stdio(stdio);
+	return 1;
+}
+
 /* Every fourth program "cannot start"; the others run until the fuzzer lets them end. */
 struct spawn_result __wrap_spawn(const struct spawn_plan *plan) {
 	static unsigned calls;
 	if (++calls % 4 == 0) return (struct spawn_result){.error = ENOENT, .stage = "spawn"};
-	for (int i = 0; i < 3; i++) last_stdio[i] = fcntl(plan->stdio[i], F_DUPFD_CLOEXEC, 3);
-	/* Small, so that little input fills it. */
-	fcntl(last_stdio[0], F_SETPIPE_SZ, 4096);
+	keep_stdio(plan->stdio);
 	return (struct spawn_result){.pid = 1};
 }
 

@@ -28,6 +28,28 @@ configure = (
 mount = text(b"/dev/vdb") + text(b"squashfs") + text(b"/root/repo") + struct.pack("<I", 0) + text(b"repo")
 connect = text(b"") + struct.pack("<H", 8080)
 connect_to = text(b"fe80::1") + struct.pack("<H", 80)
+unpack = text(b"/root/repo") + text(b"/var/lib/banger/repo/upper") + struct.pack("<I", 3)
+pack = text(b"/root") + struct.pack("<II", 1, 3) + text(b"") + text(b"repo/a") + text(b".gitconfig")
+
+
+def short(value: bytes) -> bytes:
+    return struct.pack("<H", len(value)) + value
+
+
+def segment(offset: int, value: bytes) -> bytes:
+    return struct.pack("<QI", offset, len(value)) + value
+
+
+archive = (
+    b"\5" + short(b"a/b") + b"\1"
+    + b"\6" + short(b".git/HEAD") + b"\0" + short(b"ref: refs/heads/main\n")
+    + b"\6" + short(b"gone") + b"\1" + short(b"")
+    + b"\4" + short(b"old/tree") + b"\1"
+    + b"\2" + short(b"a/b") + struct.pack("<IqQ", 0o755, 1700000000000000000, 100) + segment(0, b"head") + segment(90, b"tail") + segment(100, b"")
+    + b"\3" + short(b"a/link") + short(b"../target") + struct.pack("<q", -1)
+    + b"\1" + short(b"a") + struct.pack("<Iq", 0o2755, 0)
+    + b"\0"
+)
 data = frame(3, 1, b"x" * 1000)
 
 frames = {
@@ -41,6 +63,8 @@ frames = {
     "machine": frame(2, 1, b"\2" + configure) + frame(2, 2, b"\x09" + mount) + frame(2, 3, b"\5" + bytes(8)),
     "connect": frame(2, 1, b"\x0a" + connect) + data + frame(2, 2, b"\x0a" + connect_to) + frame(3, 2, b"z" * 65536) * 3 + frame(4, 1) + frame(4, 2),
     "connects": b"".join(frame(2, n, b"\x0a" + connect) + frame(3, n, b"w" * 9000) + frame(4 + 4 * (n % 2), n) for n in range(1, 12)),
+    "unpack": frame(2, 1, b"\x0c" + unpack) + frame(3, 1, archive) + frame(4, 1) + frame(2, 2, b"\x0c" + unpack) + frame(3, 2, archive[:50]) + frame(8, 2),
+    "pack": frame(2, 1, b"\x0d" + pack) + frame(5, 1, struct.pack("<I", 70000), 1) + frame(2, 2, b"\x0d" + pack) + frame(8, 1),
     "violation": frame(99, 1) + bytes.fromhex("B4424E47520D0A1A0100000000000000") + bytes(16) + frame(2, 1, b"\3"),
 }
 for name, content in frames.items():
@@ -53,6 +77,9 @@ decoders = {
     "mount": b"\2" + mount,
     "connect": b"\xff" + connect,
     "connect-to": b"\xff" + connect_to,
+    "unpack": b"\xfe" + unpack,
+    "pack": b"\xfe" + pack,
+    "archive": b"\xfd" + archive,
     "ext4": b"\3" + bytes(0x38) + b"\x53\xef" + bytes(1000),
     "stream": frame(2, 1, b"\1" + exec_) + frame(3, 1, b"z" * 65536) * 4 + frame(5, 1, struct.pack("<I", 70000), 1) + frame(4, 1),
     "windows": frame(2, 1, b"\1" + exec_) + b"".join(data + frame(5, 1, struct.pack("<I", n), 1 + n % 2) for n in range(9)),

@@ -13,11 +13,13 @@
 #include "exec.h"
 #include "health.h"
 #include "mount.h"
+#include "pack.h"
 #include "ports.h"
 #include "power.h"
 #include "result.h"
 #include "session.h"
 #include "sync.h"
+#include "unpack.h"
 
 static void report(uint32_t id, const struct reader *reader, void (*write)(struct textbuf *text)) {
 	struct textbuf text = {.bytes = NULL};
@@ -88,6 +90,8 @@ void operation_open(uint32_t id, const uint8_t *payload, uint32_t length) {
 		case OPERATION_MOUNT: mount_open(id, &reader); return;
 		case OPERATION_CONNECT: connect_open(id, &reader); return;
 		case OPERATION_PREPARE_COPIES: prepare_copies(id, &reader); return;
+		case OPERATION_UNPACK: unpack_open(id, &reader); return;
+		case OPERATION_PACK: pack_open(id, &reader); return;
 	}
 	session_refuse(id, EINVAL, "bad-request: unknown operation");
 }

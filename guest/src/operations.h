@@ -18,6 +18,8 @@ enum operation {
 	OPERATION_MOUNT = 9,
 	OPERATION_CONNECT = 10,
 	OPERATION_PREPARE_COPIES = 11,
+	OPERATION_UNPACK = 12,
+	OPERATION_PACK = 13,
 };
 
 /* Starts the operation in the payload of an OPEN frame, or answers why not. */

@@ -34,6 +34,6 @@ void check_failed(const char *file, int line, const char *what, const char *expe
 /* Whether the test now running has already failed: helpers that check end only themselves. */
 bool check_has_failed(void);
 
-extern const struct test unit_tests[], machine_tests[], exec_tests[], connect_tests[], protocol_tests[];
+extern const struct test unit_tests[], archive_tests[], machine_tests[], exec_tests[], connect_tests[], protocol_tests[];
 
 #endif

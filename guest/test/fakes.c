@@ -1,6 +1,8 @@
 #include "fakes.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -21,6 +23,7 @@ struct recorder recorder;
 struct fake_disk fake_disk;
 struct clock_offsets clock_offsets;
 int64_t next_wait_ms = -1;
+bool refuses_nameless_files;
 
 void recorder_start(void) {
 	recorder = (struct recorder){.recording = true, .refused = -1};
@@ -169,4 +172,16 @@ int __wrap_epoll_wait(int fd, struct epoll_event *events, int capacity, int time
 	clock_offsets.monotonic += next_wait_ms;
 	next_wait_ms = -1;
 	return 0;
+}
+
+int __real_openat(int directory, const char *path, int flags, ...);
+int __wrap_openat(int directory, const char *path, int flags, ...);
+int __wrap_openat(int directory, const char *path, int flags, ...) {
+	va_list arguments;
+	va_start(arguments, flags);
+	mode_t mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(arguments, mode_t) : 0;
+	va_end(arguments);
+	if ((flags & O_TMPFILE) != O_TMPFILE || !refuses_nameless_files) return __real_openat(directory, path, flags, mode);
+	errno = EOPNOTSUPP;
+	return -1;
 }

@@ -45,4 +45,7 @@ extern struct clock_offsets {
 /* When not negative: the next epoll_wait finds nothing and takes so many ms of CLOCK_MONOTONIC. */
 extern int64_t next_wait_ms;
 
+/* As if no file system had O_TMPFILE. */
+extern bool refuses_nameless_files;
+
 #endif

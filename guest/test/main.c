@@ -41,6 +41,7 @@ int main(int argc, char **argv) {
 	syscall(SYS_close_range, 3U, ~0U, 0U);
 	server_start_listening(&shared_server);
 	run_all(unit_tests, filter);
+	run_all(archive_tests, filter);
 	run_all(machine_tests, filter);
 	run_all(exec_tests, filter);
 	run_all(connect_tests, filter);

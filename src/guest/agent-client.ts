@@ -15,6 +15,9 @@ import {
   parseHello,
   parsePorts,
 } from './answers.ts';
+import type { ArchiveLimits } from './archive/decode.ts';
+import type { ArchiveRecord } from './archive/records.ts';
+import { receiveArchive, sendArchive } from './archive/transfer.ts';
 import { collect } from './collect.ts';
 import { exchangePreambles } from './handshake.ts';
 import {
@@ -24,14 +27,18 @@ import {
   encodeExec,
   encodeHealth,
   encodeMount,
+  encodePack,
   encodePorts,
   encodePowerOff,
   encodePrepareCopies,
   encodeReseed,
   encodeSync,
+  encodeUnpack,
   type ConnectRequest,
   type ExecRequest,
   type MountRequest,
+  type PackRequest,
+  type UnpackRequest,
 } from './payloads.ts';
 import { Session } from './session.ts';
 import type { GuestStream } from './stream.ts';
@@ -215,6 +222,37 @@ export class AgentClient {
     this.#openConnections++;
     void stream.result.then(() => this.#openConnections--);
     return stream;
+  }
+
+  /**
+   * Writes files below a directory of the guest, each whole under its final name or not at all. `check` records come first: unless all
+   * of them hold, nothing is written. Nothing but the signal limits its time.
+   * @throws {ArchiveConflicts} a check did not hold
+   * @throws {BangerError} `bad_request`, `not_found`, `no_space`, `guest_failed`, `cancelled`, `channel_broken`, `limit_exceeded`; and
+   *   whatever the source of the records throws
+   */
+  async unpack(
+    request: UnpackRequest,
+    records: AsyncIterable<ArchiveRecord> | Iterable<ArchiveRecord>,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const payload = encodeUnpack(request);
+    const what = 'write files in the guest';
+    await sendArchive(() => this.#session.open(payload), records, { what, signal });
+  }
+
+  /**
+   * Reads files of the guest: records as they come, no faster than they are taken. Leaving the loop ends it.
+   * @throws {BangerError} when first asked for a record or later: as `unpack`; `guest_failed` also for more than the limits
+   */
+  pack(
+    request: PackRequest,
+    limits: ArchiveLimits,
+    signal?: AbortSignal,
+  ): AsyncGenerator<ArchiveRecord, void, undefined> {
+    const payload = encodePack(request);
+    const what = 'read files in the guest';
+    return receiveArchive(() => this.#session.open(payload), limits, { what, signal });
   }
 
   /** Hangs up: the guest resets every stream and waits for the next connection. Idempotent. */

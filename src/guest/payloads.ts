@@ -16,6 +16,8 @@ const OPERATIONS = {
   mount: 9,
   connect: 10,
   prepareCopies: 11,
+  unpack: 12,
+  pack: 13,
 } as const;
 
 const EXEC_TTY = 1;
@@ -23,6 +25,10 @@ const EXEC_STDIN = 2;
 const CONFIGURE_HAND_OVER_INIT = 1;
 const CONFIGURE_PROVISIONAL = 2;
 const MOUNT_READ_ONLY = 1;
+const UNPACK_MARK = 1;
+const UNPACK_BASE_MUST_EXIST = 2;
+const PACK_FOLLOW = 1;
+const PACK_ENTRY_ONLY = 2;
 
 export interface ExecRequest {
   /** Empty: the user's login shell. */
@@ -58,6 +64,31 @@ export interface ConnectRequest {
   readonly address?: string;
   /** 1 to 65535. */
   readonly port: number;
+}
+
+/** A path in the guest: text, or the bytes it has. */
+export type GuestPath = string | Uint8Array;
+
+export interface UnpackRequest {
+  /** The directory that paths are relative to; absolute. Symbolic links on the way to it are followed, below it none is. */
+  readonly base: GuestPath;
+  /** The upper directory of the overlay that is mounted at `base`: what is not in it is as it was shipped. */
+  readonly upper?: GuestPath | undefined;
+  /** Mark what is written as shipped, for `check` records of later archives. */
+  readonly marksShipped?: boolean;
+  /** Fail when `base` does not exist. Otherwise it is made, 0755, with the directories above it. */
+  readonly baseMustExist?: boolean;
+}
+
+export interface PackRequest {
+  /** As for UNPACK. */
+  readonly base: GuestPath;
+  /** Relative to it, and so they come back; an empty one is everything in it. At most 65536. */
+  readonly paths: readonly GuestPath[];
+  /** What a path leads to where it is a symbolic link itself. */
+  readonly follow?: boolean;
+  /** Just what is at the paths: files without their data, directories without what is in them. */
+  readonly entryOnly?: boolean;
 }
 
 /** @throws {BangerError} `bad_request` (NUL, a bad variable name), `limit_exceeded` (over 1 MiB in total) */
@@ -159,6 +190,30 @@ export function encodeConnect(request: ConnectRequest): Uint8Array {
     .join('the address');
 }
 
+/** @throws {BangerError} `bad_request` */
+export function encodeUnpack(request: UnpackRequest): Uint8Array {
+  return new PayloadParts()
+    .u8(OPERATIONS.unpack)
+    .path(request.base)
+    .path(request.upper ?? '')
+    .u32(
+      (request.marksShipped === true ? UNPACK_MARK : 0) |
+        (request.baseMustExist === true ? UNPACK_BASE_MUST_EXIST : 0),
+    )
+    .join('the paths');
+}
+
+/** @throws {BangerError} `bad_request`, `limit_exceeded` (over 1 MiB of paths) */
+export function encodePack(request: PackRequest): Uint8Array {
+  const parts = new PayloadParts()
+    .u8(OPERATIONS.pack)
+    .path(request.base)
+    .u32((request.follow === true ? PACK_FOLLOW : 0) | (request.entryOnly === true ? PACK_ENTRY_ONLY : 0))
+    .u32(request.paths.length);
+  for (const path of request.paths) parts.path(path);
+  return parts.join('the paths');
+}
+
 /** Little-endian parameters one after another. */
 class PayloadParts {
   readonly #parts: Uint8Array[] = [];
@@ -183,6 +238,12 @@ class PayloadParts {
   text(value: string, what: string): this {
     if (value.includes('\0')) throw new BangerError('bad_request', `${what} contains a NUL character`);
     return this.blob(Buffer.from(value));
+  }
+
+  path(value: GuestPath): this {
+    const bytes = Buffer.from(value);
+    if (bytes.includes(0)) throw new BangerError('bad_request', 'a path contains a NUL character');
+    return this.blob(bytes);
   }
 
   blob(value: Uint8Array): this {

@@ -1,0 +1,17 @@
+/* The mark on what a host has written: it is gone, or does not fit any more, once somebody else has. */
+#ifndef BANGER_SHIPPED_H
+#define BANGER_SHIPPED_H
+
+#include <stdbool.h>
+#include <sys/stat.h>
+
+/*
+ * Mark a file, or the symbolic link `name` of a directory, as it is now. Return 0 or an errno; a file system without such marks is
+ * no error: everything on it counts as written by somebody else.
+ */
+int shipped_mark_file(int fd);
+int shipped_mark_link(int directory, const char *name);
+/* Whether `name` has the mark of just what `status` says. */
+bool shipped_unchanged(int directory, const char *name, const struct stat *status);
+
+#endif
