@@ -19,7 +19,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   images: ['host', 'core'],
   frozen: ['store', 'host', 'core'],
   guest: ['host', 'core'],
-  workspace: ['host', 'core'],
+  workspace: ['guest', 'host', 'core'],
   vmm: ['host', 'core'],
   daemon: [
     'vmm',

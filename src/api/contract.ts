@@ -7,6 +7,7 @@ import type { z } from 'zod';
 import type { ImageManifest, KernelManifest } from '../core/model/image.ts';
 import type { SnapshotEncoding } from '../core/model/snapshot.ts';
 import type { Accelerator, VmRecord } from '../core/model/vm.ts';
+import type { WorkspaceMode } from '../core/model/workspace.ts';
 import type { paramsSchemas } from './schemas.ts';
 
 export type Method = keyof typeof paramsSchemas;
@@ -34,6 +35,24 @@ export interface StreamTicket {
   /** 64 hex digits. */
   readonly ticket: string;
   readonly streamSocketPath: string;
+}
+
+/** How far a repository has gone on since a VM's copy was made of it. */
+export interface WorkspaceDrift {
+  /** Commits: what the copy was made from, and what would be shipped now. */
+  readonly recorded: string;
+  readonly current: string;
+  /** First line of the current commit's message. */
+  readonly subject: string;
+  /** Commits that the copy lacks. Null: the repository does not know the recorded commit any more. */
+  readonly behind: number | null;
+  /** Commits of the copy that are not in the current history: it was rewritten, or is another branch's. */
+  readonly ahead: number | null;
+}
+
+export interface ExecTicket extends StreamTicket {
+  /** Null where nobody asked. */
+  readonly drift: WorkspaceDrift | null;
 }
 
 export interface DaemonHello {
@@ -158,9 +177,28 @@ export interface VmSnapshotList {
 }
 
 export interface WorkspacePlan extends WorkspaceReport {
-  readonly mode: 'shallow_overlay';
+  readonly mode: WorkspaceMode;
   /** Paths relative to the repository's root, as git orders them. Not UTF-8: written with \xNN escapes. */
   readonly paths: readonly string[];
+}
+
+/** What `workspace.prepare` did, or would do. */
+export interface WorkspacePrepared {
+  readonly vm: string;
+  readonly guestPath: string;
+  readonly sourcePath: string;
+  /** `created`: there was no copy before. */
+  readonly outcome: 'created' | 'updated' | 'unchanged';
+  readonly headCommit: string;
+  /** What it was before; null: there was no copy. */
+  readonly previousHead: string | null;
+  /** Files written and deleted in the guest, at most the first 1000 by name; all of them are counted. */
+  readonly files: number;
+  readonly deleted: number;
+  readonly paths: readonly string[];
+  /** Untracked, not ignored, and left behind; null: not looked at. */
+  readonly untrackedLeft: number | null;
+  readonly elapsedMs: number;
 }
 
 /** A port that is listened on in the guest, or published and not listened on. */
@@ -433,8 +471,9 @@ export interface Results {
   'vm.ports': readonly PortEntry[];
   'vm.health': VmHealth;
   'vm.logs': StreamTicket;
-  'vm.exec': StreamTicket;
+  'vm.exec': ExecTicket;
   'workspace.plan': WorkspacePlan;
+  'workspace.prepare': WorkspacePrepared;
   'image.list': readonly ImageEntry[];
   'image.show': ImageView;
   'image.build': ImageView;
@@ -470,6 +509,7 @@ export const LONG_METHODS: ReadonlySet<Method> = new Set<Method>([
   'snapshot.restore',
   'snapshot.export',
   'snapshot.import',
+  'workspace.prepare',
   'image.build',
   'image.warm',
   'doctor.run',

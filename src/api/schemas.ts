@@ -6,6 +6,7 @@
 import { z } from 'zod';
 import { SNAPSHOT_ENCODINGS } from '../core/model/snapshot.ts';
 import { ACCELERATORS, GUEST_INITS } from '../core/model/vm.ts';
+import { WORKSPACE_MODES } from '../core/model/workspace.ts';
 
 /** Caps that hold for every request, whoever sends it. Policy limits (what this host can give) are the daemon's. */
 export const LIMITS = {
@@ -27,11 +28,22 @@ const MAX_FORKS = 64;
 const name = z.string().max(LIMITS.pathBytes);
 const gitRef = z.string().min(1).max(255);
 
-const workspaceSource = z.strictObject({
-  path,
+const gitSource = {
   branch: gitRef.optional(),
   from: gitRef.optional(),
+};
+/** Where in the guest and how; checked, and refused with a better message, by the daemon. */
+const placement = {
+  guestPath: path.optional(),
+  mode: z.enum(WORKSPACE_MODES).optional(),
+  readOnly: z.boolean().optional(),
+};
+
+const workspaceSource = z.strictObject({
+  path,
+  ...gitSource,
   includeUntracked: z.boolean().default(false),
+  ...placement,
 });
 
 /** Checked, and refused with a better message, by the daemon. */
@@ -165,9 +177,23 @@ export const paramsSchemas = {
     stdin: z.boolean().default(true),
     rows: z.number().int().min(0).max(65535).default(0),
     columns: z.number().int().min(0).max(65535).default(0),
+    /** Whether the host's repository has gone on since the VM's copy of it was made. */
+    compareWorkspace: z.boolean().default(false),
   }),
   /** What `vm run PATH` would ship; creates nothing. */
   'workspace.plan': workspaceSource,
+  /** Copies a repository into a running VM, or brings the copy there up to date. What is left out is as it was the last time. */
+  'workspace.prepare': z.strictObject({
+    ref,
+    path: path.optional(),
+    ...gitSource,
+    includeUntracked: z.boolean().optional(),
+    ...placement,
+    /** Also where the guest has changed what is to be written: its changes are lost. */
+    force: z.boolean().default(false),
+    /** Only says what it would do. */
+    dryRun: z.boolean().default(false),
+  }),
 
   'image.list': none,
   'image.show': z.strictObject({ name }),

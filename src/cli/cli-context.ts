@@ -3,7 +3,7 @@
  * tests make their own, so that no command reaches for `process`.
  */
 
-import type { Method, ParamsOf, Progress, ResultOf, StreamTicket } from '../api/contract.ts';
+import type { ExecTicket, Method, ParamsOf, Progress, ResultOf, StreamTicket } from '../api/contract.ts';
 import type { BangerError } from '../core/errors.ts';
 
 /** A text sink: a terminal, a pipe, or a test's array. */
@@ -44,12 +44,13 @@ export interface CliPorts {
   connectOffline(): Promise<CliClient>;
   /**
    * Runs a program in a VM on this process's stdin, stdout and stderr; resolves with the exit status of the whole
-   * command, after telling `onFailure` why when that is not the program's own.
+   * command, after telling `onFailure` why when that is not the program's own. `onTicket` hears what the daemon answered first.
    */
   session(
     client: CliClient,
     params: ParamsOf<'vm.exec'>,
     onFailure: (error: BangerError) => void,
+    onTicket?: (ticket: ExecTicket) => void,
   ): Promise<number>;
   /** Copies a ticket's output stream to stdout until it ends; rejects with `cancelled` when `signal` aborts. */
   copyStream(ticket: StreamTicket, signal: AbortSignal): Promise<void>;

@@ -47,6 +47,12 @@ export const workspaceFlags = {
   'include-untracked': toggle('Copy untracked files too; ignored ones never'),
 };
 
+export const placementFlags = {
+  'guest-path': text('DIR', 'Where in the VM the copy goes. Default: /root/repo'),
+  readonly: toggle('A copy that cannot be written to in the VM'),
+};
+
+type PlacementValues = FlagValues<typeof placementFlags>;
 type CreationValues = FlagValues<typeof creationFlags>;
 type WorkspaceValues = FlagValues<typeof workspaceFlags>;
 type CreateParams = ParamsOf<'vm.create'>;
@@ -72,20 +78,29 @@ export function creationParams(flags: CreationValues): CreateParams {
   };
 }
 
+export function placementParams(flags: PlacementValues) {
+  return {
+    ...(flags['guest-path'] !== undefined && { guestPath: flags['guest-path'] }),
+    ...(flags.readonly && { readOnly: true }),
+  };
+}
+
 /** @returns nothing when no path is given */
 export function workspaceParams(
   cwd: string,
   path: string | undefined,
-  flags: WorkspaceValues,
+  flags: WorkspaceValues & PlacementValues,
 ): CreateParams['workspace'] {
   if (flags.from !== undefined && flags.branch === undefined) {
     throw new BangerError('usage', '--from needs --branch: it says where that branch begins');
   }
   if (path === undefined) {
-    const stray = (['branch', 'include-untracked'] as const).find((name) => flags[name]);
+    const stray = (['branch', 'include-untracked', 'guest-path', 'readonly'] as const).find(
+      (name) => flags[name],
+    );
     if (stray !== undefined) {
       throw new BangerError('usage', `--${stray} needs a path: the git repo to copy into the VM`, {
-        hint: `banger vm run . --${stray}${stray === 'branch' ? ` ${flags.branch}` : ''}`,
+        hint: `banger vm run . --${stray}${typeof flags[stray] === 'string' ? ` ${flags[stray]}` : ''}`,
       });
     }
     return undefined;
@@ -95,6 +110,7 @@ export function workspaceParams(
     ...(flags.branch !== undefined && { branch: flags.branch }),
     ...(flags.from !== undefined && { from: flags.from }),
     ...(flags['include-untracked'] && { includeUntracked: true }),
+    ...placementParams(flags),
   };
 }
 

@@ -51,7 +51,7 @@ function processPorts(
         showStderr: process.env['BANGER_DEBUG'] === '1',
       });
     },
-    async session(client, params, onFailure) {
+    async session(client, params, onFailure, onTicket) {
       const wantsStdin = params.stdin !== false && !isNullDevice(STDIN_DESCRIPTOR);
       // Without a terminal to ask (vm exec -t in a script) programs get the size of a VT100.
       const rows = process.stdout.rows ?? 24;
@@ -61,6 +61,7 @@ function processPorts(
         client.call('vm.exec', { ...params, stdin: wantsStdin, rows, columns }),
         import('./exec-session/run-exec-session.ts'),
       ]);
+      onTicket?.(ticket);
       return await runExecSession({
         ticket,
         tty: params.tty ?? false,

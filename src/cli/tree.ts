@@ -55,6 +55,26 @@ const snapshot: Group = {
   },
 };
 
+const workspace: Group = {
+  brief: 'Copies of git repos in VMs: bring them up to date, see what changed',
+  description:
+    'A VM has at most one copy of a git repo of this host ("vm run PATH" makes one, too). Nothing that happens in the copy reaches ' +
+    'the repo by itself, nor the other way round.',
+  examples: [
+    {
+      line: 'banger vm workspace prepare dev .',
+      brief: 'copy this repo into a running VM, or bring the copy up to date',
+    },
+    { line: 'banger vm workspace prepare dev --dry-run', brief: 'what that would send' },
+  ],
+  commands: {
+    prepare: {
+      brief: 'Copy a repo into a running VM, or bring the copy up to date',
+      load: () => import('./commands/vm/workspace/prepare.ts'),
+    },
+  },
+};
+
 const vm: Group = {
   brief: 'Create, use and remove VMs',
   description:
@@ -88,6 +108,7 @@ const vm: Group = {
     resume: { brief: 'Let paused VMs go on', load: () => import('./commands/vm/resume.ts') },
     fork: { brief: 'Copy a running VM, programs and all', load: () => import('./commands/vm/fork.ts') },
     snapshot,
+    workspace,
     kill: { brief: 'End VMs at once, without asking the guest', load: () => import('./commands/vm/kill.ts') },
     delete: { brief: 'Delete VMs and their disks', load: () => import('./commands/vm/delete.ts') },
     prune: { brief: 'Delete all VMs that are not running', load: () => import('./commands/vm/prune.ts') },

@@ -49,6 +49,8 @@ import { VmSnapshots } from './services/vm-snapshots.ts';
 import { FileVerifier } from './services/file-verifier.ts';
 import { VmSnapshotStore } from '../frozen/vm-snapshot-store.ts';
 import { VmService } from './services/vm-service.ts';
+import { DriftWatch } from './services/workspace-drift.ts';
+import { WorkspacePrepare } from './services/workspace-prepare.ts';
 import { WorkspaceService } from './services/workspace-service.ts';
 
 /** As "banger state prune" without --keep. */
@@ -70,6 +72,7 @@ export interface DaemonServices {
   readonly images: ImageService;
   readonly kernels: KernelService;
   readonly workspaces: WorkspaceService;
+  readonly prepare: WorkspacePrepare;
   readonly templates: TemplateService;
   readonly standby: Standby;
   readonly warm: ImageWarm;
@@ -203,7 +206,11 @@ export function compose(options: CompositionOptions): DaemonServices {
     },
   });
   const warm = new ImageWarm({ images, platforms, templates, policy, defaultImage });
-  const exec = new ExecService({ registry, sleep, tickets, paths, log });
+  const prepare = new WorkspacePrepare({
+    ...{ workspaces, registry, sleep, store, transfers, paths, runner },
+  });
+  const drift = new DriftWatch({ runner, log });
+  const exec = new ExecService({ registry, sleep, tickets, paths, drift, log });
 
   const state = new StateService({
     ...{ paths, now },
@@ -250,6 +257,7 @@ export function compose(options: CompositionOptions): DaemonServices {
     images,
     kernels,
     workspaces,
+    prepare,
     templates,
     standby,
     warm,

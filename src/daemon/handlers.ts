@@ -93,6 +93,8 @@ export function createHandlers(services: DaemonServices): Handlers {
     'vm.logs': async (params) => exec.logs(params),
     'vm.exec': (params, context) => exec.exec(params, context.signal),
     'workspace.plan': (params, context) => workspaces.describe(params, context.signal),
+    'workspace.prepare': (params, context) =>
+      long<'workspace.prepare'>(context, (operation) => services.prepare.prepare(params, operation)),
     'image.list': () => images.list(),
     'image.show': ({ name }) => images.show(name),
     'image.build': ({ name, force }, context) =>

@@ -1,8 +1,8 @@
 /**
  * Where a VM's files lie, and its handles file.
  *
- *   <state>/vms/<id>/      vm.json (vm-record-file.ts), root.qcow2, transfer.img, handles.json, machine.json,
- *                          console.log, vmm.log
+ *   <state>/vms/<id>/      vm.json (vm-record-file.ts), root.qcow2, transfer.img, shipped.json, handles.json,
+ *                          machine.json, console.log, vmm.log
  *   <runtime>/vm/<id12>/   sockets
  */
 
@@ -25,6 +25,8 @@ export interface VmFiles {
   readonly machineFile: string;
   /** The memory of a VM in state `saved`: services/saved-memory.ts. */
   readonly savedDir: string;
+  /** What of the workspace's last shipping is not in git: workspace/shipped-record.ts. */
+  readonly shippedFile: string;
   readonly consoleLog: string;
   readonly vmmLog: string;
 }
@@ -45,6 +47,7 @@ export function vmFiles(paths: BangerPaths, id: string): VmFiles {
     handlesFile: join(dir, 'handles.json'),
     machineFile: join(dir, 'machine.json'),
     savedDir: join(dir, 'saved'),
+    shippedFile: join(dir, 'shipped.json'),
     consoleLog: join(dir, 'console.log'),
     vmmLog: join(dir, 'vmm.log'),
   };

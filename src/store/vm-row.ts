@@ -93,7 +93,15 @@ const workspaceShape = {
   branch: shortText.nullable().default(null),
   from: shortText.nullable().default(null),
   includeUntracked: z.boolean().default(false),
-  shipped: z.object({ commit: objectId, tree: objectId }).nullable().default(null),
+  shipped: z
+    .object({
+      commit: objectId,
+      tree: objectId,
+      branch: shortText.nullable(),
+      staged: z.string().regex(/^[0-9a-f]{64}$/),
+    })
+    .nullable()
+    .default(null),
   preparedAt: shortText,
 } satisfies Record<keyof VmWorkspace, z.ZodType>;
 /** A workspace as rows and vm.json files have it. */

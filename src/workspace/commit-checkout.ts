@@ -10,6 +10,7 @@ import { withoutFilters } from './without-filters.ts';
 
 export interface CommitCheckout {
   readonly rootPath: string;
+  readonly indexPath: string;
   readonly entries: readonly IndexEntry[];
   readonly indexSeconds: number;
 }
@@ -46,6 +47,7 @@ export async function checkOutCommit(
   const written = await stat(indexPath);
   return {
     rootPath,
+    indexPath,
     entries: await readIndexEntries(git, { GIT_INDEX_FILE: indexPath }),
     indexSeconds: Math.floor(written.mtimeMs / 1000),
   };

@@ -64,7 +64,7 @@ function addGitDirectory(
   for (const file of gitFiles) {
     checkCancelled();
     const path = `.git/${bytePath(file.path)}`;
-    if ('text' in file) addBytes(writer, path, Buffer.from(file.text), { mode: 0o644, mtimeSeconds });
+    if ('content' in file) addBytes(writer, path, Buffer.from(file.content), { mode: 0o644, mtimeSeconds });
     else addHostFile(writer, path, file.hostPath, { mode: 0o444, mtimeSeconds });
   }
 }

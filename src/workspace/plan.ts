@@ -6,9 +6,11 @@ import type { CommandRunner } from '../host/runner.ts';
 import { type BytePath, displayPath, isSafePath } from './byte-path.ts';
 import { type CommitFile, listCommitFiles } from './commit-files.ts';
 import { type HostGit, hostGit } from './git.ts';
-import { type GitSettings, parseGitSettings } from './guest-git-config.ts';
+import type { GitSettings } from './guest-git-config.ts';
 import { GITLINK_MODE, type IndexEntry, readIndexEntries } from './index-entries.ts';
-import { checkDirectory, findRepo, type ObjectFormat, type RepoFacts } from './repo.ts';
+import type { ObjectFormat, RepoFacts } from './repo.ts';
+import { repoState, resolveCommit } from './repo-state.ts';
+import { indexStampOf } from './shipped-record.ts';
 import { surveyFiles } from './survey.ts';
 
 /** More is most likely a mistake (a data set, a home directory under git). */
@@ -38,6 +40,8 @@ export interface WorkingTreeSource {
   readonly gone: readonly BytePath[];
   /** When the index was written, seconds: a file changed in that second or later may have changed again unseen. */
   readonly indexSeconds: number;
+  /** See `indexStampOf`. */
+  readonly indexStamp: string;
 }
 
 /** The files of `headCommit`; what the working tree holds does not matter. */
@@ -87,28 +91,15 @@ export async function planWorkspace(options: PlanOptions): Promise<WorkspacePlan
   if (from !== undefined && branch === undefined) {
     throw new BangerError('bad_request', '--from needs --branch: the name of the branch that starts there');
   }
-  await checkDirectory(path);
-  const repo = await findRepo(hostGit(runner, path, signal), path);
+  const { headCommit: head, branch: current, ...repo } = await repoState(hostGit(runner, path, signal), path);
   const git = hostGit(runner, repo.topLevel, signal);
   if (branch !== undefined) await checkBranchName(git, branch);
-  const [head, current, settings, ownTree] = await Promise.all([
-    resolveCommit(git, 'HEAD'),
-    currentBranch(git),
-    git.run(['config', '-z', '--list']).then(({ stdout }) => parseGitSettings(stdout)),
-    from === undefined ? planWorkingTree(git, repo, options) : undefined,
-  ]);
-  if (head === undefined) {
-    throw new BangerError('bad_request', `the repository at ${repo.topLevel} has no commit yet`, {
-      hint: `git -C '${repo.topLevel}' commit --allow-empty -m start`,
-    });
-  }
   const tip = from === undefined ? head : await resolveFrom(git, from);
   const { topLevel: sourcePath, ...ofRepo } = repo;
   const part =
-    ownTree ??
-    (tip === head
+    tip === head
       ? await planWorkingTree(git, repo, options)
-      : await planCommit(git, repo, tip, options.includeUntracked));
+      : await planCommit(git, repo, tip, options.includeUntracked);
   if (part.files > MAX_FILES || part.bytes > MAX_BYTES) {
     throw new BangerError(
       'limit_exceeded',
@@ -128,7 +119,6 @@ export async function planWorkspace(options: PlanOptions): Promise<WorkspacePlan
     source,
     asked: { branch: branch ?? null, from: from ?? null, includeUntracked: options.includeUntracked },
     ...ofRepo,
-    settings,
   };
 }
 
@@ -141,6 +131,7 @@ interface PlanPart {
 }
 
 async function planWorkingTree(git: HostGit, repo: RepoFacts, options: PlanOptions): Promise<PlanPart> {
+  const indexStamp = await indexStampOf(repo.indexPath);
   const indexSeconds = await stat(repo.indexPath).then(
     (found) => Math.floor(found.mtimeMs / 1000),
     () => 0,
@@ -156,7 +147,14 @@ async function planWorkingTree(git: HostGit, repo: RepoFacts, options: PlanOptio
     .map(({ path }) => path);
   const survey = await surveyFiles(repo.topLevel, [...tracked, ...untracked], options.signal);
   return {
-    source: { kind: 'working-tree', entries, untracked, gone: notIn(survey.paths, tracked), indexSeconds },
+    source: {
+      kind: 'working-tree',
+      entries,
+      untracked,
+      gone: notIn(survey.paths, tracked),
+      indexSeconds,
+      indexStamp,
+    },
     paths: survey.paths,
     files: survey.paths.length,
     bytes: survey.bytes,
@@ -213,26 +211,13 @@ function submodules(topLevel: string, path?: string): BangerError {
   });
 }
 
-async function listUntracked(git: HostGit): Promise<BytePath[]> {
+/** Not ignored; repositories inside this one end with a slash. */
+export async function listUntracked(git: HostGit): Promise<BytePath[]> {
   const listed = await git.run(['ls-files', '-z', '--others', '--exclude-standard'], {
     maxOutputBytes: MAX_LISTING_BYTES,
   });
   const paths = listed.stdout.toString('latin1').split('\0');
   return paths.filter((path) => isSafePath(path.replace(/\/$/, '')));
-}
-
-async function currentBranch(git: HostGit): Promise<string | null> {
-  const found = await git.run(['symbolic-ref', '--quiet', 'HEAD'], { okStatuses: [0, 1] });
-  const ref = found.stdout.toString('utf8').replace(/\n$/, '');
-  return ref.startsWith('refs/heads/') ? ref.slice('refs/heads/'.length) : null;
-}
-
-async function resolveCommit(git: HostGit, name: string): Promise<string | undefined> {
-  const found = await git.run(['rev-parse', '--quiet', '--verify', `${name}^{commit}`], {
-    okStatuses: [0, 1, 128],
-  });
-  const oid = found.stdout.toString('latin1').trim();
-  return found.status === 0 && /^[0-9a-f]{40,64}$/.test(oid) ? oid : undefined;
 }
 
 async function resolveFrom(git: HostGit, from: string): Promise<string> {

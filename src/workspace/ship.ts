@@ -4,7 +4,6 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { BangerError } from '../core/errors.ts';
-import type { ShippedState } from '../core/model/workspace.ts';
 import { fileError, makeTemporaryDir, removeTree } from '../host/files.ts';
 import type { CommandRunner } from '../host/runner.ts';
 import { checkOutCommit } from './commit-checkout.ts';
@@ -12,7 +11,8 @@ import { type HostGit, hostGit } from './git.ts';
 import { makeGuestGit } from './guest-git.ts';
 import type { GitFilesReady, ImageAnswer, ImageJob } from './image-job.ts';
 import type { WorkspacePlanData } from './plan.ts';
-import { commitWorkingTree, shippedAsCommitted } from './shipped-commit.ts';
+import { stagedDigest } from './staged.ts';
+import { type CommittedTree, commitWorkingTree, committedTree } from './shipped-commit.ts';
 
 export interface ShipProgress {
   readonly text: string;
@@ -37,10 +37,12 @@ export interface ShippedImage {
   /** Files and symbolic links of the working tree; not those of `.git`. */
   readonly files: number;
   readonly bytes: number;
-  readonly shipped: ShippedState;
+  readonly shipped: CommittedTree;
+  /** Digest of what is staged in the copy. */
+  readonly staged: string;
 }
 
-type WrittenImage = Omit<ShippedImage, 'shipped'>;
+type WrittenImage = Omit<ShippedImage, 'shipped' | 'staged'>;
 
 /** Beside this file; bundled, beside the program. */
 const WORKER_URL = import.meta.url.endsWith('.ts')
@@ -87,7 +89,7 @@ async function ship(
   const shipped =
     plan.source.kind === 'working-tree'
       ? commitWorkingTree(git, { ...plan, ...plan.source }, scratch)
-      : shippedAsCommitted(git, plan.headCommit);
+      : committedTree(git, plan.headCommit).then((found) => ({ ...found, changes: [] }));
   const gitFiles = shipped.then(async (state) => ({
     gitFiles: await makeGuestGit(git, { ...plan, entries: source.entries, shipped: state }, scratch),
   }));
@@ -113,7 +115,9 @@ async function ship(
   };
   const [written] = await Promise.allSettled([image.catch(stopTheOther), gitFiles.catch(stopTheOther)]);
   throwIfCancelled(signal);
-  if (written.status === 'fulfilled') return { ...written.value, shipped: await shipped };
+  if (written.status === 'fulfilled') {
+    return { ...written.value, shipped: await shipped, staged: stagedDigest(source.entries) };
+  }
   throw reason;
 }
 

@@ -1,9 +1,19 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readFileSync, rmSync, symlinkSync, unlinkSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, symlinkSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { gitIn, plan, shipAndUnpack, smallRepo, type TestRepo } from '../../test/helpers/host-repo.ts';
+import {
+  gitIn,
+  plan,
+  runner,
+  shipAndUnpack,
+  smallRepo,
+  temporaryDir,
+  type TestRepo,
+} from '../../test/helpers/host-repo.ts';
+import { hostGit } from './git.ts';
+import { commitWorkingTree } from './shipped-commit.ts';
 
 /** Ships the working tree; the copy, and what its ref says. */
 async function ship(t: TestContext, repo: TestRepo, includeUntracked = false) {
@@ -71,4 +81,34 @@ test('files in the place of tracked ones that cannot be shipped count as deleted
   const { guest, files } = await ship(t, repo, true);
   assert.doesNotMatch(files, /readme/);
   assert.equal(files, await committedAll(guest));
+});
+
+test('an unresolved merge is shipped with the files as they are', async (t) => {
+  const repo = await smallRepo(t);
+  await repo.git('checkout', '--quiet', '-b', 'other');
+  for (const name of ['readme.md', 'run.sh', 'src/main.ts']) repo.write(name, 'theirs\n');
+  await repo.commit();
+  await repo.git('checkout', '--quiet', 'main');
+  for (const name of ['readme.md', 'run.sh', 'src/main.ts']) repo.write(name, 'ours\n');
+  await repo.commit();
+  await assert.rejects(repo.git('merge', 'other'));
+  unlinkSync(join(repo.dir, 'run.sh'));
+  const { guest, files } = await ship(t, repo);
+  assert.equal(files, await committedAll(guest));
+  assert.match(files, /readme/);
+  assert.doesNotMatch(files, /run\.sh/);
+});
+
+test('a repository that was copied is not written anew', async (t) => {
+  const repo = await smallRepo(t);
+  for (let number = 0; number < 100; number += 1) repo.write(`many/${number}`);
+  const head = await repo.commit();
+  const copy = join(await temporaryDir(t), 'copy');
+  execFileSync('cp', ['-R', repo.dir, copy]);
+  const scratch = await temporaryDir(t);
+  const git = hostGit(runner, copy, new AbortController().signal);
+  const planned = await plan(copy);
+  const facts = { ...planned, gone: [], untracked: [] };
+  assert.equal((await commitWorkingTree(git, facts, scratch)).commit, head);
+  assert.deepEqual(readdirSync(join(scratch, 'objects')), []);
 });

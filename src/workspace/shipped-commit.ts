@@ -2,14 +2,14 @@
 
 import { copyFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { ShippedState } from '../core/model/workspace.ts';
 import { type BytePath, bytesOf } from './byte-path.ts';
 import type { HostGit } from './git.ts';
 import { objectsDirOf, ownObjects } from './git-objects.ts';
 import type { GitSettings } from './guest-git-config.ts';
+import { parseTreeChanges, type TreeChange } from './tree-change.ts';
 import { withoutFilters } from './without-filters.ts';
 
-export interface ShippedFacts {
+export interface WorkingTreeFacts {
   readonly headCommit: string;
   /** The repository's own index. */
   readonly indexPath: string;
@@ -20,6 +20,18 @@ export interface ShippedFacts {
   readonly untracked: readonly BytePath[];
 }
 
+export interface CommittedTree {
+  /** The head's own where nothing differs from it. */
+  readonly commit: string;
+  readonly tree: string;
+  /** From the head's tree to this one. */
+  readonly changes: readonly TreeChange[];
+}
+
+const MAX_LISTING_BYTES = 256 * 1024 * 1024;
+/** Reading so many files twice takes longer than asking git once more. */
+const MANY_TOUCHED = 50;
+const CONFIG = ['core.looseCompression=0', 'core.safecrlf=false'];
 /** The same files on the same commit have the same commit, whoever ships them when. */
 const IDENTITY = {
   GIT_AUTHOR_NAME: 'banger',
@@ -30,54 +42,108 @@ const IDENTITY = {
   GIT_COMMITTER_DATE: '@0 +0000',
 };
 
-/** In the scratch directory: the index of the working tree as it was shipped. */
-export function shippedIndexPath(scratchDir: string): string {
-  return join(scratchDir, 'shipped-index');
+/** The index that goes with the committed tree, with the times of the files. */
+export function workingTreeIndexPath(scratchDir: string): string {
+  return join(scratchDir, 'working-tree-index');
 }
 
 /**
- * Commits the working tree as it is, to objects in `scratchDir` and with an index there. A file that changes between this and its
- * being copied counts as changed in the guest later: the safe side.
+ * Commits the working tree as it is, to objects in `scratchDir`. Nothing is written to the repository. A file that changes between
+ * this and its being copied counts as changed in the guest later: the safe side.
  */
 export async function commitWorkingTree(
   git: HostGit,
-  facts: ShippedFacts,
+  facts: WorkingTreeFacts,
   scratchDir: string,
-): Promise<ShippedState> {
-  const indexPath = shippedIndexPath(scratchDir);
+): Promise<CommittedTree> {
+  const { headCommit, objectsPath } = facts;
   await mkdir(objectsDirOf(scratchDir), { recursive: true });
+  const index = await indexOfWorkingTree(git, facts, scratchDir);
+  const listed = await git.run(['diff-index', '--cached', '--raw', '-z', '--no-renames', headCommit], {
+    env: { ...index, ...ownObjects(scratchDir, objectsPath) },
+    maxOutputBytes: MAX_LISTING_BYTES,
+  });
+  const changes = parseTreeChanges(listed.stdout);
+  if (changes.length === 0) return { ...(await committedTree(git, headCommit)), changes };
+  const written = await git.run(['write-tree', '--missing-ok'], {
+    env: { ...index, GIT_OBJECT_DIRECTORY: objectsDirOf(scratchDir) },
+    config: CONFIG,
+  });
+  const tree = line(written.stdout);
+  const made = await git.run(
+    ['commit-tree', tree, '-p', headCommit, '-m', 'the files as they were shipped'],
+    {
+      env: { ...ownObjects(scratchDir, objectsPath), ...IDENTITY },
+      config: CONFIG,
+    },
+  );
+  return { commit: line(made.stdout), tree, changes };
+}
+
+/** A commit's own tree. */
+export async function committedTree(
+  git: HostGit,
+  commit: string,
+): Promise<{ readonly commit: string; readonly tree: string }> {
+  return { commit, tree: line((await git.run(['rev-parse', '--verify', `${commit}^{tree}`])).stdout) };
+}
+
+/**
+ * A copy of the index, brought up to the working tree.
+ * @returns the environment in which git uses it
+ */
+async function indexOfWorkingTree(
+  git: HostGit,
+  facts: WorkingTreeFacts,
+  scratchDir: string,
+): Promise<Record<string, string>> {
+  const indexPath = workingTreeIndexPath(scratchDir);
   await copyFile(facts.indexPath, indexPath);
   const index = { ...withoutFilters(facts.settings), GIT_INDEX_FILE: indexPath };
   // Without the repository's objects: git would touch those that it need not write.
   const env = { ...index, GIT_OBJECT_DIRECTORY: objectsDirOf(scratchDir) };
-  const config = ['core.looseCompression=0', 'core.safecrlf=false'];
-  const update = async (how: string, paths: readonly BytePath[]): Promise<void> => {
-    if (paths.length === 0) return;
+  const update = async (args: readonly string[], paths: readonly BytePath[]): Promise<boolean> => {
+    if (paths.length === 0) return true;
     const input = bytesOf(paths.map((path) => `${path}\0`).join(''));
-    await git.run(['update-index', '-z', how, '--stdin'], { env, config, input });
+    const { status } = await git.run(args, { env, config: CONFIG, input, okStatuses: [0, 1, 128] });
+    return status !== 128;
   };
-  await update('--force-remove', facts.gone);
-  // A file that has become a FIFO since the plan is an error here, and is left out of the copy.
-  await git.run(['add', '--update', '--ignore-errors'], { env, config, okStatuses: [0, 1] });
-  await update('--add', facts.untracked);
-  const isHead = await git.run(['diff-index', '--cached', '--quiet', facts.headCommit], {
-    env: { ...index, ...ownObjects(scratchDir, facts.objectsPath) },
-    okStatuses: [0, 1],
+  let touched = await touchedFiles(git, env);
+  if (touched.changed.length > MANY_TOUCHED) {
+    // Most are the same: a repository that was copied, or checked out anew. They need not be written.
+    await git.run(['update-index', '-q', '--refresh'], { env, config: CONFIG, okStatuses: [0, 1] });
+    touched = await touchedFiles(git, env);
+  }
+  await update(['update-index', '-z', '--force-remove', '--stdin'], [...facts.gone, ...touched.deleted]);
+  // A file that has become a FIFO meanwhile is an error, and is left out of the copy.
+  const add = ['add', '--update', '--ignore-errors'];
+  const isDone = await update([...add, '--pathspec-from-file=-', '--pathspec-file-nul'], touched.changed);
+  // One of them has just gone behind a symbolic link.
+  if (!isDone) await git.run(add, { env, config: CONFIG, okStatuses: [0, 1] });
+  await update(['update-index', '-z', '--add', '--stdin'], facts.untracked);
+  return index;
+}
+
+interface TouchedFiles {
+  /** Their times, size, mode or kind are not what the index knows. */
+  readonly changed: readonly BytePath[];
+  readonly deleted: readonly BytePath[];
+}
+
+async function touchedFiles(git: HostGit, env: Record<string, string>): Promise<TouchedFiles> {
+  const listed = await git.run(['diff-files', '-z', '--raw', '--no-renames'], {
+    env,
+    maxOutputBytes: MAX_LISTING_BYTES,
   });
-  if (isHead.status === 0) return await shippedAsCommitted(git, facts.headCommit);
-  const tree = line(await git.run(['write-tree', '--missing-ok'], { env, config }));
-  const made = await git.run(
-    ['commit-tree', tree, '-p', facts.headCommit, '-m', 'the files as they were shipped'],
-    { env: { ...ownObjects(scratchDir, facts.objectsPath), ...IDENTITY }, config },
-  );
-  return { commit: line(made), tree };
+  const changes = parseTreeChanges(listed.stdout);
+  // Of an unresolved merge git shows neither side.
+  const isDeleted = ({ from, to }: TreeChange): boolean => from !== null && to === null;
+  return {
+    changed: [...new Set(changes.filter((change) => !isDeleted(change)).map(({ path }) => path))],
+    deleted: changes.filter(isDeleted).map(({ path }) => path),
+  };
 }
 
-/** A copy of a commit's own files. */
-export async function shippedAsCommitted(git: HostGit, commit: string): Promise<ShippedState> {
-  return { commit, tree: line(await git.run(['rev-parse', '--verify', `${commit}^{tree}`])) };
-}
-
-function line({ stdout }: { readonly stdout: Buffer }): string {
-  return stdout.toString('latin1').trim();
+function line(output: Buffer): string {
+  return output.toString('latin1').trim();
 }

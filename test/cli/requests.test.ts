@@ -61,6 +61,18 @@ const REQUESTS: readonly (readonly [line: string, method: Method, params: unknow
   ['vm snapshot restore s', 'snapshot.restore', { snapshot: 's' }],
   ['vm snapshot restore s -f', 'snapshot.restore', { snapshot: 's', force: true }],
   ['vm snapshot delete s', 'snapshot.delete', { snapshot: 's' }],
+  ['vm workspace prepare a', 'workspace.prepare', { ref: 'a' }],
+  [
+    'vm workspace prepare a . --branch b --from v1 --include-untracked --guest-path /w --readonly --force --dry-run',
+    'workspace.prepare',
+    {
+      ref: 'a',
+      path: '/home/dev/project',
+      ...{ branch: 'b', from: 'v1', includeUntracked: true, guestPath: '/w', readOnly: true },
+      ...{ force: true, dryRun: true },
+    },
+  ],
+  ['vm exec a --auto-prepare -- ls', 'workspace.prepare', { ref: 'a' }],
   ['vm resume a', 'vm.resume', { ref: 'a' }],
   [
     'vm snapshot export s out.snap --force',
@@ -214,6 +226,7 @@ test('vm exec passes the command, variables, directory and user on', async () =>
     tty: false,
     cwd: '/x',
     user: 'me',
+    compareWorkspace: true,
   });
 });
 

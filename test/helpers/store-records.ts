@@ -65,7 +65,7 @@ export function someWorkspace(change: Partial<VmWorkspace> = {}): VmWorkspace {
     branch: null,
     from: null,
     includeUntracked: false,
-    shipped: { commit: 'b'.repeat(40), tree: 'c'.repeat(40) },
+    shipped: { branch: 'main', commit: 'b'.repeat(40), tree: 'c'.repeat(40), staged: 'd'.repeat(64) },
     preparedAt: AT,
     ...change,
   };

@@ -11,6 +11,10 @@ export interface ShippedState {
   /** HEAD's own commit where the tree is HEAD's; else one on top of it that no branch has. 40 or 64 hex digits. */
   readonly commit: string;
   readonly tree: string;
+  /** The guest's branch; null: a detached HEAD. */
+  readonly branch: string | null;
+  /** What was staged then, 64 hex digits. */
+  readonly staged: string;
 }
 
 export const SHIPPED_REF = 'refs/banger/shipped';

@@ -9,13 +9,24 @@ import { NO_LOG } from '../../host/log.ts';
 import type { BangerPaths } from '../../host/paths.ts';
 import { TicketBooth } from '../../rpc/tickets.ts';
 import type { Machine } from '../../vmm/driver.ts';
+import { createRunner } from '../../host/runner.ts';
 import { ExecService } from './exec-service.ts';
+import { DriftWatch } from './workspace-drift.ts';
 import { LiveVm } from './live-vm.ts';
 import type { VmRegistry } from './vm-registry.ts';
 import type { VmSleep } from './vm-sleep.ts';
 
 const never = new AbortController().signal;
-const PARAMS = { ref: 'dev', argv: ['true'], env: {}, tty: false, stdin: false, rows: 24, columns: 80 };
+const PARAMS = {
+  ref: 'dev',
+  argv: ['true'],
+  env: {},
+  tty: false,
+  stdin: false,
+  rows: 24,
+  columns: 80,
+  compareWorkspace: false,
+};
 
 /** A VM in which each command ends at once; `started` counts them. */
 function liveVm(started: string[], name: string): LiveVm {
@@ -41,7 +52,8 @@ function scene(before: LiveVm, awake: () => Promise<LiveVm>) {
     awake,
   } as unknown as VmSleep;
   const paths = { streamSocketPath: '/s' } as BangerPaths;
-  const service = new ExecService({ registry: {} as VmRegistry, sleep, tickets, paths, log: NO_LOG });
+  const drift = new DriftWatch({ runner: createRunner(), log: NO_LOG });
+  const service = new ExecService({ registry: {} as VmRegistry, sleep, tickets, paths, drift, log: NO_LOG });
   return { tickets, service };
 }
 

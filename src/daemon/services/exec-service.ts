@@ -1,7 +1,7 @@
 /** Programs in guests, and what guests and VMMs printed: everything that answers with a stream ticket. */
 
 import type { Socket } from 'node:net';
-import type { CheckedParamsOf, PortEntry, StreamTicket, VmHealth } from '../../api/contract.ts';
+import type { CheckedParamsOf, ExecTicket, PortEntry, StreamTicket, VmHealth } from '../../api/contract.ts';
 import { encodeClose, ERRNO } from '../../core/channel/close.ts';
 import { encodeFrame, FRAME_TYPES } from '../../core/channel/frame.ts';
 import { errorText } from '../../core/errors.ts';
@@ -13,6 +13,7 @@ import { streamLog } from '../log-stream.ts';
 import { vmFiles } from '../vm-files.ts';
 import { portEntries } from './port-entries.ts';
 import type { VmRegistry } from './vm-registry.ts';
+import type { DriftWatch } from './workspace-drift.ts';
 import type { VmSleep } from './vm-sleep.ts';
 
 const AGENT_TIMEOUT_MS = 10_000;
@@ -24,6 +25,7 @@ export class ExecService {
   readonly #sleep: VmSleep;
   readonly #tickets: TicketBooth;
   readonly #paths: BangerPaths;
+  readonly #drift: DriftWatch;
   readonly #log: Log;
 
   constructor(deps: {
@@ -31,12 +33,14 @@ export class ExecService {
     sleep: VmSleep;
     tickets: TicketBooth;
     paths: BangerPaths;
+    drift: DriftWatch;
     log: Log;
   }) {
     this.#registry = deps.registry;
     this.#sleep = deps.sleep;
     this.#tickets = deps.tickets;
     this.#paths = deps.paths;
+    this.#drift = deps.drift;
     this.#log = deps.log;
   }
 
@@ -44,12 +48,15 @@ export class ExecService {
    * A ticket for a program in a running VM: it is started when the ticket is presented.
    * Without a directory it runs in the workspace where there is one (root's only), else in the user's home.
    */
-  async exec(params: CheckedParamsOf<'vm.exec'>, signal: AbortSignal): Promise<StreamTicket> {
+  async exec(params: CheckedParamsOf<'vm.exec'>, signal: AbortSignal): Promise<ExecTicket> {
     const { vm, live } = await this.#sleep.running(params.ref, 'exec', signal);
-    await live.agent(signal, AGENT_TIMEOUT_MS);
+    const [drift] = await Promise.all([
+      params.compareWorkspace ? this.#drift.of(vm, signal) : null,
+      live.agent(signal, AGENT_TIMEOUT_MS),
+    ]);
     const asRoot = params.user === undefined || params.user === 'root';
     const cwd = params.cwd ?? (asRoot ? vm.workspace?.guestPath : undefined) ?? '';
-    return this.#issue(async (socket) => {
+    const ticket = this.#issue(async (socket) => {
       // It may have been put to sleep before the ticket came.
       const inTime = AbortSignal.timeout(WAKE_TIMEOUT_MS);
       const awake = await this.#sleep.awake(vm.id, 'exec', inTime);
@@ -69,6 +76,7 @@ export class ExecService {
         this.#log.warn({ vm: vm.name, err: error }, 'an exec stream broke');
       });
     });
+    return { ...ticket, drift };
   }
 
   /** A ticket for a VM's log. Works in every state. */

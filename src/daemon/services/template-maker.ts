@@ -158,6 +158,7 @@ function draftFiles(dir: string, socketDir: string): VmFiles {
     handlesFile: join(dir, 'handles.json'),
     machineFile: join(dir, 'machine.json'),
     savedDir: join(dir, 'saved'),
+    shippedFile: join(dir, 'shipped.json'),
     consoleLog: join(dir, 'console.log'),
     vmmLog: join(dir, 'vmm.log'),
   };

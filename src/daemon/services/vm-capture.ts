@@ -1,6 +1,6 @@
 /** One moment of a VM as files: its disks and, where it runs, its memory. The VM goes on as soon as they are copied. */
 
-import { link } from 'node:fs/promises';
+import { link, open, stat } from 'node:fs/promises';
 import { BangerError, errorText } from '../../core/errors.ts';
 import { frozenPaths } from '../../frozen/manifest.ts';
 import { fileError } from '../../host/files.ts';
@@ -131,8 +131,7 @@ async function saveMemory(live: LiveVm, { vmName, into, signal }: CaptureOptions
 async function copyDisks(files: VmFiles, into: string, signal: AbortSignal): Promise<void> {
   const to = frozenPaths(into);
   await copyDisk(files.rootDisk, to.rootDisk, signal);
-  // Nobody writes to it once it has another name: guests cannot, and the host makes another one then (vm-boot.ts).
-  await linkFile(files.transferDisk, to.transferDisk);
+  await copyTransferDisk(files.transferDisk, to.transferDisk);
 }
 
 /** The files of a captured moment as the disks of another VM, whose directory is there and has none. */
@@ -143,7 +142,15 @@ export async function placeDisks(
 ): Promise<void> {
   const paths = frozenPaths(from);
   await copyDisk(paths.rootDisk, to.rootDisk, signal);
-  await linkFile(paths.transferDisk, to.transferDisk);
+  await copyTransferDisk(paths.transferDisk, to.transferDisk);
+}
+
+/** Nobody writes to it once it has another name, so one that still waits for a workspace gets none. */
+async function copyTransferDisk(from: string, to: string): Promise<void> {
+  const { blocks, size } = await stat(from);
+  if (blocks > 0) return await linkFile(from, to);
+  await using file = await open(to, 'wx', 0o600);
+  await file.truncate(size);
 }
 
 async function linkFile(from: string, to: string): Promise<void> {

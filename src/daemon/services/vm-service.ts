@@ -25,7 +25,7 @@ import type { VmPause } from './vm-pause.ts';
 import type { VmRegistry } from './vm-registry.ts';
 import type { VmSleep } from './vm-sleep.ts';
 import type { VmReservations } from './vm-reservations.ts';
-import type { WorkspaceService } from './workspace-service.ts';
+import { placementOf, reportOf, type WorkspaceService } from './workspace-service.ts';
 
 /** For waits that end by themselves. */
 const NEVER = new AbortController().signal;
@@ -68,7 +68,8 @@ export class VmService {
     const spec = this.#specOf(params);
     if (params.name !== undefined) reservations.assertFree(params.name);
     const source = params.workspace;
-    const plan = source === undefined ? undefined : await workspaces.plan(source, operation.signal);
+    const placement = source && placementOf(source);
+    const plan = source && (await workspaces.plan(source, operation.signal));
     const image = await images.ensure(spec.imageName, operation);
     assertDiskHolds(spec, image);
     if (params.start) await platforms.platform(spec.accel, image.kernel, operation);
@@ -77,7 +78,7 @@ export class VmService {
     const reserved = await this.#reserve(params.name, spec, image, standby);
     operation.about(reserved.name);
     const from = standby === undefined ? (params.cold ? 'boot' : 'best') : { standby };
-    const shipping = plan === undefined ? undefined : workspaces.ship(plan, operation.progress);
+    const shipping = plan && placement && workspaces.ship(plan, placement, operation.progress);
     // The row is new, so its lock is free; from here on a cancellation is undone.
     await lifecycle.locked(reserved.id, NEVER, () =>
       withUndo(async (undo) => {
@@ -101,7 +102,7 @@ export class VmService {
     );
     return {
       vm: registry.view(registry.row(reserved.id)),
-      workspace: plan === undefined ? null : workspaces.report(plan),
+      workspace: plan && placement ? reportOf(plan, placement) : null,
       elapsedMs: performance.now() - begun,
     };
   }

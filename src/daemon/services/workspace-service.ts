@@ -1,18 +1,30 @@
 /** Copies of host repositories in guests: planned before anything is created, shipped while the guest boots. */
 
 import type { CheckedParamsOf, Progress, WorkspacePlan, WorkspaceReport } from '../../api/contract.ts';
-import type { ShippedState, VmWorkspace } from '../../core/model/workspace.ts';
+import { assertGuestPath, DEFAULT_GUEST_PATH } from '../../core/guest-path.ts';
+import type { VmWorkspace, WorkspaceMode } from '../../core/model/workspace.ts';
+import type { AgentClient } from '../../guest/agent-client.ts';
 import { now } from '../../host/clock.ts';
 import type { BangerPaths } from '../../host/paths.ts';
 import type { CommandRunner } from '../../host/runner.ts';
 import { planWorkspace, type WorkspacePlanData } from '../../workspace/plan.ts';
-import { buildWorkspaceImage } from '../../workspace/ship.ts';
+import { buildWorkspaceImage, type ShippedImage } from '../../workspace/ship.ts';
+import { writeShippedRecords } from '../../workspace/shipped-record.ts';
+import type { VmFiles } from '../vm-files.ts';
 import type { GuestErrand } from './guest-errand.ts';
 
-export const GUEST_REPO_PATH = '/root/repo';
 /** The transfer disk is the second one. */
 const TRANSFER_DEVICE = '/dev/vdb';
 const LABEL = 'workspace';
+/** Where the agent keeps what the guest changes of a copy that lies on the transfer disk: docs/agent-protocol.md, MOUNT. */
+export const OVERLAY_UPPER = `/var/lib/banger/${LABEL}/upper`;
+
+/** Where a copy goes, and how. */
+export interface Placement {
+  readonly guestPath: string;
+  readonly mode: WorkspaceMode;
+  readonly readOnly: boolean;
+}
 
 /** A copy on its way. */
 export interface Shipping {
@@ -20,6 +32,8 @@ export interface Shipping {
   /** For the row, once the errand is done. */
   record(): VmWorkspace;
 }
+
+type ReportProgress = (progress: Progress) => void;
 
 export class WorkspaceService {
   readonly #paths: BangerPaths;
@@ -36,73 +50,109 @@ export class WorkspaceService {
   }
 
   async describe(source: CheckedParamsOf<'workspace.plan'>, signal: AbortSignal): Promise<WorkspacePlan> {
+    const placement = placementOf(source);
     const plan = await this.plan(source, signal);
-    return { ...this.report(plan), mode: 'shallow_overlay', paths: plan.displayPaths };
-  }
-
-  report(plan: WorkspacePlanData): WorkspaceReport {
-    const { sourcePath, headCommit, branch, files, bytes, untrackedLeft } = plan;
-    return { guestPath: GUEST_REPO_PATH, sourcePath, headCommit, branch, files, bytes, untrackedLeft };
+    return { ...reportOf(plan, placement), mode: placement.mode, paths: plan.displayPaths };
   }
 
   /** Ships a plan into a machine that is booting. */
-  ship(plan: WorkspacePlanData, onProgress: (progress: Progress) => void): Shipping {
-    let shipped: ShippedState | undefined;
+  ship(plan: WorkspacePlanData, placement: Placement, onProgress: ReportProgress): Shipping {
+    let image: ShippedImage | undefined;
     const errand: GuestErrand = {
       ships: true,
       prepare: async (files, signal) => {
-        const image = await buildWorkspaceImage({
-          plan,
-          imagePath: files.transferDisk,
-          scratchDir: this.#paths.scratchDir,
-          runner: this.#runner,
-          signal,
-          onProgress: ({ text, done, total }) =>
-            onProgress({
-              step: 'workspace',
-              text,
-              ...(done === undefined ? {} : { done }),
-              ...(total === undefined ? {} : { total }),
-            }),
-        });
-        shipped = image.shipped;
+        image = await this.writeImage(plan, files, onProgress, signal);
       },
-      finish: (agent, signal) => mountWorkspace(agent, GUEST_REPO_PATH, signal),
+      finish: (agent, signal) => mountWorkspace(agent, placement, signal),
     };
-    return { errand, record: () => recordOf(plan, shipped) };
+    return {
+      errand,
+      record: () => {
+        if (image === undefined) throw new Error('the errand has not been done');
+        return recordOf(plan, placement, image);
+      },
+    };
+  }
+
+  /** Writes the plan's files to the VM's transfer disk, which nobody may have mounted. */
+  async writeImage(
+    plan: WorkspacePlanData,
+    files: VmFiles,
+    onProgress: ReportProgress,
+    signal: AbortSignal,
+  ): Promise<ShippedImage> {
+    const image = await buildWorkspaceImage({
+      plan,
+      imagePath: files.transferDisk,
+      scratchDir: this.#paths.scratchDir,
+      runner: this.#runner,
+      signal,
+      onProgress: ({ text, done, total }) =>
+        onProgress({
+          step: 'workspace',
+          text,
+          ...(done === undefined ? {} : { done }),
+          ...(total === undefined ? {} : { total }),
+        }),
+    });
+    const indexStamp = plan.source.kind === 'working-tree' ? plan.source.indexStamp : '';
+    const { headCommit, branch } = plan;
+    const shipped = { ...image.shipped, staged: image.staged, headCommit, branch, indexStamp };
+    await writeShippedRecords(files.shippedFile, [shipped]);
+    return image;
   }
 
   /** A restarted VM still has the image on its transfer disk and the changes on its root disk: mount them again. */
-  remount(workspace: VmWorkspace): GuestErrand {
+  remount(workspace: VmWorkspace): GuestErrand | undefined {
+    if (workspace.mode !== 'shallow_overlay') return undefined;
     return {
       ships: false,
       prepare: async () => undefined,
-      finish: (agent, signal) => mountWorkspace(agent, workspace.guestPath, signal),
+      finish: (agent, signal) => mountWorkspace(agent, workspace, signal),
     };
   }
 }
 
-function recordOf(plan: WorkspacePlanData, shipped: ShippedState | undefined): VmWorkspace {
-  const { sourcePath, headCommit, asked } = plan;
+/** @throws {BangerError} `bad_request`: not a place for a copy */
+export function placementOf(asked: {
+  readonly guestPath?: string | undefined;
+  readonly mode?: WorkspaceMode | undefined;
+  readonly readOnly?: boolean | undefined;
+}): Placement {
+  const guestPath = asked.guestPath ?? DEFAULT_GUEST_PATH;
+  assertGuestPath(guestPath);
+  return { guestPath, mode: asked.mode ?? 'shallow_overlay', readOnly: asked.readOnly ?? false };
+}
+
+export function reportOf(
+  plan: WorkspacePlanData,
+  { guestPath }: Pick<Placement, 'guestPath'>,
+): WorkspaceReport {
+  const { sourcePath, headCommit, branch, files, bytes, untrackedLeft } = plan;
+  return { guestPath, sourcePath, headCommit, branch, files, bytes, untrackedLeft };
+}
+
+export function recordOf(plan: WorkspacePlanData, placement: Placement, image: ShippedImage): VmWorkspace {
+  const { sourcePath, headCommit, asked, branch } = plan;
+  const { commit, tree } = image.shipped;
   return {
-    guestPath: GUEST_REPO_PATH,
     sourcePath,
     headCommit,
-    mode: 'shallow_overlay',
-    readOnly: false,
+    ...placement,
     ...asked,
-    shipped: shipped ?? null,
+    shipped: { commit, tree, branch, staged: image.staged },
     preparedAt: now(),
   };
 }
 
-async function mountWorkspace(
-  agent: Parameters<GuestErrand['finish']>[0],
-  target: string,
+/** Idempotent. */
+export async function mountWorkspace(
+  agent: Pick<AgentClient, 'mount'>,
+  { guestPath, readOnly }: Pick<Placement, 'guestPath' | 'readOnly'>,
   signal: AbortSignal,
 ): Promise<void> {
   await agent.mount(
-    { device: TRANSFER_DEVICE, type: 'squashfs', target, readOnly: false, label: LABEL },
+    { device: TRANSFER_DEVICE, type: 'squashfs', target: guestPath, readOnly, label: LABEL },
     signal,
   );
 }

@@ -1,7 +1,13 @@
 import { BangerError } from '../../../core/errors.ts';
 import { formatDuration } from '../../../core/units.ts';
 import { defineCommand, optionalPath } from '../../command.ts';
-import { creationFlags, creationParams, workspaceFlags, workspaceParams } from '../../creation-flags.ts';
+import {
+  creationFlags,
+  creationParams,
+  placementFlags,
+  workspaceFlags,
+  workspaceParams,
+} from '../../creation-flags.ts';
 import { jsonFlag, toggle } from '../../flags.ts';
 import { withProgress } from '../../long-call.ts';
 import { printJson } from '../../output/json.ts';
@@ -24,6 +30,7 @@ export const command = defineCommand({
   flags: {
     ...creationFlags,
     ...workspaceFlags,
+    ...placementFlags,
     'no-start': toggle('Do not boot it yet'),
     json: jsonFlag,
   },

@@ -3,7 +3,13 @@ import { BangerError } from '../../../core/errors.ts';
 import { formatDuration, formatSize } from '../../../core/units.ts';
 import type { CliClient, CliContext } from '../../cli-context.ts';
 import { defineCommand, optionalPath } from '../../command.ts';
-import { creationFlags, creationParams, workspaceFlags, workspaceParams } from '../../creation-flags.ts';
+import {
+  creationFlags,
+  creationParams,
+  placementFlags,
+  workspaceFlags,
+  workspaceParams,
+} from '../../creation-flags.ts';
 import { type FlagValues, toggle } from '../../flags.ts';
 import { withProgress } from '../../long-call.ts';
 import { reportError } from '../../output/errors.ts';
@@ -18,6 +24,7 @@ const BANGER_FAILED = 125;
 const flags = {
   ...creationFlags,
   ...workspaceFlags,
+  ...placementFlags,
   'dry-run': toggle('List the files that would be copied; create nothing'),
   rm: toggle('Delete the VM when the command or shell ends, or when it could not be run'),
   detach: toggle('Leave the VM running and print its name, without a shell', { letter: 'd' }),

@@ -1,0 +1,55 @@
+/**
+ * `shipped.json` in a VM's directory: what of the last shippings is not in git. It only saves work: without it, the guest is asked,
+ * or what differs counts as changed in the guest.
+ */
+
+import { stat } from 'node:fs/promises';
+import { z } from 'zod';
+import type { ShippedState } from '../core/model/workspace.ts';
+import { readJsonFile, writeFileAtomic } from '../host/files.ts';
+import type { TreeChange } from './tree-change.ts';
+
+export interface ShippedRecord extends ShippedState {
+  readonly headCommit: string;
+  /** From the head's tree to the one that was shipped. */
+  readonly changes: readonly TreeChange[];
+  /** Of the repository's index file then: while it is the same, so is what is staged. */
+  readonly indexStamp: string;
+}
+
+const MAX_RECORD_BYTES = 256 * 1024 * 1024;
+const text = z.string().max(4096);
+const oid = z.string().regex(/^[0-9a-f]{40,64}$/);
+const entry = z.object({ mode: z.int(), oid }).nullable();
+const recordsSchema: z.ZodType<readonly ShippedRecord[]> = z.array(
+  z.object({
+    commit: oid,
+    tree: oid,
+    branch: text.nullable(),
+    staged: text,
+    headCommit: oid,
+    changes: z.array(z.object({ path: text, from: entry, to: entry })),
+    indexStamp: text,
+  }),
+);
+
+/** Changes with every write of the file: git replaces it by a rename. Empty: there is none. */
+export async function indexStampOf(indexPath: string): Promise<string> {
+  try {
+    const { ino, size, mtimeNs, ctimeNs } = await stat(indexPath, { bigint: true });
+    return `${ino}:${size}:${mtimeNs}:${ctimeNs}`;
+  } catch {
+    return '';
+  }
+}
+
+/** What was shipped last, and what before it: a shipping that was cut off may have come to its end in the guest, or not. */
+export async function readShippedRecords(path: string): Promise<readonly ShippedRecord[]> {
+  const found = recordsSchema.safeParse(await readJsonFile(path, MAX_RECORD_BYTES).catch(() => undefined));
+  return found.success ? found.data : [];
+}
+
+/** Not fsynced: what a crash of the host leaves is told from what counts by its commit. */
+export async function writeShippedRecords(path: string, records: readonly ShippedRecord[]): Promise<void> {
+  await writeFileAtomic(path, JSON.stringify(records), { mode: 0o600, durable: false });
+}

@@ -1,0 +1,173 @@
+/** What must be sent so that a copy in a guest, as it was shipped, becomes what the host's repository is now. */
+
+import { BangerError } from '../core/errors.ts';
+import type { VmWorkspace } from '../core/model/workspace.ts';
+import { type BytePath, displayPath } from './byte-path.ts';
+import { checkOutCommit } from './commit-checkout.ts';
+import type { HostGit } from './git.ts';
+import { ownObjects } from './git-objects.ts';
+import { GITLINK_MODE, readIndexEntries } from './index-entries.ts';
+import type { RepoState } from './repo-state.ts';
+import { resolveCommit } from './repo-state.ts';
+import { commitWorkingTree, committedTree, workingTreeIndexPath } from './shipped-commit.ts';
+import { indexStampOf, type ShippedRecord } from './shipped-record.ts';
+import { stagedDigest } from './staged.ts';
+import {
+  isSameEntry,
+  parseTreeChanges,
+  parseTreeListing,
+  type TreeChange,
+  type TreeEntry,
+} from './tree-change.ts';
+
+const MAX_LISTING_BYTES = 256 * 1024 * 1024;
+
+/** What a copy is to be. */
+export interface NextState {
+  readonly shipped: ShippedRecord;
+  /** Where the files are read from: the working tree, or a checkout in the scratch directory. */
+  readonly rootPath: string;
+  /** The environment that names the index with what is staged. */
+  readonly stagedIndex: Record<string, string>;
+  /** The index that knows the times of the files. */
+  readonly seenIndexPath: string;
+}
+
+export interface UpdatePlan extends NextState {
+  /** From what was shipped to what is to be. */
+  readonly changes: readonly TreeChange[];
+  /** HEAD, its branch or what is staged is not what it was: the copy's own must follow. */
+  readonly movesHead: boolean;
+}
+
+/**
+ * Looks at the repository as it is now. Objects that it lacks are in `scratchDir` afterwards.
+ * @throws {BangerError} `bad_request` (the commit asked for is gone, submodules), what git throws
+ */
+export async function nextState(
+  git: HostGit,
+  repo: RepoState,
+  asked: Pick<VmWorkspace, 'branch' | 'from'> & { readonly untracked: readonly BytePath[] },
+  last: ShippedRecord | undefined,
+  scratchDir: string,
+): Promise<NextState> {
+  const commit = asked.from === null ? repo.headCommit : await resolveCommit(git, asked.from);
+  if (commit === undefined) {
+    throw new BangerError('bad_request', `${asked.from} is not a commit of the repository`, {
+      hint: 'give another one: --branch NAME --from COMMIT',
+    });
+  }
+  const branch = asked.branch ?? repo.branch;
+  if (commit !== repo.headCommit) return await stateOfCommit(git, repo, commit, branch, scratchDir);
+  const indexStamp = await indexStampOf(repo.indexPath);
+  const isSameIndex = indexStamp !== '' && indexStamp === last?.indexStamp;
+  const [tree, staged] = await Promise.all([
+    commitWorkingTree(git, { ...repo, gone: [], untracked: asked.untracked }, scratchDir),
+    isSameIndex ? last.staged : readIndexEntries(git).then(stagedDigest),
+  ]);
+  return {
+    shipped: { ...tree, staged, branch, headCommit: commit, indexStamp },
+    rootPath: repo.topLevel,
+    stagedIndex: {},
+    seenIndexPath: workingTreeIndexPath(scratchDir),
+  };
+}
+
+async function stateOfCommit(
+  git: HostGit,
+  repo: RepoState,
+  commit: string,
+  branch: string | null,
+  scratchDir: string,
+): Promise<NextState> {
+  const { rootPath, entries, indexPath } = await checkOutCommit(git, commit, repo.settings, scratchDir);
+  const tree = { ...(await committedTree(git, commit)), changes: [] };
+  const staged = stagedDigest(entries);
+  return {
+    shipped: { ...tree, staged, branch, headCommit: commit, indexStamp: '' },
+    rootPath,
+    stagedIndex: { GIT_INDEX_FILE: indexPath },
+    seenIndexPath: indexPath,
+  };
+}
+
+/**
+ * @throws {BangerError} `bad_request` (a submodule), `not_found`: the commit that was shipped is not in the repository any more
+ */
+export async function planUpdate(
+  git: HostGit,
+  last: Omit<ShippedRecord, 'indexStamp'>,
+  next: NextState,
+): Promise<UpdatePlan> {
+  const { shipped } = next;
+  const isSameHead = last.headCommit === shipped.headCommit;
+  const between = isSameHead ? [] : await commitChanges(git, last.headCommit, shipped.headCommit);
+  const changes = composed(last.changes, between, shipped.changes);
+  const movesHead = !isSameHead || last.staged !== shipped.staged || last.branch !== shipped.branch;
+  return { ...next, changes: withoutSubmodules(changes), movesHead };
+}
+
+/** Everything, for a copy of which nothing is known. */
+export async function planAnew(
+  git: HostGit,
+  repo: RepoState,
+  next: NextState,
+  scratchDir: string,
+): Promise<UpdatePlan> {
+  const listed = await git.run(['ls-tree', '-r', '-z', '--full-tree', next.shipped.tree], {
+    env: ownObjects(scratchDir, repo.objectsPath),
+    maxOutputBytes: MAX_LISTING_BYTES,
+  });
+  return { ...next, changes: withoutSubmodules(parseTreeListing(listed.stdout)), movesHead: true };
+}
+
+function withoutSubmodules(changes: readonly TreeChange[]): readonly TreeChange[] {
+  const submodule = changes.find(({ to }) => to?.mode === GITLINK_MODE);
+  if (submodule !== undefined) {
+    throw new BangerError('bad_request', `${displayPath(submodule.path)} is a submodule now`, {
+      hint: 'submodules are shipped only by: banger vm workspace prepare --mode full_copy, into a new VM',
+    });
+  }
+  return changes;
+}
+
+async function commitChanges(git: HostGit, from: string, to: string): Promise<TreeChange[]> {
+  const listed = await git.run(['diff-tree', '-r', '-z', '--raw', '--no-renames', from, to], {
+    maxOutputBytes: MAX_LISTING_BYTES,
+    okStatuses: [0, 128],
+  });
+  if (listed.status === 0) return parseTreeChanges(listed.stdout);
+  throw new BangerError(
+    'not_found',
+    `the commit the copy was made from, ${from}, is not in the repository any more`,
+    { hint: 'add --force to make the copy anew, without what was changed in the guest' },
+  );
+}
+
+/**
+ * From (one commit, changed by `before`) to (the other commit, changed by `after`), where `between` leads from the one commit to
+ * the other. What neither names is the same on both sides.
+ */
+export function composed(
+  before: readonly TreeChange[],
+  between: readonly TreeChange[],
+  after: readonly TreeChange[],
+): TreeChange[] {
+  const [old, moved, now] = [before, between, after].map(
+    (changes) => new Map(changes.map((change) => [change.path, change])),
+  ) as [Map<string, TreeChange>, Map<string, TreeChange>, Map<string, TreeChange>];
+  const paths = new Set([...old.keys(), ...moved.keys(), ...now.keys()]);
+  const changes: TreeChange[] = [];
+  for (const path of [...paths].sort()) {
+    const step = moved.get(path);
+    // A commit's entry that no step names is told by the one that starts there.
+    const first: TreeEntry | null =
+      old.get(path)?.from ?? (step === undefined ? now.get(path)?.from : step.from) ?? null;
+    const last: TreeEntry | null =
+      now.get(path)?.from ?? (step === undefined ? old.get(path)?.from : step.to) ?? null;
+    const from = old.has(path) ? (old.get(path)?.to ?? null) : first;
+    const to = now.has(path) ? (now.get(path)?.to ?? null) : last;
+    if (!isSameEntry(from, to)) changes.push({ path, from, to });
+  }
+  return changes;
+}

@@ -1,0 +1,133 @@
+/** The archive that brings a copy in a guest up to date: what must be as it was shipped, then files, then git's own. */
+
+import { closeSync, createReadStream, fstatSync, lstatSync, type Stats } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { BangerError } from '../core/errors.ts';
+import { SHIPPED_REF } from '../core/model/workspace.ts';
+import type { ArchiveRecord } from '../guest/archive/records.ts';
+import { type BytePath, bytePath, bytesOf, displayPath } from './byte-path.ts';
+import type { GitFile } from './guest-git.ts';
+import { factsOf } from './ship-files.ts';
+import type { TreeChange } from './tree-change.ts';
+import { readNext, TreeReader } from './tree-reader.ts';
+
+export interface UpdateContent {
+  readonly rootPath: string;
+  readonly changes: readonly TreeChange[];
+  /** The commit that the guest's ref must name now; undefined: whatever it names. */
+  readonly shippedBefore: string | undefined;
+  readonly shippedNow: string;
+  /** Paths that may be overwritten, whatever the guest has made of them. */
+  readonly unchecked: ReadonlySet<BytePath>;
+  /** Below `.git`, in the order they are written. Awaited only once the files are on their way. */
+  readonly gitFiles: Promise<readonly GitFile[]>;
+  readonly onFile: (filesDone: number) => void;
+}
+
+const NS_PER_SECOND = 1_000_000_000n;
+const CHUNK_BYTES = 256 * 1024;
+
+/** A path that is to be put and is not there any more is left as it is: the next look at the repository finds it deleted. */
+export function withoutVanished(rootPath: string, changes: readonly TreeChange[]): readonly TreeChange[] {
+  const root = bytePath(rootPath);
+  return changes.filter(
+    ({ path, to }) =>
+      to === null || lstatSync(bytesOf(`${root}/${path}`), { throwIfNoEntry: false }) !== undefined,
+  );
+}
+
+/** @throws {BangerError} `io_error`: a file changed while it was read; it does not appear in the guest then */
+export async function* updateRecords(content: UpdateContent): AsyncGenerator<ArchiveRecord, void, undefined> {
+  const { changes, unchecked, shippedBefore, shippedNow } = content;
+  if (shippedBefore !== undefined) {
+    yield { kind: 'checkContent', path: gitPath(SHIPPED_REF), content: Buffer.from(`${shippedBefore}\n`) };
+  }
+  for (const { path, from } of changes) {
+    if (!unchecked.has(path)) yield { kind: 'check', path: bytesOf(path), isShipped: from !== null };
+  }
+  // First, because one may stand where a directory is to be.
+  for (const { path, to } of changes) {
+    if (to === null) yield { kind: 'delete', path: bytesOf(path), deleteEmptyParents: true };
+  }
+  yield* fileRecords(content);
+  for (const file of await content.gitFiles) yield* gitFileRecords(file);
+  // Last: as long as it names the state before, the guest is on its way.
+  yield* gitFileRecords({ path: SHIPPED_REF, content: `${shippedNow}\n` });
+}
+
+function* fileRecords({
+  rootPath,
+  changes,
+  onFile,
+}: UpdateContent): Generator<ArchiveRecord, void, undefined> {
+  const reader = new TreeReader(rootPath, () => undefined);
+  let done = 0;
+  try {
+    for (const { path, to } of changes) {
+      if (to === null) continue;
+      const found = reader.open(path);
+      if (found?.kind === 'symlink') {
+        yield { kind: 'symlink', path: bytesOf(path), target: found.target, mtimeNs: timeOf(found.stat) };
+      } else if (found !== undefined) {
+        try {
+          yield* wholeFile(path, found.fd, found.stat);
+        } finally {
+          closeSync(found.fd);
+        }
+      }
+      done += 1;
+      onFile(done);
+    }
+  } finally {
+    reader.close();
+  }
+}
+
+function* wholeFile(path: BytePath, fd: number, before: Stats): Generator<ArchiveRecord, void, undefined> {
+  const { mode } = factsOf(before);
+  yield { kind: 'file', path: bytesOf(path), mode, mtimeNs: timeOf(before), sizeBytes: before.size };
+  let offset = 0;
+  while (offset < before.size) {
+    const bytes = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, before.size - offset));
+    const length = readNext(fd, bytes);
+    if (length === 0) break;
+    yield { kind: 'data', offset, bytes: bytes.subarray(0, length) };
+    offset += length;
+  }
+  const after = fstatSync(fd);
+  if (offset !== after.size || after.mtimeMs !== before.mtimeMs || after.ctimeMs !== before.ctimeMs) {
+    throw new BangerError('io_error', `${displayPath(path)} changed while it was read`, {
+      hint: 'run the command again when nothing writes to it',
+    });
+  }
+  yield { kind: 'fileEnd', sizeBytes: offset };
+}
+
+/** Whole seconds, as the image of a first shipping has them. */
+function timeOf(stats: Stats): bigint {
+  return BigInt(factsOf(stats).mtimeSeconds) * NS_PER_SECOND;
+}
+
+async function* gitFileRecords(file: GitFile): AsyncGenerator<ArchiveRecord, void, undefined> {
+  const path = gitPath(file.path);
+  const mtimeNs = BigInt(Date.now()) * 1_000_000n;
+  if ('content' in file) {
+    const bytes = Buffer.from(file.content);
+    yield { kind: 'file', path, mode: 0o644, mtimeNs, sizeBytes: bytes.length };
+    if (bytes.length > 0) yield { kind: 'data', offset: 0, bytes };
+    yield { kind: 'fileEnd', sizeBytes: bytes.length };
+    return;
+  }
+  const { size } = await stat(file.hostPath);
+  yield { kind: 'file', path, mode: 0o444, mtimeNs, sizeBytes: size };
+  let offset = 0;
+  for await (const bytes of createReadStream(file.hostPath, { highWaterMark: CHUNK_BYTES })) {
+    yield { kind: 'data', offset, bytes };
+    offset += bytes.length;
+  }
+  yield { kind: 'fileEnd', sizeBytes: offset };
+}
+
+function gitPath(path: string): Buffer {
+  return bytesOf(`.git/${bytePath(path)}`);
+}

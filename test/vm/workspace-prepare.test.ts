@@ -1,0 +1,179 @@
+/** `vm workspace prepare`: a copy in a VM that runs, brought up to date without losing what was changed in either place. */
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { chmodSync, mkdirSync, renameSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import type { VmDetail, WorkspacePrepared } from '../../src/api/contract.ts';
+import { gitIn, initRepo, type TestRepo, treeOf } from '../helpers/host-repo.ts';
+import { TestHome } from '../helpers/test-home.ts';
+
+const utf8 = (bytes: string): string => Buffer.from(bytes, 'latin1').toString('utf8');
+const ODD = 'odd\nname ünï';
+
+describe('workspace prepare', () => {
+  let home: TestHome;
+  let repo: TestRepo;
+  before(async () => {
+    home = TestHome.warm();
+    repo = await initRepo(join(home.dir, 'project'));
+    for (let number = 0; number < 50; number += 1) repo.write(`many/${number % 5}/${number}`);
+    repo.write('run.sh', '#!/bin/sh\necho one\n', 0o755);
+    repo.write(ODD);
+    repo.write('.gitignore', 'built\n.env\n');
+    repo.write('binary', Buffer.from(Array.from({ length: 256 }, (_, value) => value)));
+    await repo.commit('first');
+    await home.ok(['vm', 'run', '-d', '--name', 'dev']);
+  });
+  after(async () => {
+    await home[Symbol.asyncDispose]();
+  });
+
+  const prepare = (...flags: string[]) =>
+    home.json<WorkspacePrepared>(['vm', 'workspace', 'prepare', 'dev', ...flags]);
+  const guest = (...argv: string[]) => home.guest('dev', ...argv);
+  const inGuest = (script: string) => guest('sh', '-c', script);
+  /** Everything but `.git`, from the guest. */
+  const guestTree = async (): Promise<Map<string, string>> => {
+    const dir = join(home.dir, 'seen');
+    rmSync(dir, { recursive: true, force: true });
+    mkdirSync(dir);
+    const { stdout } = await home.run(['vm', 'exec', 'dev', '--', 'tar', 'c', '--exclude=./.git', '.']);
+    execFileSync('tar', ['x', '-C', dir], { input: stdout });
+    return treeOf(dir);
+  };
+  const assertEqualTrees = async (...left: string[]): Promise<void> => {
+    const here = treeOf(repo.dir);
+    for (const path of left) here.delete(path);
+    assert.deepEqual(await guestTree(), here);
+    assert.equal(
+      await guest('git', 'status', '--porcelain', '-z', '--untracked-files=no'),
+      utf8(await repo.git('status', '--porcelain', '-z', '--untracked-files=no')).trimEnd(),
+    );
+    assert.equal(await guest('git', 'rev-parse', 'HEAD'), (await repo.git('rev-parse', 'HEAD')).trim());
+  };
+
+  test('without a copy there is nothing to bring up to date', async () => {
+    const { status, stderr } = await home.run(['vm', 'workspace', 'prepare', 'dev']);
+    assert.equal(status, 1);
+    assert.match(stderr, /no copy of a repository yet\n.*prepare dev PATH/);
+  });
+
+  test('a copy is made in a VM that runs', async () => {
+    writeFileSync(join(repo.dir, '.env'), 'SECRET=1\n');
+    writeFileSync(join(repo.dir, 'untracked'), 'left\n');
+    const done = await prepare(repo.dir);
+    assert.deepEqual([done.outcome, done.files, done.untrackedLeft], ['created', 54, 1]);
+    await assertEqualTrees('.env', 'untracked');
+    const vm = await home.json<VmDetail>(['vm', 'show', 'dev']);
+    assert.equal(vm.workspace?.headCommit, done.headCommit);
+    assert.equal(vm.workspace?.shipped?.commit, done.headCommit);
+    assert.equal((await prepare()).outcome, 'unchanged');
+  });
+
+  test('what changed here is sent, and only that', async () => {
+    repo.write('many/0/0', 'changed\n');
+    repo.write('new/deep/er', 'new\n');
+    await repo.git('add', 'new');
+    repo.write('binary', Buffer.alloc(300_000, 7));
+    unlinkSync(join(repo.dir, 'many/1/1'));
+    renameSync(join(repo.dir, ODD), join(repo.dir, `${ODD}2`));
+    await repo.git('add', '--all', '--', ODD, `${ODD}2`);
+    chmodSync(join(repo.dir, 'run.sh'), 0o644);
+    rmSync(join(repo.dir, 'many/2'), { recursive: true });
+    symlinkSync('../run.sh', join(repo.dir, 'many/2'));
+    await repo.git('add', 'many/2');
+    const planned = await prepare('--dry-run');
+    const done = await prepare();
+    assert.deepEqual(done.paths, planned.paths);
+    assert.deepEqual([done.outcome, done.files, done.deleted], ['updated', 6, 12]);
+    await assertEqualTrees('.env', 'untracked');
+    assert.equal((await prepare()).outcome, 'unchanged');
+    assert.equal(await guest('git', 'diff', '--stat', 'refs/banger/shipped'), '');
+    assert.equal(await guest('sh', '-c', 'ls -a | grep -c -e env -e untracked || true'), '0');
+  });
+
+  test('changes of the guest stay, also where the host changed something else', async () => {
+    await inGuest('echo guest >> many/3/3; echo built > built; echo mine > mine');
+    repo.write('many/4/4', 'host\n');
+    assert.deepEqual((await prepare()).paths, ['many/4/4']);
+    assert.equal(await inGuest('tail -n1 many/3/3; cat built mine many/4/4'), 'guest\nbuilt\nmine\nhost');
+  });
+
+  test('what both changed is not overwritten, and nothing else is written then', async () => {
+    repo.write('many/3/3', 'host\n');
+    repo.write('many/4/4', 'host again\n');
+    const { status, stderr } = await home.run(['vm', 'workspace', 'prepare', 'dev']);
+    assert.equal(status, 1);
+    assert.match(stderr, /changed both here and in VM "dev": many\/3\/3\n.*--force/);
+    assert.equal(await inGuest('tail -n1 many/3/3; cat many/4/4'), 'guest\nhost');
+    await inGuest('printf "host\\n" > many/3/3');
+    assert.deepEqual(
+      (await prepare()).paths,
+      ['many/3/3', 'many/4/4'],
+      'the same on both sides is no conflict',
+    );
+    await inGuest('echo guest > many/3/3; rm many/4/4');
+    repo.write('many/3/3', 'third\n');
+    unlinkSync(join(repo.dir, 'many/4/4'));
+    await assert.rejects(prepare(), /many\/3\/3/);
+    assert.equal((await prepare('--force')).outcome, 'updated');
+    assert.equal(
+      await inGuest('cat many/3/3 mine; ls many/4'),
+      `third\nmine\n14\n19\n24\n29\n34\n39\n44\n49\n9`,
+    );
+  });
+
+  test('commits made here come with their history; exec says that they have not, until they are there', async () => {
+    await inGuest('rm mine built');
+    await repo.git('checkout', '--quiet', '-b', 'topic');
+    await repo.git('rm', '--quiet', '--cached', '-r', '--ignore-unmatch', 'untracked');
+    await repo.git('add', '--update');
+    await repo.git('commit', '--quiet', '-m', 'second');
+    repo.write('readme', 'third\n');
+    await repo.git('add', 'readme');
+    await repo.git('commit', '--quiet', '-m', 'third');
+    const behind = await home.run(['vm', 'exec', 'dev', '--', 'true']);
+    assert.match(behind.stderr, /the copy in dev is 2 commits behind \(.* "third"\); add --auto-prepare/);
+    const now = await home.run(['vm', 'exec', 'dev', '--auto-prepare', '--', 'git', 'log', '--format=%s']);
+    assert.deepEqual([now.status, now.stdout.toString()], [0, 'third\nsecond\nfirst\n']);
+    assert.doesNotMatch(now.stderr, /behind/);
+    await assertEqualTrees('.env', 'untracked');
+    assert.equal(await guest('git', 'branch', '--show-current'), 'topic');
+    assert.equal(await guest('git', 'fsck', '--connectivity-only', '--no-dangling'), '');
+  });
+
+  test("commits made there are not left behind by a move of the host's HEAD", async () => {
+    await inGuest(
+      'echo x > theirs && git add theirs && git -c user.name=g -c user.email=g@x commit -qm theirs',
+    );
+    repo.write('readme', 'fourth\n');
+    assert.deepEqual((await prepare()).paths, ['readme'], 'files alone may come');
+    await repo.git('commit', '--quiet', '--all', '--amend', '-m', 'amended');
+    await assert.rejects(prepare(), /commits were made in the copy/);
+    const theirs = await guest('git', 'rev-parse', 'HEAD');
+    assert.equal((await prepare('--force')).outcome, 'updated');
+    assert.equal(await guest('git', 'log', '-1', '--format=%s'), 'amended');
+    assert.equal(await guest('git', 'rev-parse', `refs/banger/overwritten/${theirs.slice(0, 12)}`), theirs);
+    assert.equal(await guest('git', 'fsck', '--connectivity-only', '--no-dangling'), '');
+    await inGuest('rm theirs');
+    await assertEqualTrees('.env', 'untracked');
+  });
+
+  test('it is all there after a restart of the daemon and of the VM', async () => {
+    await home.ok(['daemon', 'stop']);
+    repo.write('readme', 'fifth\n');
+    assert.deepEqual((await prepare()).paths, ['readme']);
+    await home.ok(['vm', 'restart', 'dev']);
+    assert.equal((await prepare()).outcome, 'unchanged');
+    await assertEqualTrees('.env', 'untracked');
+  });
+
+  test('another repository, or another place, is refused', async () => {
+    await gitIn(home.dir, 'clone', '--quiet', repo.dir, 'other');
+    await assert.rejects(prepare(join(home.dir, 'other')), /has a copy of .*project at \/root\/repo/);
+    await assert.rejects(prepare('--guest-path', '/work'), /has a copy of/);
+    assert.equal((await prepare(join(repo.dir, 'many'))).outcome, 'unchanged');
+  });
+});
