@@ -112,7 +112,7 @@ test('an unknown key is answered with the known ones', () => {
     return assert.fail('accepted');
   };
   assert.match(hint('foo = 1') ?? '', /^allowed: log_level, .*vm_defaults, idle, templates$/);
-  assert.equal(hint('[vm_defaults]\nfoo = 1'), 'allowed: vcpu, memory_mib, memory, disk_size');
+  assert.equal(hint('[vm_defaults]\nfoo = 1'), 'allowed: vcpu, memory, memory_mib, disk_size');
   assert.equal(hint('[templates]\nfoo = 1'), 'allowed: max_size, standby');
 });
 
