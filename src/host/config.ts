@@ -8,7 +8,7 @@ import type { VmSizing } from '../core/policy/vm-policy.ts';
 import { CONFIG_KEYS, keysOf } from './config-keys.ts';
 import { readTextFile } from './files.ts';
 import { LOG_LEVELS, type LogLevel } from './log-level.ts';
-import { locateKey, type Position } from './toml-position.ts';
+import { locateKey, type Position } from '../core/toml-position.ts';
 
 export interface Config {
   readonly logLevel: LogLevel;
