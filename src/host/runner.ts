@@ -63,7 +63,9 @@ async function run(argv: readonly [string, ...string[]], options: RunOptions = {
     if (options.onStderrLine !== undefined) forwardLines(child.stderr, options.onStderrLine);
     const result = await child;
     const stderr = Buffer.from(result.stderr ?? []).toString('utf8');
-    if (!result.failed || (result.exitCode !== undefined && okStatuses.includes(result.exitCode))) {
+    // A program that is done before it notices that nobody reads on ends well, with part of its output.
+    const isOk = result.exitCode !== undefined && okStatuses.includes(result.exitCode) && !result.isMaxBuffer;
+    if (!result.failed || isOk) {
       return { stdout: Buffer.from(result.stdout ?? []), stderr, status: result.exitCode ?? 0 };
     }
     throw failure(program, result, stderr);
