@@ -8,6 +8,7 @@ import type { ImageManifest, KernelManifest } from '../core/model/image.ts';
 import type { SnapshotEncoding } from '../core/model/snapshot.ts';
 import type { Accelerator, VmRecord } from '../core/model/vm.ts';
 import type { WorkspaceMode } from '../core/model/workspace.ts';
+import type { ToolingPlan } from '../core/toolingplan/model.ts';
 import type { paramsSchemas } from './schemas.ts';
 
 export type Method = keyof typeof paramsSchemas;
@@ -110,8 +111,17 @@ export interface WorkspaceReport {
 export interface VmCreated {
   readonly vm: VmView;
   readonly workspace: WorkspaceReport | null;
+  /** What that repository asks for; nothing of it is installed yet: `vm.bootstrap`. */
+  readonly tools: ToolingPlan | null;
   /** From the request to the guest's readiness. */
   readonly elapsedMs: number;
+}
+
+export interface ToolsInstalled {
+  /** Its absolute path in the guest; null: it has none, and only files of other tools asked. */
+  readonly mise: string | null;
+  /** In the guest. */
+  readonly logPath: string;
 }
 
 export interface VmForked {
@@ -178,6 +188,7 @@ export interface VmSnapshotList {
 
 export interface WorkspacePlan extends WorkspaceReport {
   readonly mode: WorkspaceMode;
+  readonly tools: ToolingPlan;
   /** Paths relative to the repository's root, as git orders them. Not UTF-8: written with \xNN escapes. */
   readonly paths: readonly string[];
 }
@@ -447,6 +458,7 @@ export interface Results {
   'operation.list': readonly OperationSummary[];
   'operation.cancel': null;
   'vm.create': VmCreated;
+  'vm.bootstrap': ToolsInstalled;
   'vm.start': VmView;
   'vm.stop': VmView;
   'vm.restart': VmView;
@@ -497,6 +509,7 @@ export interface Results {
 /** Methods that report progress and are registered as operations: listable, cancellable. */
 export const LONG_METHODS: ReadonlySet<Method> = new Set<Method>([
   'vm.create',
+  'vm.bootstrap',
   'vm.start',
   'vm.stop',
   'vm.restart',

@@ -92,8 +92,11 @@ export const paramsSchemas = {
     /** Deleted when this client's connection ends. */
     ephemeral: z.boolean().default(false),
     workspace: workspaceSource.optional(),
+    /** Tools its repository requires are to be installed: refused now if that cannot be. `vm.bootstrap` does it. */
+    bootstrap: z.boolean().default(false),
     publish: z.array(publishedPort).max(LIMITS.publishedPorts).default([]),
   }),
+  'vm.bootstrap': oneVm,
   'vm.start': oneVm,
   'vm.stop': oneVm,
   'vm.restart': oneVm,

@@ -98,6 +98,10 @@ const vm: Group = {
     exec: { brief: 'Run a command or a shell in a running VM', load: () => import('./commands/vm/exec.ts') },
     list: { brief: 'List VMs', load: () => import('./commands/vm/list.ts') },
     show: { brief: 'Show everything known about a VM', load: () => import('./commands/vm/show.ts') },
+    bootstrap: {
+      brief: 'Install the tools that the repo in a VM asks for',
+      load: () => import('./commands/vm/bootstrap.ts'),
+    },
     start: { brief: 'Start stopped VMs', load: () => import('./commands/vm/start.ts') },
     stop: {
       brief: 'Stop VMs, writing their data to disk first',

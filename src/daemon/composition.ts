@@ -49,6 +49,7 @@ import { VmSnapshots } from './services/vm-snapshots.ts';
 import { FileVerifier } from './services/file-verifier.ts';
 import { VmSnapshotStore } from '../frozen/vm-snapshot-store.ts';
 import { VmService } from './services/vm-service.ts';
+import { ToolBootstrap } from './services/tool-bootstrap.ts';
 import { DriftWatch } from './services/workspace-drift.ts';
 import { WorkspacePrepare } from './services/workspace-prepare.ts';
 import { WorkspaceService } from './services/workspace-service.ts';
@@ -73,6 +74,7 @@ export interface DaemonServices {
   readonly kernels: KernelService;
   readonly workspaces: WorkspaceService;
   readonly prepare: WorkspacePrepare;
+  readonly toolBootstrap: ToolBootstrap;
   readonly templates: TemplateService;
   readonly standby: Standby;
   readonly warm: ImageWarm;
@@ -258,6 +260,7 @@ export function compose(options: CompositionOptions): DaemonServices {
     kernels,
     workspaces,
     prepare,
+    toolBootstrap: new ToolBootstrap({ store, registry, lifecycle, sleep }),
     templates,
     standby,
     warm,

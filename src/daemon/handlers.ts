@@ -30,6 +30,7 @@ export function createHandlers(services: DaemonServices): Handlers {
     images,
     kernels,
     workspaces,
+    toolBootstrap,
     operations,
   } = services;
   const long = <M extends Method>(
@@ -53,6 +54,8 @@ export function createHandlers(services: DaemonServices): Handlers {
         if (params.ephemeral) services.deleteOnHangup(created.vm.id, context.connection);
         return created;
       }),
+    'vm.bootstrap': ({ ref }, context) =>
+      long<'vm.bootstrap'>(context, (operation) => toolBootstrap.install(ref, operation)),
     'vm.start': ({ ref }, context) => long<'vm.start'>(context, (operation) => vms.start(ref, operation)),
     'vm.stop': ({ ref }, context) => long<'vm.stop'>(context, (operation) => vms.stop(ref, operation)),
     'vm.restart': ({ ref }, context) =>

@@ -18,6 +18,7 @@ import {
 import { type VmWorkspace, WORKSPACE_MODES } from '../core/model/workspace.ts';
 import { MAX_PUBLISHED_PORTS } from '../core/published-port.ts';
 import { assertVmName, isId, MAX_NAME_LENGTH } from '../core/names.ts';
+import { MAX_TOOLS } from '../core/toolingplan/model.ts';
 import type { Row } from './sql.ts';
 
 /** A column beyond this was not written by us. */
@@ -103,6 +104,15 @@ const workspaceShape = {
     .nullable()
     .default(null),
   preparedAt: shortText,
+  tools: z
+    .object({
+      required: z.boolean(),
+      trust: z.array(shortText).max(MAX_TOOLS),
+      extra: z.array(shortText).max(MAX_TOOLS),
+      mise: pathText.exactOptional(),
+    })
+    .nullable()
+    .default(null),
 } satisfies Record<keyof VmWorkspace, z.ZodType>;
 /** A workspace as rows and vm.json files have it. */
 export const workspaceSchema: z.ZodType<VmWorkspace> = z.object(workspaceShape);

@@ -14,15 +14,20 @@ const at = (hostAddress: string, hostPort: number, guestPort: number) => ({
 const REQUESTS: readonly (readonly [line: string, method: Method, params: unknown])[] = [
   ['vm run', 'vm.create', {}],
   ['vm run --rm', 'vm.create', { ephemeral: true }],
-  ['vm run . -- make', 'vm.create', { workspace: { path: '/home/dev/project' } }],
+  ['vm run . -- make', 'vm.create', { workspace: { path: '/home/dev/project' }, bootstrap: true }],
   [
     'vm run sub/dir --branch b --from v1',
     'vm.create',
     {
       workspace: { path: '/home/dev/project/sub/dir', branch: 'b', from: 'v1' },
+      bootstrap: true,
     },
   ],
-  ['vm run /abs --include-untracked', 'vm.create', { workspace: { path: '/abs', includeUntracked: true } }],
+  [
+    'vm run /abs --include-untracked',
+    'vm.create',
+    { workspace: { path: '/abs', includeUntracked: true }, bootstrap: true },
+  ],
   ['vm run . --dry-run', 'workspace.plan', { path: '/home/dev/project' }],
   ['vm run --no-bootstrap -d', 'vm.create', {}],
   [
@@ -74,6 +79,7 @@ const REQUESTS: readonly (readonly [line: string, method: Method, params: unknow
   ],
   ['vm exec a --auto-prepare -- ls', 'workspace.prepare', { ref: 'a' }],
   ['vm resume a', 'vm.resume', { ref: 'a' }],
+  ['vm bootstrap a', 'vm.bootstrap', { ref: 'a' }],
   [
     'vm snapshot export s out.snap --force',
     'snapshot.export',

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { VmCreated, WorkspaceReport } from '../../src/api/contract.ts';
 import { BangerError } from '../../src/core/errors.ts';
+import { NO_TOOLS } from '../../src/core/toolingplan/plan.ts';
 import { type Answers, fakeCli, fakeDetail, fakeVm } from './fake-cli.ts';
 
 const workspace: WorkspaceReport = {
@@ -15,7 +16,7 @@ const workspace: WorkspaceReport = {
 };
 
 function created(changes: Partial<VmCreated> = {}): VmCreated {
-  return { vm: fakeVm('dev'), workspace: null, elapsedMs: 1400, ...changes };
+  return { vm: fakeVm('dev'), workspace: null, tools: null, elapsedMs: 1400, ...changes };
 }
 
 const answers: Answers = {
@@ -121,7 +122,8 @@ test('a notice when untracked files stayed behind', async () => {
 });
 
 test('--dry-run lists the files and creates nothing', async () => {
-  const plan = { ...workspace, mode: 'shallow_overlay' as const, paths: ['a', 'b/c'], untrackedLeft: 2 };
+  const shipped = { mode: 'shallow_overlay' as const, tools: NO_TOOLS, paths: ['a', 'b/c'] };
+  const plan = { ...workspace, ...shipped, untrackedLeft: 2 };
   const result = await fakeCli(['vm', 'run', '.', '--dry-run'], {
     answers: { 'workspace.plan': () => plan },
   });

@@ -66,6 +66,7 @@ export function someWorkspace(change: Partial<VmWorkspace> = {}): VmWorkspace {
     from: null,
     includeUntracked: false,
     shipped: { branch: 'main', commit: 'b'.repeat(40), tree: 'c'.repeat(40), staged: 'd'.repeat(64) },
+    tools: null,
     preparedAt: AT,
     ...change,
   };

@@ -19,6 +19,18 @@ export interface ShippedState {
 
 export const SHIPPED_REF = 'refs/banger/shipped';
 
+/** What a repository wants installed beside it, and what became of that. See core/toolingplan. */
+export interface WorkspaceTools {
+  /** Asked for in mise's or asdf's own files. */
+  readonly required: boolean;
+  /** Files of the repository that mise must be told to trust. */
+  readonly trust: readonly string[];
+  /** What mise does not find in files of its own: `node@20`. */
+  readonly extra: readonly string[];
+  /** Absolute path of mise in the guest, once all is installed: commands run with it. */
+  readonly mise?: string;
+}
+
 export interface VmWorkspace {
   readonly guestPath: string;
   /** Top of the repository's working tree on the host. */
@@ -34,6 +46,8 @@ export interface VmWorkspace {
   readonly includeUntracked: boolean;
   /** Null in rows that were written without it. */
   readonly shipped: ShippedState | null;
+  /** Null: the repository asks for none. */
+  readonly tools: WorkspaceTools | null;
   /** RFC 3339 with milliseconds. */
   readonly preparedAt: string;
 }

@@ -36,7 +36,8 @@ export interface ToolingPlan {
 /** One file's content, to be read as its name says. */
 export interface ToolFile {
   readonly file: string;
-  readonly text: string;
+  /** Null: there is more of it than MAX_TOOL_FILE_BYTES. */
+  readonly text: string | null;
 }
 
 /** What a reader finds in one file. */

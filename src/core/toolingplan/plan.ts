@@ -55,7 +55,7 @@ export function planTools(files: readonly ToolFile[]): ToolingPlan {
     const read = READERS[file];
     if (text === undefined || read === undefined) continue;
     if (MISE_FILES.includes(file) && file.endsWith('.toml')) miseConfigs.push(file);
-    if (text.length > MAX_TOOL_FILE_BYTES) {
+    if (text === null || text.length > MAX_TOOL_FILE_BYTES) {
       problems.push({ file, line: 1, what: `larger than ${MAX_TOOL_FILE_BYTES} bytes` });
       continue;
     }

@@ -5,6 +5,7 @@ import type { CheckedParamsOf, ExecTicket, PortEntry, StreamTicket, VmHealth } f
 import { encodeClose, ERRNO } from '../../core/channel/close.ts';
 import { encodeFrame, FRAME_TYPES } from '../../core/channel/frame.ts';
 import { errorText } from '../../core/errors.ts';
+import { withTools } from '../../core/toolingplan/workspace-tools.ts';
 import { CLIENT_STREAM, relay } from '../../guest/relay.ts';
 import type { Log } from '../../host/log.ts';
 import type { BangerPaths } from '../../host/paths.ts';
@@ -63,7 +64,7 @@ export class ExecService {
       const agent = await awake.agent(inTime, AGENT_TIMEOUT_MS);
       if (socket.destroyed) return;
       const stream = agent.exec({
-        argv: params.argv,
+        argv: withTools(params.argv, cwd, asRoot ? vm.workspace : null),
         env: params.env,
         cwd,
         user: params.user ?? '',

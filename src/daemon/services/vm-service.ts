@@ -7,6 +7,7 @@ import { assertLegal, isLegal, type VmAction } from '../../core/lifecycle.ts';
 import type { VmRecord, VmSpec } from '../../core/model/vm.ts';
 import { checkPublishedPorts } from '../../core/published-port.ts';
 import { checkVmSpec, type VmPolicy } from '../../core/policy/vm-policy.ts';
+import { NO_TOOLS } from '../../core/toolingplan/plan.ts';
 import { now } from '../../host/clock.ts';
 import type { CommandRunner } from '../../host/runner.ts';
 import type { Store } from '../../store/store.ts';
@@ -18,6 +19,7 @@ import { assertDriverCan, diskFormatOf } from './driver-limits.ts';
 import type { ImageService, LocalImage } from './image-service.ts';
 import type { Standby, StandbyMachine } from './standby.ts';
 import type { TemplateKeys } from './template-keys.ts';
+import { assertInstallable } from './tool-bootstrap.ts';
 import type { PlatformService } from './platform-service.ts';
 import type { VmBoot } from './vm-boot.ts';
 import type { VmLifecycle } from './vm-lifecycle.ts';
@@ -70,6 +72,8 @@ export class VmService {
     const source = params.workspace;
     const placement = source && placementOf(source);
     const plan = source && (await workspaces.plan(source, operation.signal));
+    const tools = plan === undefined ? NO_TOOLS : await workspaces.tools(plan, operation.signal);
+    if (params.bootstrap) assertInstallable(tools, spec.nat);
     const image = await images.ensure(spec.imageName, operation);
     assertDiskHolds(spec, image);
     if (params.start) await platforms.platform(spec.accel, image.kernel, operation);
@@ -78,7 +82,7 @@ export class VmService {
     const reserved = await this.#reserve(params.name, spec, image, standby);
     operation.about(reserved.name);
     const from = standby === undefined ? (params.cold ? 'boot' : 'best') : { standby };
-    const shipping = plan && placement && workspaces.ship(plan, placement, operation.progress);
+    const shipping = plan && placement && workspaces.ship(plan, placement, tools, operation.progress);
     // The row is new, so its lock is free; from here on a cancellation is undone.
     await lifecycle.locked(reserved.id, NEVER, () =>
       withUndo(async (undo) => {
@@ -103,6 +107,7 @@ export class VmService {
     return {
       vm: registry.view(registry.row(reserved.id)),
       workspace: plan && placement ? reportOf(plan, placement) : null,
+      tools: plan === undefined ? null : tools,
       elapsedMs: performance.now() - begun,
     };
   }

@@ -91,6 +91,7 @@ export class WorkspacePrepare {
     const placement = placementOf(params);
     const { includeUntracked = false, branch, from } = params;
     const plan = await workspaces.plan({ path, includeUntracked, branch, from }, operation.signal);
+    const tools = await workspaces.tools(plan, operation.signal);
     const outcome = createdOutcome(plan, placement);
     if (params.dryRun) return outcome;
     const files = registry.files(vm.id);
@@ -98,7 +99,7 @@ export class WorkspacePrepare {
     if (!params.force) await assertEmpty(job, placement.guestPath);
     const image = await workspaces.writeImage(plan, files, operation.progress, operation.signal);
     // Before the mount: the next prepare must never write to a disk that is mounted.
-    await this.#record(vm.id, recordOf(plan, placement, image));
+    await this.#record(vm.id, recordOf(plan, placement, tools, image));
     try {
       await mountWorkspace(job.agent, placement, operation.signal);
     } catch (error) {

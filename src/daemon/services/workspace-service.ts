@@ -3,6 +3,9 @@
 import type { CheckedParamsOf, Progress, WorkspacePlan, WorkspaceReport } from '../../api/contract.ts';
 import { assertGuestPath, DEFAULT_GUEST_PATH } from '../../core/guest-path.ts';
 import type { VmWorkspace, WorkspaceMode } from '../../core/model/workspace.ts';
+import type { ToolingPlan } from '../../core/toolingplan/model.ts';
+import { planTools } from '../../core/toolingplan/plan.ts';
+import { workspaceTools } from '../../core/toolingplan/workspace-tools.ts';
 import type { AgentClient } from '../../guest/agent-client.ts';
 import { now } from '../../host/clock.ts';
 import type { BangerPaths } from '../../host/paths.ts';
@@ -10,6 +13,7 @@ import type { CommandRunner } from '../../host/runner.ts';
 import { planWorkspace, type WorkspacePlanData } from '../../workspace/plan.ts';
 import { buildWorkspaceImage, type ShippedImage } from '../../workspace/ship.ts';
 import { writeShippedRecords } from '../../workspace/shipped-record.ts';
+import { readToolFiles } from '../../workspace/tool-files.ts';
 import type { VmFiles } from '../vm-files.ts';
 import type { GuestErrand } from './guest-errand.ts';
 
@@ -52,11 +56,22 @@ export class WorkspaceService {
   async describe(source: CheckedParamsOf<'workspace.plan'>, signal: AbortSignal): Promise<WorkspacePlan> {
     const placement = placementOf(source);
     const plan = await this.plan(source, signal);
-    return { ...reportOf(plan, placement), mode: placement.mode, paths: plan.displayPaths };
+    const tools = await this.tools(plan, signal);
+    return { ...reportOf(plan, placement), mode: placement.mode, tools, paths: plan.displayPaths };
+  }
+
+  /** What the repository says it wants to be worked on with. */
+  async tools(plan: WorkspacePlanData, signal: AbortSignal): Promise<ToolingPlan> {
+    return planTools(await readToolFiles(plan, this.#runner, signal));
   }
 
   /** Ships a plan into a machine that is booting. */
-  ship(plan: WorkspacePlanData, placement: Placement, onProgress: ReportProgress): Shipping {
+  ship(
+    plan: WorkspacePlanData,
+    placement: Placement,
+    tools: ToolingPlan,
+    onProgress: ReportProgress,
+  ): Shipping {
     let image: ShippedImage | undefined;
     const errand: GuestErrand = {
       ships: true,
@@ -69,7 +84,7 @@ export class WorkspaceService {
       errand,
       record: () => {
         if (image === undefined) throw new Error('the errand has not been done');
-        return recordOf(plan, placement, image);
+        return recordOf(plan, placement, tools, image);
       },
     };
   }
@@ -132,7 +147,12 @@ export function reportOf(
   return { guestPath, sourcePath, headCommit, branch, files, bytes, untrackedLeft };
 }
 
-export function recordOf(plan: WorkspacePlanData, placement: Placement, image: ShippedImage): VmWorkspace {
+export function recordOf(
+  plan: WorkspacePlanData,
+  placement: Placement,
+  wanted: ToolingPlan,
+  image: ShippedImage,
+): VmWorkspace {
   const { sourcePath, headCommit, asked, branch } = plan;
   const { commit, tree } = image.shipped;
   return {
@@ -141,6 +161,7 @@ export function recordOf(plan: WorkspacePlanData, placement: Placement, image: S
     ...placement,
     ...asked,
     shipped: { commit, tree, branch, staged: image.staged },
+    tools: workspaceTools(wanted),
     preparedAt: now(),
   };
 }

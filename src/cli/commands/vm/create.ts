@@ -1,5 +1,6 @@
 import { BangerError } from '../../../core/errors.ts';
 import { formatDuration } from '../../../core/units.ts';
+import { bootstrap, noBootstrapFlag } from '../../bootstrap.ts';
 import { defineCommand, optionalPath } from '../../command.ts';
 import {
   creationFlags,
@@ -31,6 +32,7 @@ export const command = defineCommand({
     ...creationFlags,
     ...workspaceFlags,
     ...placementFlags,
+    'no-bootstrap': noBootstrapFlag,
     'no-start': toggle('Do not boot it yet'),
     json: jsonFlag,
   },
@@ -42,13 +44,15 @@ export const command = defineCommand({
     const params = {
       ...creationParams(flags),
       ...(flags['no-start'] && { start: false }),
-      ...(workspace !== undefined && { workspace }),
+      ...(workspace !== undefined && { workspace, bootstrap: !flags['no-bootstrap'] }),
     };
-    const created = await withClient(context, (client) =>
-      withProgress(context, ({ signal, onProgress }) =>
+    const created = await withClient(context, async (client) => {
+      const made = await withProgress(context, ({ signal, onProgress }) =>
         client.call('vm.create', params, { signal, onProgress }),
-      ),
-    );
+      );
+      await bootstrap(context, client, flags, made);
+      return made;
+    });
     if (flags.json) {
       printJson(context.stdout, created);
       return;

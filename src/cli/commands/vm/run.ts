@@ -11,6 +11,7 @@ import {
   workspaceParams,
 } from '../../creation-flags.ts';
 import { type FlagValues, toggle } from '../../flags.ts';
+import { bootstrap, noBootstrapFlag, printTools } from '../../bootstrap.ts';
 import { withProgress } from '../../long-call.ts';
 import { reportError } from '../../output/errors.ts';
 import { printJson } from '../../output/json.ts';
@@ -28,7 +29,7 @@ const flags = {
   'dry-run': toggle('List the files that would be copied; create nothing'),
   rm: toggle('Delete the VM when the command or shell ends, or when it could not be run'),
   detach: toggle('Leave the VM running and print its name, without a shell', { letter: 'd' }),
-  'no-bootstrap': toggle('Do not install the tools the repo asks for (none are yet, with or without it)'),
+  'no-bootstrap': noBootstrapFlag,
   ...sessionFlags,
   json: toggle('Print the VM (with -d) or the files (with --dry-run) as JSON, and errors as JSON on stderr'),
 } as const;
@@ -39,6 +40,8 @@ export const command = defineCommand({
   description:
     'Without COMMAND: a login shell as root. With PATH: that git repo (its tracked files as they are in the working tree, and ' +
     'enough of .git for "git status" and "git log -1") is copied to /root/repo, where the command or shell starts.\n' +
+    'Tools that the repo asks for are installed with mise when the VM has --nat and its image has mise; a repo with .mise.toml, ' +
+    'mise.toml or .tool-versions is refused without --nat, unless --no-bootstrap is given.\n' +
     'The VM stays afterwards unless --rm is given. Ctrl-C while it is being created undoes everything. ' +
     'Exits with the status of the command; 125 when banger itself failed before or around it.\n' +
     'The first use of an image builds it, which takes minutes; later runs take seconds.',
@@ -46,7 +49,7 @@ export const command = defineCommand({
     { line: 'banger vm run', brief: 'a root shell in a fresh VM' },
     { line: 'banger vm run .', brief: 'with a copy of this repo' },
     { line: 'banger vm run --rm . -- npm test', brief: 'one command, its status, nothing left' },
-    { line: 'banger vm run . --dry-run', brief: 'which files would be copied' },
+    { line: 'banger vm run . --dry-run', brief: 'which files would be copied, which tools are asked for' },
     { line: 'banger vm run . --branch try-1 --nat --memory 4G', brief: 'a new branch, network, 4 GiB' },
     { line: 'banger vm run . -p 8080:80 -p 0:5432', brief: 'ports of the VM on this host, one of them any' },
     { line: 'banger vm run -d --name dev', brief: 'in the background; then: banger vm exec dev' },
@@ -71,17 +74,19 @@ async function run(context: CliContext, flags: Flags, args: readonly string[]): 
   return await withClient(context, async (client) => {
     const created = await create(context, client, flags, workspace);
     if (flags.detach) {
+      await bootstrap(context, client, flags, created);
       printDetached(context, created, flags.json);
       return 0;
     }
     const cwd = created.workspace?.guestPath;
-    return await useVm(context, client, flags, created, () =>
-      context.ports.session(
+    return await useVm(context, client, flags, created, async () => {
+      await bootstrap(context, client, flags, created);
+      return await context.ports.session(
         client,
         { ...session, ref: created.vm.id, ...(cwd !== undefined && { cwd }) },
         (error) => reportError(context, error, flags.json),
-      ),
-    );
+      );
+    });
   });
 }
 
@@ -119,7 +124,7 @@ async function create(
   const params = {
     ...creationParams(flags),
     ...(flags.rm && { ephemeral: true }),
-    ...(workspace !== undefined && { workspace }),
+    ...(workspace !== undefined && { workspace, bootstrap: !flags['no-bootstrap'] }),
   };
   const created = await withProgress(context, ({ signal, onProgress }) =>
     client.call('vm.create', params, { signal, onProgress }),
@@ -217,4 +222,5 @@ function printPlan(context: CliContext, plan: WorkspacePlan, json: boolean): voi
     `${plan.files} files, ${formatSize(plan.bytes)}, from ${plan.sourcePath} at ${plan.headCommit.slice(0, 12)}` +
       ` to ${plan.guestPath} (mode ${plan.mode})${untracked}\n`,
   );
+  printTools(context, plan.tools);
 }

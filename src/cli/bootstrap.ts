@@ -1,0 +1,66 @@
+/** Tools that a repository asks for: installed after its VM is there, or said in one line. */
+
+import type { VmCreated } from '../api/contract.ts';
+import type { ToolingPlan, ToolRequest } from '../core/toolingplan/model.ts';
+import type { CliClient, CliContext } from './cli-context.ts';
+import { toggle } from './flags.ts';
+import { longCall } from './long-call.ts';
+
+/** Names in the one line at most. */
+const MAX_NAMED = 4;
+
+export const noBootstrapFlag = toggle(
+  'Do not install the tools the repo asks for, nor run commands with them',
+);
+
+/**
+ * Installs them where they are required, or the VM reaches the network and its image can; else says what is asked for.
+ * @throws {BangerError} what `vm.bootstrap` throws; the VM stays
+ */
+export async function bootstrap(
+  context: CliContext,
+  client: CliClient,
+  flags: { readonly 'no-bootstrap': boolean; readonly json: boolean },
+  { vm, tools }: VmCreated,
+): Promise<void> {
+  if (flags['no-bootstrap'] || tools === null) return;
+  // `vm create` of a VM that is not started takes no repository.
+  if (!tools.required && tools.tools.length === 0) return;
+  const say = (text: string): void => {
+    if (!flags.json) context.stderr.write(`banger: ${text}\n`);
+  };
+  const asked = `the repo asks for ${named(tools.tools)}`;
+  if (!tools.required && !vm.spec.nat) {
+    say(`${asked}; not installed (--nat installs it with mise, where the image has that)`);
+    return;
+  }
+  const { mise } = await longCall(context, client, 'vm.bootstrap', { ref: vm.id });
+  if (mise === null) return say(`${asked}; not installed: image "${vm.spec.imageName}" has no mise`);
+  for (const conflict of tools.conflicts) say(contradiction(conflict));
+}
+
+/** For `--dry-run`: all that was found. */
+export function printTools(context: CliContext, tools: ToolingPlan): void {
+  const lines = [
+    ...tools.tools.map((request) => `asks for ${oneTool(request)}${tools.required ? '' : ' (not required)'}`),
+    ...tools.conflicts.map(contradiction),
+    ...tools.problems.map(({ file, line, what }) => `${file}:${line}: ${what}`),
+  ];
+  context.stderr.write(lines.map((line) => `${line}\n`).join(''));
+}
+
+function named(requests: readonly ToolRequest[]): string {
+  if (requests.length === 0) return 'tools';
+  const more = requests.length - MAX_NAMED;
+  const names = requests.slice(0, MAX_NAMED).map(oneTool).join(', ');
+  return more > 0 ? `${names} and ${more} more` : names;
+}
+
+function oneTool({ tool, version, file, line }: ToolRequest): string {
+  return `${tool} ${version} (${file}:${line})`;
+}
+
+function contradiction([first, ...others]: readonly ToolRequest[]): string {
+  const rest = others.map(({ asked, file, line }) => `${asked} (${file}:${line})`).join(', ');
+  return first === undefined ? '' : `${oneTool(first)} counts, not ${rest}`;
+}
