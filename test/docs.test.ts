@@ -8,10 +8,11 @@ import { LONG_METHODS, type Method } from '../src/api/contract.ts';
 import { paramsSchemas } from '../src/api/schemas.ts';
 import { resolveWords } from '../src/cli/app.ts';
 import { type Group, isGroup, type Leaf, root } from '../src/cli/tree.ts';
-import { BangerError, ERROR_CODES } from '../src/core/errors.ts';
+import { ERROR_CODES } from '../src/core/errors.ts';
 import { legalStates, VM_ACTIONS } from '../src/core/lifecycle.ts';
 import { VM_STATES } from '../src/core/model/vm.ts';
-import { DEFAULT_CONFIG, parseConfig } from '../src/host/config.ts';
+import { parseConfig } from '../src/host/config.ts';
+import { CONFIG_KEYS, leafKeys } from '../src/host/config-keys.ts';
 import { fakeCli } from './cli/fake-cli.ts';
 
 const repo = join(import.meta.dirname, '..');
@@ -318,42 +319,41 @@ test('every RPC method has its row, with its parameters', () => {
   );
 });
 
-/** The keys the program itself names when it meets one it does not know. */
-function allowedKeys(toml: string): readonly string[] {
-  try {
-    parseConfig(toml, 'test', {});
-  } catch (error) {
-    assert.ok(error instanceof BangerError);
-    return (error.hint ?? '').replace(/^allowed: /, '').split(', ');
-  }
-  assert.fail('an unknown key was taken');
+/** As the table of keys says it, in Markdown without links. */
+function keyRows(): ReadonlyMap<string, { readonly value: string; readonly meaning: string }> {
+  const plain = (cell: string): string => cell.replace(/\[([^\]]+)\]\([^)]+\)/g, '$1');
+  return new Map(
+    tableRows(page('docs/config.md'), 'key').map(([key = '', value = '', meaning = '']) => [
+      key.replaceAll('`', ''),
+      { value: plain(value), meaning: plain(meaning) },
+    ]),
+  );
 }
 
-test('every key of the configuration has its row, and the example is one', () => {
-  const text = page('docs/config.md');
-  const top = allowedKeys('no_such_key = 1');
-  const inTables = ['vm_defaults', 'templates'].flatMap((table) =>
-    allowedKeys(`[${table}]\nno_such_key = 1`).map((key) => `${table}.${key}`),
+test('every key of the configuration has its row, with its default and what it means', () => {
+  const rows = keyRows();
+  const leaves = leafKeys();
+  for (const { path, description, fallback, otherwise } of leaves) {
+    const value = fallback === undefined ? otherwise : `\`${JSON.stringify(fallback)}\``;
+    assert.deepEqual(rows.get(path.join('.')), { value, meaning: description }, path.join('.'));
+  }
+  const tables = Object.keys(CONFIG_KEYS.shape).filter((key) =>
+    leaves.every(({ path }) => path.join('.') !== key),
   );
-  const rows = tableRows(text, 'key').map(([key = '']) => key.replaceAll('`', ''));
-  assert.deepEqual(rows.toSorted(), [...top, ...inTables].toSorted());
-  const example = blocksOf(text).find(({ language }) => language === 'toml')?.lines ?? [];
-  parseConfig(example.join('\n'), 'docs/config.md', {});
-  for (const key of top)
-    assert.ok(
-      example.some((line) => line.startsWith(key) || line === `[${key}]`),
-      key,
-    );
+  assert.deepEqual(
+    [...rows.keys()].toSorted(),
+    [...leaves.map(({ path }) => path.join('.')), ...tables].toSorted(),
+  );
 });
 
-test('the defaults of the configuration are the ones that are written', () => {
-  const cells = tableRows(page('docs/config.md'), 'key').map(([key, value]) => [key, value] as const);
-  const written = cells.flatMap(([key = '', value = '']) => {
-    const literal = /^`("[^"]*"|\d+)`$/.exec(value)?.[1];
-    return literal === undefined || key.includes('.') ? [] : [`${key.replaceAll('`', '')} = ${literal}`];
-  });
-  assert.ok(written.length >= 5, written.join('\n'));
-  assert.deepEqual(parseConfig(written.join('\n'), 'docs/config.md', {}), DEFAULT_CONFIG);
+test('the example of the configuration is one, and has every key at the top', () => {
+  const example = blocksOf(page('docs/config.md')).find(({ language }) => language === 'toml')?.lines ?? [];
+  parseConfig(example.join('\n'), 'docs/config.md', {});
+  for (const key of Object.keys(CONFIG_KEYS.shape))
+    assert.ok(
+      example.some((line) => line.startsWith(`${key} =`) || line === `[${key}]` || line === `[[${key}]]`),
+      key,
+    );
 });
 
 test('every environment variable the sources read is in docs/config.md', () => {

@@ -4,6 +4,7 @@
  */
 
 import type { z } from 'zod';
+import type { ConfigChecked, ConfigShown } from '../core/model/config.ts';
 import type { ImageManifest, KernelManifest } from '../core/model/image.ts';
 import type { SnapshotEncoding } from '../core/model/snapshot.ts';
 import type { Accelerator, VmRecord } from '../core/model/vm.ts';
@@ -493,6 +494,9 @@ export interface Results {
   'kernel.list': readonly KernelEntry[];
   'kernel.show': KernelView;
   'system.df': DiskUse;
+  'config.show': ConfigShown;
+  'config.check': ConfigChecked;
+  'config.schema': object;
   'doctor.run': DoctorReport;
   'doctor.fix': readonly DoctorFix[];
   'state.export': StateExported;

@@ -211,6 +211,12 @@ export const paramsSchemas = {
   'kernel.show': z.strictObject({ name }),
 
   'system.df': none,
+  'config.show': none,
+  'config.check': z.strictObject({
+    /** Absolute; default: the file the daemon reads, and what the environment says. */
+    path: path.optional(),
+  }),
+  'config.schema': none,
   'doctor.run': z.strictObject({
     /** Also digests of images and kernels, and a probe boot. */
     deep: z.boolean().default(false),

@@ -40,7 +40,7 @@ export interface CliPorts {
   /** With `start: false` a daemon that does not answer is `null`; else it is started. */
   connect(options: { readonly start: true }): Promise<CliClient>;
   connect(options: { readonly start: boolean }): Promise<CliClient | null>;
-  /** A process of its own for this command, which serves `state.*` and `doctor.*` without a daemon and makes no file. */
+  /** A process of its own for this command, which serves `state.*`, `config.*` and `doctor.*` without a daemon and makes no file. */
   connectOffline(): Promise<CliClient>;
   /**
    * Runs a program in a VM on this process's stdin, stdout and stderr; resolves with the exit status of the whole
@@ -65,6 +65,8 @@ export interface CliPorts {
   readLine(question: string): Promise<string | null>;
   /** Where the daemon of this user logs, whether it runs or not. */
   daemonLogPath(): string;
+  /** Where the settings are, whether there are any or not. */
+  configPath(): string;
 }
 
 export interface CliIo {

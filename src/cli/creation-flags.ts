@@ -26,7 +26,8 @@ export const creationFlags = {
     complete: completeImages,
   }),
   ...sizingFlags,
-  nat: toggle('Let the VM reach the network; off unless asked for'),
+  nat: toggle('Let the VM reach the network; off unless asked for, here or in the settings'),
+  'no-nat': toggle('Keep the VM off the network, whatever the settings say'),
   publish: list(
     'PORT',
     'TCP port of the VM for this host, may repeat: [ADDRESS:]HOSTPORT:GUESTPORT; host port 0: any',
@@ -66,11 +67,12 @@ export function sizingParams(flags: FlagValues<typeof sizingFlags>) {
 }
 
 export function creationParams(flags: CreationValues): CreateParams {
+  if (flags.nat && flags['no-nat']) throw new BangerError('usage', '--nat and --no-nat exclude each other');
   return {
     ...(flags.name !== undefined && { name: flags.name }),
     ...(flags.image !== undefined && { image: flags.image }),
     ...sizingParams(flags),
-    ...(flags.nat && { nat: true }),
+    ...((flags.nat || flags['no-nat']) && { nat: flags.nat }),
     ...(flags.cold && { cold: true }),
     ...(flags.publish.length > 0 && { publish: [...flags.publish] }),
     ...(flags.init !== undefined && { init: flags.init }),

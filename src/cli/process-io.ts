@@ -94,6 +94,7 @@ function processPorts(
     },
     readLine,
     daemonLogPath: () => paths().logFile,
+    configPath: () => paths().configFile,
   };
 }
 

@@ -221,6 +221,25 @@ const state: Group = {
   },
 };
 
+const config: Group = {
+  brief: 'The settings in config.toml',
+  description:
+    'The file is optional, and so is each of its keys. It is read when the daemon starts. Nothing here needs a daemon or starts one.',
+  examples: [
+    { line: 'banger config show', brief: 'every setting, and where it comes from' },
+    { line: 'banger config check', brief: 'all mistakes in the file' },
+  ],
+  commands: {
+    show: { brief: 'Show every setting and its source', load: () => import('./commands/config/show.ts') },
+    check: { brief: 'List all mistakes in the file', load: () => import('./commands/config/check.ts') },
+    path: { brief: 'Print where the file is', load: () => import('./commands/config/path.ts') },
+    schema: {
+      brief: 'Print a JSON Schema of the file, for editors',
+      load: () => import('./commands/config/schema.ts'),
+    },
+  },
+};
+
 const system: Group = {
   brief: 'What banger takes on this host',
   description: 'Looks at the state and cache directories as a whole.',
@@ -253,6 +272,7 @@ export const root: Group = {
     operation,
     daemon,
     state,
+    config,
     system,
     doctor: {
       brief: 'Check the host, the installation and the state',

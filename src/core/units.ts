@@ -41,7 +41,7 @@ export function parseSize(text: string, what = 'size'): number {
     });
   }
   const bytes = Number(match[1]) * factor;
-  if (bytes < 0) throw new BangerError('bad_request', `${what} ${quote(text)} is negative`);
+  if (text.trim().startsWith('-')) throw new BangerError('bad_request', `${what} ${quote(text)} is negative`);
   if (!Number.isSafeInteger(bytes)) {
     const why = bytes > Number.MAX_SAFE_INTEGER ? 'is too large' : 'is not a whole number of bytes';
     throw new BangerError('bad_request', `${what} ${quote(text)} ${why}`);

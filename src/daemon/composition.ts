@@ -7,6 +7,7 @@ import { DRIVER_NAMES } from '../core/model/vm.ts';
 import { vmPolicy } from '../core/policy/vm-policy.ts';
 import { now } from '../host/clock.ts';
 import type { Config } from '../host/config.ts';
+import type { ConfigText } from '../host/config-show.ts';
 import { findProgram } from '../host/find-program.ts';
 import type { Log } from '../host/log.ts';
 import type { BangerPaths } from '../host/paths.ts';
@@ -74,6 +75,7 @@ export interface DaemonServices {
   readonly kernels: KernelService;
   readonly workspaces: WorkspaceService;
   readonly prepare: WorkspacePrepare;
+  readonly startedWith: ConfigText;
   readonly toolBootstrap: ToolBootstrap;
   readonly templates: TemplateService;
   readonly standby: Standby;
@@ -95,6 +97,8 @@ export interface DaemonServices {
 export interface CompositionOptions {
   readonly paths: BangerPaths;
   readonly config: Config;
+  /** What `config` was read of. */
+  readonly configText: ConfigText;
   readonly store: Store;
   readonly log: Log;
   readonly version: string;
@@ -206,6 +210,7 @@ export function compose(options: CompositionOptions): DaemonServices {
       policy,
       defaultImage,
     },
+    natByDefault: config.natByDefault,
   });
   const warm = new ImageWarm({ images, platforms, templates, policy, defaultImage });
   const prepare = new WorkspacePrepare({
@@ -260,6 +265,7 @@ export function compose(options: CompositionOptions): DaemonServices {
     kernels,
     workspaces,
     prepare,
+    startedWith: options.configText,
     toolBootstrap: new ToolBootstrap({ store, registry, lifecycle, sleep }),
     templates,
     standby,

@@ -3,7 +3,7 @@
 import { mkdirSync } from 'node:fs';
 import { VERSION } from '../core/buildinfo.ts';
 import { now } from '../host/clock.ts';
-import { loadConfig } from '../host/config.ts';
+import { configOf } from '../host/config-show.ts';
 import { acquireInstanceLock } from '../host/instance-lock.ts';
 import { createLogger } from '../host/log.ts';
 import { type BangerPaths, ensurePrivateDir } from '../host/paths.ts';
@@ -17,6 +17,7 @@ import { startBackground } from './background.ts';
 import { compose, type DaemonServices } from './composition.ts';
 import { startIdleRounds } from './idle-rounds.ts';
 import { createHandlers } from './handlers.ts';
+import { readConfigText } from './config-handlers.ts';
 import { assertStateNotLost } from './lost-state.ts';
 
 export interface DaemonOptions {
@@ -37,7 +38,8 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const { paths, version } = options;
   makeDirectories(paths);
   using _lock = await acquireInstanceLock(paths.lockFile, { pid: process.pid, socketPath: paths.socketPath });
-  const config = await loadConfig(paths.configFile, options.env);
+  const configText = await readConfigText(paths.configFile, options.env);
+  const config = configOf(configText);
   const log = createLogger({ level: config.logLevel, file: paths.logFile });
   const settled = await settleRestore(paths.stateDb);
   if (settled !== 'none') log.warn({ settled }, 'settled a restore that did not come to its end');
@@ -49,6 +51,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const services = compose({
     paths,
     config,
+    configText,
     store,
     log,
     version,

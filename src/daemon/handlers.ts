@@ -4,6 +4,7 @@ import type { Method, ResultOf } from '../api/contract.ts';
 import { LONG_METHODS } from '../api/contract.ts';
 import type { Handlers, RequestContext } from '../rpc/server-types.ts';
 import type { DaemonServices } from './composition.ts';
+import { daemonConfigHandlers } from './config-handlers.ts';
 import type { OperationHandle } from './operations.ts';
 import { daemonRefusals, stateServiceHandlers } from './state-handlers.ts';
 
@@ -108,6 +109,7 @@ export function createHandlers(services: DaemonServices): Handlers {
     'kernel.list': () => kernels.list(),
     'kernel.show': ({ name }) => kernels.show(name),
     ...daemonRefusals(),
+    ...daemonConfigHandlers(services.startedWith),
     ...stateServiceHandlers(
       () => services.state,
       (context, work) => asOperation(services, context, work),

@@ -7,6 +7,7 @@ import { BangerError } from '../core/errors.ts';
 import type { BangerPaths } from '../host/paths.ts';
 import { serveOne } from '../rpc/serve-one.ts';
 import type { Handlers, RpcLog } from '../rpc/server-types.ts';
+import type { ConfigHandlers } from './config-handlers.ts';
 import type { Doctor } from './doctor/doctor.ts';
 import type { RestoreService } from './services/restore-service.ts';
 import type { StateService } from './services/state-service.ts';
@@ -61,7 +62,20 @@ function offlineHandlers(options: OfflineOptions): Handlers {
       () => new BangerError('unavailable', `${method} needs the daemon`, { hint: 'banger daemon start' }),
     );
   }
-  return { ...(handlers as unknown as Handlers), ...stateHandlers(options) };
+  return { ...(handlers as unknown as Handlers), ...stateHandlers(options), ...configHandlers(options) };
+}
+
+/** In a module that is loaded when it is asked for. */
+function configHandlers({ paths, env }: OfflineOptions): ConfigHandlers {
+  const handlers = async (): Promise<ConfigHandlers> => {
+    const { offlineConfigHandlers } = await import('./config-handlers.ts');
+    return offlineConfigHandlers(paths, env);
+  };
+  return {
+    'config.show': async (...request) => await (await handlers())['config.show'](...request),
+    'config.check': async (...request) => await (await handlers())['config.check'](...request),
+    'config.schema': async (...request) => await (await handlers())['config.schema'](...request),
+  };
 }
 
 function stateHandlers(options: OfflineOptions): StateHandlers {

@@ -6,6 +6,7 @@ import { assertImageName } from '../core/names.ts';
 import { MIB, parseDuration, parseSize } from '../core/units.ts';
 
 const SIZE_PATTERN = String.raw`^\s*\d+(\.\d+)?\s*([Bb]|[KkMmGgTt]([Ii][Bb])?)?\s*$`;
+const SOME_SIZE_PATTERN = SIZE_PATTERN.replace('^', '^(?=[^1-9]*[1-9])');
 const DURATION_PATTERN = String.raw`^\s*(0|(\d+(\.\d+)?(ms|s|m|h|d))+)\s*$`;
 const IMAGE_NAME_PATTERN = String.raw`^(?!.*\.\.)[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$`;
 
@@ -25,16 +26,19 @@ function readWith<In, Out>(schema: z.ZodType<In>, read: (value: In) => Out) {
   });
 }
 
-const sizeText = z.string({ error: 'must be a text like "8GiB"' }).meta({ pattern: SIZE_PATTERN });
+const sizeText = (pattern: string) => z.string({ error: 'must be a text like "8GiB"' }).meta({ pattern });
 
 /** Bytes. */
-export const size = readWith(sizeText, (text) => parseSize(text)).refine((bytes) => bytes > 0, {
-  error: 'must be larger than 0',
-});
+export const size = readWith(sizeText(SOME_SIZE_PATTERN), (text) => parseSize(text)).refine(
+  (bytes) => bytes > 0,
+  {
+    error: 'must be larger than 0',
+  },
+);
 
 /** Bytes; 0 means none. */
 export const sizeOrNone = readWith(
-  z.union([sizeText, z.literal(0)], { error: 'must be a text like "8GiB", or 0' }),
+  z.union([sizeText(SIZE_PATTERN), z.literal(0)], { error: 'must be a text like "8GiB", or 0' }),
   (value) => (value === 0 ? 0 : parseSize(value)),
 );
 

@@ -90,12 +90,13 @@ export const CONFIG_KEYS = z.strictObject({
   ),
   vm_defaults: table(
     'vm_defaults',
-    'a table: sizes of new VMs',
+    'a table: sizes and network of new VMs',
     {
       vcpu: optionalKey(whole, 'by the host', 'a whole number'),
       memory: optionalKey(memorySize, 'by the host', '`"4GiB"`, `"512M"`'),
       memory_mib: optionalKey(whole, '', 'the same as a number of MiB; give one of the two'),
       disk_size: optionalKey(size, '`"8GiB"`', 'at least what the image needs'),
+      nat: key(yesOrNo, false, 'whether new VMs reach the network; `--nat` and `--no-nat` override it'),
     },
     (schema) =>
       schema
@@ -109,12 +110,12 @@ export const CONFIG_KEYS = z.strictObject({
     pause_after: key(
       durationFrom('1s', { orNever: true }),
       '30m',
-      'VMs that nobody uses stand still after this long; `0`: never',
+      'VMs that nobody uses stand still after this long; at least `"1s"`; `0`: never',
     ),
     save_after: key(
       durationFrom('1s', { orNever: true }),
       0,
-      'and are saved to the disk after this long; `0`: never',
+      'they are saved to the disk after this long; at least `"1s"`; `0`: never',
     ),
   }),
   templates: table('templates', 'a table: templates of booted guests', {
@@ -127,7 +128,7 @@ export const CONFIG_KEYS = z.strictObject({
     standby: key(
       yesOrNo,
       true,
-      'keep one machine restored from a template ahead of time, paused, for the next VM of its kind: templates',
+      'keep one machine restored from a template ahead of time, paused, for the next VM of its kind',
     ),
   }),
 });
@@ -146,6 +147,30 @@ export function keysOf(path: readonly string[]): readonly string[] {
     schema = unwrapped(inner);
   }
   return schema instanceof z.ZodObject ? Object.keys(schema.shape) : [];
+}
+
+export interface LeafKey {
+  readonly path: readonly string[];
+  readonly description: string;
+  /** The default as it would be written; undefined: none can be. */
+  readonly fallback: unknown;
+  /** What holds then, in words; empty: nothing of its own. */
+  readonly otherwise: string | undefined;
+}
+
+/** Every key that is no table, in the order of the documentation. */
+export function leafKeys(): readonly LeafKey[] {
+  return leavesOf(CONFIG_KEYS, []);
+}
+
+function leavesOf(schema: z.core.$ZodType, path: readonly string[]): readonly LeafKey[] {
+  const inner = unwrapped(schema);
+  if (inner instanceof z.ZodObject) {
+    return Object.entries(inner.shape).flatMap(([name, part]) => leavesOf(part, [...path, name]));
+  }
+  const description = z.globalRegistry.get(schema)?.description ?? '';
+  const fallback = schema instanceof z.ZodPrefault ? schema.def.defaultValue : undefined;
+  return [{ path, description, fallback, otherwise: otherwise.get(schema)?.words }];
 }
 
 function unwrapped(schema: z.core.$ZodType): z.core.$ZodType {

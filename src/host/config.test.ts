@@ -24,6 +24,7 @@ test('an empty file means the defaults; every key is read', () => {
     vcpu = 4
     memory = "2GiB"
     disk_size = "16G"
+    nat = true
     [idle]
     pause_after = "5m"
     save_after = "1h"
@@ -45,6 +46,7 @@ test('an empty file means the defaults; every key is read', () => {
     idleSaveAfterMs: 3_600_000,
     templatesMaxBytes: 512 * 1024 ** 2,
     templatesStandby: false,
+    natByDefault: true,
     vmDefaults: { vcpus: 4, memoryMib: 2048, diskSizeBytes: 16 * 1024 ** 3 },
   });
   assert.equal(parse('state_snapshot_interval = 0').stateSnapshotIntervalMs, 0);
@@ -112,7 +114,7 @@ test('an unknown key is answered with the known ones', () => {
     return assert.fail('accepted');
   };
   assert.match(hint('foo = 1') ?? '', /^allowed: log_level, .*vm_defaults, idle, templates$/);
-  assert.equal(hint('[vm_defaults]\nfoo = 1'), 'allowed: vcpu, memory, memory_mib, disk_size');
+  assert.equal(hint('[vm_defaults]\nfoo = 1'), 'allowed: vcpu, memory, memory_mib, disk_size, nat');
   assert.equal(hint('[templates]\nfoo = 1'), 'allowed: max_size, standby');
 });
 

@@ -1,14 +1,12 @@
 /** config.toml: read, checked, and every mistake told with its line, its column and what is allowed there. */
 
-import { parse, TomlError } from 'smol-toml';
-import type { z } from 'zod';
 import { BangerError } from '../core/errors.ts';
 import type { AcceleratorChoice, DriverName } from '../core/model/vm.ts';
 import type { VmSizing } from '../core/policy/vm-policy.ts';
-import { CONFIG_KEYS, keysOf } from './config-keys.ts';
+import { checkConfig, type ConfigValues } from './config-check.ts';
+import { CONFIG_KEYS } from './config-keys.ts';
 import { readTextFile } from './files.ts';
 import { LOG_LEVELS, type LogLevel } from './log-level.ts';
-import { locateKey, type Position } from '../core/toml-position.ts';
 
 export interface Config {
   readonly logLevel: LogLevel;
@@ -33,11 +31,15 @@ export interface Config {
   readonly templatesMaxBytes: number;
   /** Keep a machine restored and paused for the next VM. */
   readonly templatesStandby: boolean;
+  /** Outbound network of VMs that are asked for without a word about it. */
+  readonly natByDefault: boolean;
   /** What the file says; the rest is policy: core/policy/vm-policy.ts. */
   readonly vmDefaults: VmSizing;
 }
 
-const MAX_CONFIG_BYTES = 256 * 1024;
+export const MAX_CONFIG_BYTES = 256 * 1024;
+
+export const LOG_LEVEL_VARIABLE = 'BANGER_LOG_LEVEL';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -48,30 +50,37 @@ type Environment = Readonly<Record<string, string | undefined>>;
 export async function loadConfig(file: string, env: Environment): Promise<Config> {
   const text = await readTextFile(file, MAX_CONFIG_BYTES);
   const config = text === undefined ? DEFAULT_CONFIG : parseConfig(text, file, env);
+  return withEnvironment(config, env);
+}
+
+/** @throws {BangerError} `bad_request`: a variable says what is not allowed */
+export function withEnvironment(config: Config, env: Environment): Config {
   const override = env['BANGER_LOG_LEVEL'];
   if (override === undefined || override === '') return config;
   const level = CONFIG_KEYS.shape.log_level.safeParse(override);
   if (level.success) return { ...config, logLevel: level.data };
-  const allowed = LOG_LEVELS.join(', ');
   throw new BangerError(
     'bad_request',
-    `BANGER_LOG_LEVEL is ${JSON.stringify(override)}; allowed: ${allowed}`,
+    `BANGER_LOG_LEVEL is ${JSON.stringify(override)}; allowed: ${LOG_LEVELS.join(', ')}`,
   );
 }
 
 /** As `loadConfig`, of a text that was read already; `file` is for messages, `env` for `~/`. */
 export function parseConfig(text: string, file: string, env: Environment): Config {
-  const parsed = CONFIG_KEYS.safeParse(parseToml(text, file));
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0];
-    if (issue === undefined) throw new Error('a failed check without an issue');
-    throw issueError(text, file, issue);
-  }
-  return toConfig(parsed.data, env);
+  const checked = checkConfig(text, file);
+  if ('values' in checked) return toConfig(checked.values, env);
+  const [{ line, column, message, hint }, ...others] = checked.problems;
+  const more = others.length === 0 ? null : `banger config check lists ${others.length} more`;
+  const next = hint ?? more;
+  throw new BangerError(
+    'bad_request',
+    `${file}:${line}:${column}: ${message}`,
+    next === null ? {} : { hint: next },
+  );
 }
 
 /** What is read of a file; absent keys are their defaults by now. */
-function toConfig(values: z.output<typeof CONFIG_KEYS>, env: Environment): Config {
+function toConfig(values: ConfigValues, env: Environment): Config {
   const { vm_defaults: sizes, idle, templates } = values;
   const memoryMib = sizes.memory ?? sizes.memory_mib;
   const path = (written: string | undefined) => (written === undefined ? null : expandHome(written, env));
@@ -89,6 +98,7 @@ function toConfig(values: z.output<typeof CONFIG_KEYS>, env: Environment): Confi
     idleSaveAfterMs: idle.save_after,
     templatesMaxBytes: templates.max_size,
     templatesStandby: templates.standby,
+    natByDefault: sizes.nat,
     vmDefaults: {
       ...(sizes.vcpu === undefined ? {} : { vcpus: sizes.vcpu }),
       ...(memoryMib === undefined ? {} : { memoryMib }),
@@ -98,39 +108,6 @@ function toConfig(values: z.output<typeof CONFIG_KEYS>, env: Environment): Confi
 }
 
 export const DEFAULT_CONFIG: Config = toConfig(CONFIG_KEYS.parse({}), {});
-
-function parseToml(text: string, file: string): unknown {
-  try {
-    return parse(text);
-  } catch (error) {
-    if (!(error instanceof TomlError)) throw error;
-    // The first line says what; the rest of the message draws the place, which is in front already.
-    const what = error.message.split('\n')[0]?.replace(/^Invalid TOML document: /, '') ?? 'not TOML';
-    throw at(file, { line: error.line, column: error.column }, what);
-  }
-}
-
-function issueError(text: string, file: string, issue: z.core.$ZodIssue): BangerError {
-  const path = issue.path.map(String);
-  if (issue.code !== 'unrecognized_keys') {
-    return at(file, locateKey(text, path), `${path.join('.')}: ${issue.message}`);
-  }
-  const key = issue.keys[0] ?? '';
-  const table = path.join('.');
-  const where = table === '' ? '' : ` in [${table}]`;
-  const allowed = keysOf(path).join(', ');
-  return at(
-    file,
-    locateKey(text, [...path, key]),
-    `unknown key ${JSON.stringify(key)}${where}`,
-    `allowed: ${allowed}`,
-  );
-}
-
-function at(file: string, position: Position, what: string, hint?: string): BangerError {
-  const options = hint === undefined ? {} : { hint };
-  return new BangerError('bad_request', `${file}:${position.line}:${position.column}: ${what}`, options);
-}
 
 function expandHome(path: string, env: Environment): string {
   return path.startsWith('~/') ? `${env['HOME'] ?? ''}${path.slice(1)}` : path;

@@ -42,7 +42,7 @@ test('no daemon, or one that fails: silence', async () => {
 });
 
 test('flags after a dash only, and the values of a choice', async () => {
-  assert.deepEqual((await complete(['vm', 'run', '--no'])).words, ['--no-bootstrap', '--no-tty']);
+  assert.deepEqual((await complete(['vm', 'run', '--no'])).words, ['--no-nat', '--no-bootstrap', '--no-tty']);
   assert.deepEqual((await complete(['vm', 'run', '--init', ''])).words, ['agent', 'systemd']);
   assert.deepEqual((await complete(['completion', ''])).words, ['bash', 'zsh', 'fish']);
 });

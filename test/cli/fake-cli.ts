@@ -105,6 +105,7 @@ export async function fakeCli(argv: readonly string[], options: FakeOptions = {}
         ended.push(pid);
       },
       readLine: options.readLine ?? (async () => null),
+      configPath: () => '/nonexistent/config.toml',
       daemonLogPath: () => options.daemonLogPath ?? '/nonexistent/bangerd.log',
       interruption: (onFirst) => {
         const controller = new AbortController();

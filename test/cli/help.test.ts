@@ -28,7 +28,9 @@ test('every command and group has help that can be learnt from', async () => {
     const name = ['banger', ...words].join(' ');
     assert.equal(status, 0, name);
     assert.equal(stderr, '', name);
-    assert.ok(stdout.startsWith(`${entry.brief}.\n\nUSAGE\n  ${name} `), `${name}: ${stdout.slice(0, 200)}`);
+    const usage = `${entry.brief}.\n\nUSAGE\n  ${name}`;
+    assert.ok(stdout.startsWith(usage), `${name}: ${stdout.slice(0, 200)}`);
+    assert.match(stdout.slice(usage.length), /^[ \n]/, name);
     assert.match(stdout, /\nEXAMPLES\n {2}\S/, name);
     assert.match(stdout, /-h, --help/, name);
     const long = stdout.split('\n').filter((line) => line.length > 140);

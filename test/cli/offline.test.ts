@@ -22,6 +22,10 @@ const AS_ROOT = process.getuid?.() === 0 ? false : 'needs root to become another
 for (const args of [
   ['doctor'],
   ['doctor', '--fix', '--yes'],
+  ['config', 'show'],
+  ['config', 'check'],
+  ['config', 'schema'],
+  ['config', 'path'],
   ['state', 'verify'],
   ['state', 'list'],
   ['state', 'rebuild', '--dry-run'],

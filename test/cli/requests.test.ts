@@ -157,6 +157,10 @@ const REQUESTS: readonly (readonly [line: string, method: Method, params: unknow
   ['state diff a b/c', 'state.diff', { from: 'a', to: '/home/dev/project/b/c' }],
   ['state rebuild', 'state.rebuild', { dryRun: false }],
   ['state rebuild --dry-run', 'state.rebuild', { dryRun: true }],
+  ['config check', 'config.check', {}],
+  ['config check new.toml --json', 'config.check', { path: '/home/dev/project/new.toml' }],
+  ['config schema', 'config.schema', {}],
+  ['vm run --no-nat', 'vm.create', { nat: false }],
   ['doctor', 'doctor.run', { deep: false }],
   ['doctor --deep', 'doctor.run', { deep: true }],
   ['doctor --fix --dry-run', 'doctor.fix', { dryRun: true }],
@@ -181,7 +185,15 @@ for (const [line, method, params] of REQUESTS) {
 
 test('every command that asks the daemon is in the table above', () => {
   const lines = REQUESTS.map(([line]) => `${line} `);
-  const withoutRequest = new Set(['version', 'completion', '__complete', 'vm exec', 'daemon logs']);
+  const withoutRequest = new Set([
+    'version',
+    'completion',
+    '__complete',
+    'vm exec',
+    'daemon logs',
+    'config path',
+    'config show',
+  ]);
   const missing = leaves(root.commands)
     .filter((words) => !withoutRequest.has(words))
     .filter((words) => !lines.some((line) => line.startsWith(`${words} `)));

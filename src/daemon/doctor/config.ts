@@ -6,12 +6,22 @@ import { isAbsolute, join } from 'node:path';
 import { BangerError, errorText } from '../../core/errors.ts';
 import { vmPolicy } from '../../core/policy/vm-policy.ts';
 import { formatSize } from '../../core/units.ts';
+import { MAX_CONFIG_BYTES } from '../../host/config.ts';
+import { checkConfig } from '../../host/config-check.ts';
+import { readTextFile } from '../../host/files.ts';
 import { LOG_LEVELS } from '../../host/log-level.ts';
 import { IMAGE_RECIPES } from '../../images/image-build.ts';
 import { readImageManifest } from '../../images/manifests.ts';
 import { type Check, failure, info, ok, type Outcome, orOk, warning } from './check.ts';
 import type { DoctorContext } from './context.ts';
 import { factsOf } from './host-facts.ts';
+
+/** `banger config check` has them all. */
+const MAX_MISTAKES = 5;
+
+function mend(configFile: string): string {
+  return `mend ${configFile}: the daemon does not start with it`;
+}
 
 const file: Check<DoctorContext> = {
   id: 'config.file',
@@ -21,17 +31,21 @@ const file: Check<DoctorContext> = {
   run: async (context) => {
     const { configFile } = context.paths;
     if (factsOf(configFile) === undefined) return ok(`no ${configFile}: defaults`);
+    let text: string;
     try {
-      await context.config();
-      return ok(configFile);
+      text = (await readTextFile(configFile, MAX_CONFIG_BYTES)) ?? '';
     } catch (error) {
       if (!(error instanceof BangerError)) throw error;
-      // The environment is a check of its own.
-      if (error.message.startsWith('BANGER_LOG_LEVEL')) return ok(configFile);
-      return failure(error.message, {
-        fix: error.hint ?? `mend ${configFile}: the daemon does not start with it`,
-      });
+      return failure(error.message, { fix: error.hint ?? mend(configFile) });
     }
+    // The environment, and what the file asks of this host, are checks of their own.
+    const checked = checkConfig(text, configFile);
+    if ('values' in checked) return ok(configFile);
+    return checked.problems
+      .slice(0, MAX_MISTAKES)
+      .map(({ where, line, column, message, hint }) =>
+        failure(`${where}:${line}:${column}: ${message}`, { fix: hint ?? mend(configFile) }),
+      );
   },
 };
 

@@ -51,6 +51,7 @@ export interface VmServiceDeps {
   readonly boot: VmBoot;
   readonly policy: VmPolicy;
   readonly defaultImage: string;
+  readonly natByDefault: boolean;
 }
 
 export class VmService {
@@ -317,13 +318,13 @@ export class VmService {
   }
 
   #specOf(params: CheckedParamsOf<'vm.create'>): VmSpec {
-    const { policy, defaultImage, driver } = this.#deps;
+    const { policy, defaultImage, natByDefault, driver } = this.#deps;
     const wanted: VmSpec = {
       imageName: params.image ?? defaultImage,
       vcpus: policy.defaults.vcpus.value,
       memoryMib: policy.defaults.memoryMib.value,
       diskSizeBytes: policy.defaults.diskSizeBytes.value,
-      nat: false,
+      nat: natByDefault,
       init: params.init ?? 'agent',
       accel: params.accel ?? policy.accel,
       driver: driver.name,
