@@ -30,6 +30,7 @@ test('parseSize refuses what is not a size and says which value it was', () => {
     '4GB',
     '4 X',
     '-1G',
+    '-0',
     '1e3',
     '0x10',
     '1.3B',

@@ -2,9 +2,10 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import type { VmCreated } from '../../src/api/contract.ts';
 import { TestHome } from '../helpers/test-home.ts';
 
 const GIT = ['-c', 'user.name=A', '-c', 'user.email=a@example.com'];
@@ -96,16 +97,25 @@ describe('tools of the repository', () => {
     );
   });
 
-  test('a restarted daemon knows it', async () => {
+  test('a restarted daemon knows it; a setting counts from its start on, and is missed until then', async () => {
+    const settings = join(home.dir, 'config', 'config.toml');
+    const changed = readFileSync(settings, 'utf8').replace('[vm_defaults]\n', '[vm_defaults]\nnat = true\n');
+    writeFileSync(settings, changed);
+    const stale = await home.run(['config', 'show']);
+    assert.match(stale.stderr, /^note: the running daemon has other settings: vm_defaults\.nat\n/);
     await home.run(['daemon', 'stop']);
     assert.equal(await home.guest('dev', 'sh', '-c', 'echo "$WITH_MISE"'), '1');
+    assert.equal((await home.run(['config', 'show'])).stderr, '');
+    const made = async (...flags: readonly string[]) =>
+      (await home.json<VmCreated>(['vm', 'create', '--no-start', ...flags])).vm.spec.nat;
+    assert.deepEqual([await made(), await made('--no-nat')], [true, false]);
   });
 
   test('a plain repo with a wish: one line, and the command runs', async () => {
     rmSync(join(repo, '.mise.toml'));
     commit(repo);
     await home.run(['vm', 'delete', 'dev']);
-    const outcome = await home.run(['vm', 'run', '--rm', repo, '--', 'cat', 'go.mod']);
+    const outcome = await home.run(['vm', 'run', '--rm', '--no-nat', repo, '--', 'cat', 'go.mod']);
     assert.equal(outcome.status, 0, outcome.stderr);
     assert.match(outcome.stderr, /^banger: the repo asks for go 1\.22 \(go\.mod:3\); not installed \(--nat/);
   });
