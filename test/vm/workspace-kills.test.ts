@@ -1,0 +1,176 @@
+/**
+ * Whatever ends a `workspace prepare`, at whatever step: every file of the copy is what it was or what it is to be, nothing waits for
+ * a lock, and the next one brings all of it.
+ */
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import type { WorkspacePrepared } from '../../src/api/contract.ts';
+import { connect } from '../../src/rpc/client.ts';
+import { initRepo, type TestRepo, treeOf } from '../helpers/host-repo.ts';
+import { isAlive, settled, TestHome } from '../helpers/test-home.ts';
+import { atMoments } from '../helpers/thorough.ts';
+
+const FILES = 120;
+const FILE_BYTES = 64 * 1024;
+
+/** How far it is let come: as many files sent. Null: until it says what it does. */
+type Moment = number | null;
+
+describe('kills while a workspace is prepared', () => {
+  let home: TestHome;
+  let repo: TestRepo;
+  let version = 0;
+  /** Every file becomes another, whole: its first byte is repeated to its end. */
+  const change = (): void => {
+    version += 1;
+    for (let number = 0; number < FILES; number += 1) {
+      const byte = 'abcdefghijklmnopqrstuvwxyz'.charCodeAt(version);
+      repo.write(`many/${number % 7}/${number}`, Buffer.alloc(FILE_BYTES + version, byte));
+    }
+  };
+  before(async () => {
+    home = TestHome.warm();
+    repo = await initRepo(join(home.dir, 'project'));
+    change();
+    await repo.commit('first');
+    await home.ok(['vm', 'run', '-d', '--name', 'dev']);
+  });
+  after(async () => {
+    await home[Symbol.asyncDispose]();
+  });
+
+  /** Asks for it, and does `what` once it is at the moment. @returns the error; undefined: it was done before */
+  const prepareUntil = async (moment: Moment, what: (abort: () => void) => Promise<void>) => {
+    const endpoint = await home.json<{ version: string; socketPath: string }>(['daemon', 'status']);
+    const client = await connect(endpoint);
+    const controller = new AbortController();
+    const { promise: met, resolve } = Promise.withResolvers<void>();
+    const call = client.call(
+      'workspace.prepare',
+      { ref: 'dev', path: repo.dir },
+      {
+        signal: controller.signal,
+        onProgress: ({ step, done = 0 }) => {
+          if (step === 'workspace' && (moment === null || done >= moment)) resolve();
+        },
+      },
+    );
+    const ended = call.then(
+      () => undefined,
+      (error: unknown) => String(error),
+    );
+    await Promise.race([met, ended]);
+    await what(() => controller.abort());
+    const error = await ended;
+    client.close();
+    return error;
+  };
+  const killDaemon = async (): Promise<void> => {
+    const pid = await home.daemonPid();
+    process.kill(pid, 'SIGKILL');
+    await settled(() => !isAlive(pid));
+  };
+  /** The files of the copy as they are. */
+  const copyFiles = async (): Promise<Map<string, string>> => {
+    const dir = join(home.dir, 'seen');
+    rmSync(dir, { recursive: true, force: true });
+    mkdirSync(dir);
+    const { stdout } = await home.run([
+      'vm',
+      'exec',
+      'dev',
+      '--',
+      'tar',
+      'c',
+      '-C',
+      '/root/repo',
+      '--exclude=./.git',
+      '.',
+    ]);
+    execFileSync('tar', ['x', '-C', dir], { input: stdout });
+    return treeOf(dir);
+  };
+  const assertWhole = async (): Promise<void> => {
+    await copyFiles();
+    const seen = join(home.dir, 'seen', 'many');
+    const names = readdirSync(seen, { recursive: true, encoding: 'utf8' }).map((name) => join(seen, name));
+    const files = names.filter((name) => statSync(name).isFile());
+    assert.equal(files.length, FILES, 'none is missing, and none has another name');
+    for (const name of files) {
+      const bytes = readFileSync(name);
+      assert.ok(
+        bytes.every((byte) => byte === bytes[0]),
+        `${name} is a mixture`,
+      );
+      assert.equal(
+        bytes.length,
+        FILE_BYTES + 'abcdefghijklmnopqrstuvwxyz'.indexOf(String.fromCharCode(bytes[0] ?? 0)),
+      );
+    }
+  };
+  /** The next one brings it all, and nothing is left of those before. */
+  const assertRecovers = async (): Promise<void> => {
+    await home.json<WorkspacePrepared>(['vm', 'workspace', 'prepare', 'dev', repo.dir]);
+    assert.deepEqual(await copyFiles(), treeOf(repo.dir));
+    assert.equal(await home.guest('dev', 'git', 'diff', '--stat', 'refs/banger/shipped'), '');
+    const again = await home.json<WorkspacePrepared>(['vm', 'workspace', 'prepare', 'dev']);
+    assert.equal(again.outcome, 'unchanged');
+    const scratch = join(home.dir, 'state', 'scratch');
+    assert.deepEqual(readdirSync(scratch), []);
+    assert.equal(await home.guest('dev', 'find', '/root/repo', '-name', '.banger*'), '');
+  };
+
+  test('cancelled, and the daemon killed, while the first copy is written', async () => {
+    assert.match((await prepareUntil(null, async (abort) => abort())) ?? '', /cancelled/);
+    await prepareUntil(1, killDaemon);
+    const workspace = (await home.show('dev')).workspace;
+    assert.ok(workspace === null || workspace.sourcePath === repo.dir);
+    await assertRecovers();
+  });
+
+  for (const moment of atMoments<Moment, Moment>([null, 1, FILES / 2, FILES], [10, FILES - 1])) {
+    test(`the daemon is killed after ${moment ?? 'no'} files`, async () => {
+      change();
+      await prepareUntil(moment, killDaemon);
+      await assertWhole();
+      await assertRecovers();
+    });
+  }
+
+  for (const moment of atMoments<Moment, Moment>([null, FILES / 2], [1, FILES])) {
+    test(`it is cancelled after ${moment ?? 'no'} files`, async () => {
+      change();
+      await prepareUntil(moment, async (abort) => abort());
+      await assertWhole();
+      await assertRecovers();
+    });
+  }
+
+  test('stopping the VM ends it, and does not wait for it', async () => {
+    change();
+    const stopped = Promise.withResolvers<void>();
+    const error = await prepareUntil(FILES / 4, async () => {
+      await home.ok(['vm', 'stop', 'dev']);
+      stopped.resolve();
+    });
+    await stopped.promise;
+    // On a fast host it may have been done before.
+    if (error !== undefined) assert.match(error, /VM "dev" is being stopped/);
+    await home.ok(['vm', 'start', 'dev']);
+    await assertWhole();
+    await assertRecovers();
+  });
+
+  test('the VM is killed in the middle', async () => {
+    change();
+    await prepareUntil(FILES / 2, async () => {
+      await home.ok(['vm', 'kill', 'dev']);
+    });
+    await home.ok(['vm', 'start', 'dev']);
+    await assertRecovers();
+  });
+});
