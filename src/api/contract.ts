@@ -241,6 +241,17 @@ export interface VmHealth {
   readonly init: string;
 }
 
+/** What an ssh client of this host uses: its files are there now. */
+export interface SshSetup {
+  /** ssh_config(5) for hosts NAME.vm; `config` is what is in it. */
+  readonly configFile: string;
+  readonly config: string;
+  readonly identityFile: string;
+  readonly knownHostsFile: string;
+  /** `<name>.vm` of the VM that was asked for. */
+  readonly host: string | null;
+}
+
 /** A frozen, booted guest that VMs of one shape start from. */
 export interface TemplateView {
   /** The first 12 hex digits. */
@@ -485,6 +496,8 @@ export interface Results {
   'vm.health': VmHealth;
   'vm.logs': StreamTicket;
   'vm.exec': ExecTicket;
+  'vm.ssh': StreamTicket;
+  'ssh.setup': SshSetup;
   'workspace.plan': WorkspacePlan;
   'workspace.prepare': WorkspacePrepared;
   'image.list': readonly ImageEntry[];

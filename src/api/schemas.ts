@@ -183,6 +183,10 @@ export const paramsSchemas = {
     /** Whether the host's repository has gone on since the VM's copy of it was made. */
     compareWorkspace: z.boolean().default(false),
   }),
+  /** One connection to the ssh server of the VM of exactly this name. */
+  'vm.ssh': z.strictObject({ name: ref }),
+  /** With a VM: also whether it can be connected to. */
+  'ssh.setup': z.strictObject({ ref: ref.optional() }),
   /** What `vm run PATH` would ship; creates nothing. */
   'workspace.plan': workspaceSource,
   /** Copies a repository into a running VM, or brings the copy there up to date. What is left out is as it was the last time. */

@@ -5,6 +5,7 @@
 
 import type { ExecTicket, Method, ParamsOf, Progress, ResultOf, StreamTicket } from '../api/contract.ts';
 import type { BangerError } from '../core/errors.ts';
+import type { BytePipeEnd } from './exec-session/run-byte-pipe.ts';
 
 /** A text sink: a terminal, a pipe, or a test's array. */
 export interface TextOutput {
@@ -56,6 +57,15 @@ export interface CliPorts {
   copyStream(ticket: StreamTicket, signal: AbortSignal): Promise<void>;
   /** Copies stdin to a ticket's stream until both have ended; rejects as `copyStream` does. */
   feedStream(ticket: StreamTicket, signal: AbortSignal): Promise<void>;
+  /** Joins stdin and stdout with a program in a VM, byte for byte. @throws {BangerError} as `runBytePipe` */
+  pipe(ticket: StreamTicket): Promise<BytePipeEnd>;
+  /** Ends this process in favour of a program of this host. @throws {BangerError} `dependency_missing` */
+  become(program: string, args: readonly string[], debianPackage: string): Promise<number>;
+  /** See edit-file.ts. */
+  editFile(path: string, change: (text: string | null) => string | null): Promise<boolean>;
+  fileExists(path: string): boolean;
+  /** As the user database says; null: it does not know this user. */
+  homeOfUser(): string | null;
   /** To stdout; resolves when the system has taken them. */
   writeBytes(bytes: Uint8Array): Promise<void>;
   interruption(onFirst?: () => void): Interruption;

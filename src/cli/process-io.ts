@@ -1,6 +1,7 @@
 /** The command line's surroundings when it is a process: its streams, signals, files and daemon. */
 
-import { fstatSync } from 'node:fs';
+import { existsSync, fstatSync } from 'node:fs';
+import { userInfo } from 'node:os';
 import { isatty } from 'node:tty';
 import { connectDaemon } from './connect/connect-daemon.ts';
 import { HANDSHAKE_VERSION } from '../core/buildinfo.ts';
@@ -79,6 +80,20 @@ function processPorts(
       const { runInputStream } = await import('./exec-session/run-input-stream.ts');
       await runInputStream({ ticket, stdin: process.stdin, signal });
     },
+    async pipe(ticket) {
+      const { runBytePipe } = await import('./exec-session/run-byte-pipe.ts');
+      return await runBytePipe({ ticket, stdin: process.stdin, stdout: process.stdout });
+    },
+    async become(program, args, debianPackage) {
+      const { become } = await import('./become.ts');
+      return become(program, args, debianPackage);
+    },
+    async editFile(path, change) {
+      const { editFile } = await import('./edit-file.ts');
+      return await editFile(path, change);
+    },
+    fileExists: existsSync,
+    homeOfUser,
     writeBytes: (bytes) => stdout.writeBytes(bytes),
     interruption: (onFirst) => interruption(stderr, onFirst),
     async processEnd(pid) {
@@ -163,6 +178,14 @@ async function readLine(question: string): Promise<string | null> {
     });
   } finally {
     reader.close();
+  }
+}
+
+function homeOfUser(): string | null {
+  try {
+    return userInfo().homedir;
+  } catch {
+    return null;
   }
 }
 

@@ -96,6 +96,12 @@ const vm: Group = {
     },
     create: { brief: 'Create a VM and start it', load: () => import('./commands/vm/create.ts') },
     exec: { brief: 'Run a command or a shell in a running VM', load: () => import('./commands/vm/exec.ts') },
+    ssh: { brief: 'Log in to a running VM with ssh', load: () => import('./commands/vm/ssh.ts') },
+    'ssh-proxy': {
+      brief: "Connect an ssh client's stdin and stdout to a VM",
+      load: () => import('./commands/vm/ssh-proxy.ts'),
+      hidden: true,
+    },
     list: { brief: 'List VMs', load: () => import('./commands/vm/list.ts') },
     show: { brief: 'Show everything known about a VM', load: () => import('./commands/vm/show.ts') },
     bootstrap: {
@@ -274,6 +280,10 @@ export const root: Group = {
     state,
     config,
     system,
+    'ssh-config': {
+      brief: 'Make ssh, scp, rsync, git and editors reach VMs as NAME.vm',
+      load: () => import('./commands/ssh-config.ts'),
+    },
     doctor: {
       brief: 'Check the host, the installation and the state',
       load: () => import('./commands/doctor.ts'),

@@ -27,6 +27,7 @@ import { ImageWarm } from './services/image-warm.ts';
 import { KernelService } from './services/kernel-service.ts';
 import { PlatformService } from './services/platform-service.ts';
 import { Standby } from './services/standby.ts';
+import { SshService } from './services/ssh-service.ts';
 import { StateService } from './services/state-service.ts';
 import { TemplateCollector } from './services/template-collector.ts';
 import { makeTemplates } from './services/templates.ts';
@@ -71,6 +72,7 @@ export interface DaemonServices {
   readonly registry: VmRegistry;
   readonly forwards: PortForwards;
   readonly exec: ExecService;
+  readonly ssh: SshService;
   readonly images: ImageService;
   readonly kernels: KernelService;
   readonly workspaces: WorkspaceService;
@@ -104,6 +106,8 @@ export interface CompositionOptions {
   readonly version: string;
   /** Where the installation's own binaries for guest and host lie: banger-agent, tsc-khz. */
   readonly guestBinDir: string;
+  /** The program `banger` of this installation. */
+  readonly launcher: string;
   readonly requestStop: () => void;
 }
 
@@ -154,6 +158,7 @@ export function compose(options: CompositionOptions): DaemonServices {
   const transfers = new Transfers();
   const lifecycle = new VmLifecycle({
     ...{ registry, store, log, boot, images, workspaces, forwards, transfers },
+    onRemoved: (vmId) => ssh.forget(vmId),
   });
   const reservations = new VmReservations(store);
   const snapshotStore = new VmSnapshotStore(paths.vmSnapshotsDir);
@@ -218,6 +223,12 @@ export function compose(options: CompositionOptions): DaemonServices {
   });
   const drift = new DriftWatch({ runner, log });
   const exec = new ExecService({ registry, sleep, tickets, paths, drift, log });
+  const ssh = new SshService({
+    ...{ registry, sleep, exec, runner, paths },
+    keyPath: config.sshKeyPath,
+    launcher: options.launcher,
+    env: process.env,
+  });
 
   const state = new StateService({
     ...{ paths, now },
@@ -261,6 +272,7 @@ export function compose(options: CompositionOptions): DaemonServices {
     registry,
     forwards,
     exec,
+    ssh,
     images,
     kernels,
     workspaces,

@@ -24,6 +24,8 @@ export interface DaemonOptions {
   readonly paths: BangerPaths;
   readonly version: string;
   readonly guestBinDir: string;
+  /** The program `banger` of this installation. */
+  readonly launcher: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Aborting stops the daemon in good order. */
   readonly signal: AbortSignal;
@@ -56,6 +58,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     log,
     version,
     guestBinDir: options.guestBinDir,
+    launcher: options.launcher,
     requestStop: () => stop.abort(),
   });
   await services.reconcile();

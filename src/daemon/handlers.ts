@@ -96,6 +96,8 @@ export function createHandlers(services: DaemonServices): Handlers {
     'vm.health': ({ ref }, context) => exec.health(ref, context.signal),
     'vm.logs': async (params) => exec.logs(params),
     'vm.exec': (params, context) => exec.exec(params, context.signal),
+    'vm.ssh': ({ name }, context) => services.ssh.connect(name, context.signal),
+    'ssh.setup': ({ ref }, context) => services.ssh.setup(ref, context.signal),
     'workspace.plan': (params, context) => workspaces.describe(params, context.signal),
     'workspace.prepare': (params, context) =>
       long<'workspace.prepare'>(context, (operation) => services.prepare.prepare(params, operation)),

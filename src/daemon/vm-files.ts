@@ -1,8 +1,8 @@
 /**
  * Where a VM's files lie, and its handles file.
  *
- *   <state>/vms/<id>/      vm.json (vm-record-file.ts), root.qcow2, transfer.img, shipped.json, handles.json,
- *                          machine.json, console.log, vmm.log
+ *   <state>/vms/<id>/      vm.json (vm-record-file.ts), root.qcow2, transfer.img, shipped.json, handles.json, machine.json,
+ *                          console.log, vmm.log, ssh_host_ed25519_key{,.pub} (services/ssh-service.ts)
  *   <runtime>/vm/<id12>/   sockets
  */
 

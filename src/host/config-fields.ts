@@ -68,7 +68,7 @@ export const whole = z.int({ error: 'must be a whole number' }).min(1, { error: 
 export const yesOrNo = z.boolean({ error: 'must be true or false' });
 
 /** As it is written: `~/` is not expanded yet. */
-export const programPath = z
+export const filePath = z
   .string({ error: 'must be a path' })
   .regex(/^(?:\/|~\/)[^\0]+$/, { error: 'must be an absolute path, or one below "~/"' });
 

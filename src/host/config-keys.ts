@@ -11,7 +11,7 @@ import {
   imageName,
   memorySize,
   oneOf,
-  programPath,
+  filePath,
   size,
   sizeOrNone,
   whole,
@@ -67,14 +67,19 @@ export const CONFIG_KEYS = z.strictObject({
   ),
   driver: key(oneOf(DRIVER_NAMES), 'qemu', 'what new VMs run in: `"qemu"` or `"firecracker"`'),
   qemu_bin: optionalKey(
-    programPath,
+    filePath,
     '`qemu-system-x86_64` from `PATH`',
     'absolute path of the QEMU program, or one below `~/`',
   ),
   firecracker_bin: optionalKey(
-    programPath,
+    filePath,
     '`firecracker` from `PATH`',
     'absolute path of the Firecracker program, or one below `~/`',
+  ),
+  ssh_key_path: optionalKey(
+    filePath,
+    'a key made for banger',
+    'absolute path, or one below `~/`, of the key that ssh logs in to VMs with',
   ),
   stats_poll_interval: key(durationFrom('1s'), '10s', 'how often running VMs are measured; at least `"1s"`'),
   auto_stop_stale_after: key(

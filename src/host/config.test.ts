@@ -20,6 +20,7 @@ test('an empty file means the defaults; every key is read', () => {
     state_snapshot_interval = "12h"
     driver = "firecracker"
     firecracker_bin = "/opt/firecracker"
+    ssh_key_path = "~/.ssh/vms"
     [vm_defaults]
     vcpu = 4
     memory = "2GiB"
@@ -39,6 +40,7 @@ test('an empty file means the defaults; every key is read', () => {
     driver: 'firecracker',
     qemuBin: '/home/u/bin/qemu',
     firecrackerBin: '/opt/firecracker',
+    sshKeyPath: '/home/u/.ssh/vms',
     statsPollIntervalMs: 30_000,
     autoStopStaleAfterMs: 7_200_000,
     stateSnapshotIntervalMs: 43_200_000,
@@ -83,6 +85,7 @@ test('mistakes are told with file, line, column and what is allowed', () => {
     ['state_snapshot_interval = "59s"', '1:1', /at least 1m, or 0/],
     ['stats_poll_interval = 10', '1:1', /must be a text like "10s"/],
     ['qemu_bin = "qemu"', '1:1', /absolute path/],
+    ['ssh_key_path = "id_ed25519"', '1:1', /absolute path/],
     ['firecracker_bin = "firecracker"', '1:1', /absolute path/],
     ['driver = "xen"', '1:1', /driver: must be one of "qemu", "firecracker"/],
     ['default_image_name = "../x"', '1:1', /the image name/],

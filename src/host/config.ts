@@ -18,6 +18,8 @@ export interface Config {
   readonly qemuBin: string | null;
   /** Absolute path of the Firecracker program; null: from PATH. */
   readonly firecrackerBin: string | null;
+  /** Absolute path of the user's own ssh key; null: one that is made for banger. */
+  readonly sshKeyPath: string | null;
   readonly statsPollIntervalMs: number;
   /** VMs that nobody touched for this long are stopped; 0: never. */
   readonly autoStopStaleAfterMs: number;
@@ -91,6 +93,7 @@ function toConfig(values: ConfigValues, env: Environment): Config {
     driver: values.driver,
     qemuBin: path(values.qemu_bin),
     firecrackerBin: path(values.firecracker_bin),
+    sshKeyPath: path(values.ssh_key_path),
     statsPollIntervalMs: values.stats_poll_interval,
     autoStopStaleAfterMs: values.auto_stop_stale_after,
     stateSnapshotIntervalMs: values.state_snapshot_interval,

@@ -41,6 +41,7 @@ async function serve(): Promise<number> {
       paths: resolvePaths(process.env, process.getuid?.() ?? 0),
       version: HANDSHAKE_VERSION,
       guestBinDir: join(installRoot(), 'build', 'guest'),
+      launcher: join(installRoot(), 'bin', 'banger'),
       env: process.env,
       signal: stop.signal,
     });

@@ -18,6 +18,11 @@ export interface FakeOptions {
   readonly session?: CliPorts['session'];
   readonly copyStream?: CliPorts['copyStream'];
   readonly feedStream?: CliPorts['feedStream'];
+  readonly pipe?: CliPorts['pipe'];
+  readonly become?: CliPorts['become'];
+  readonly editFile?: CliPorts['editFile'];
+  readonly existingFiles?: readonly string[];
+  readonly homeOfUser?: string;
   readonly readLine?: CliPorts['readLine'];
   /** False: none answers and none can be started. */
   readonly daemon?: boolean;
@@ -98,6 +103,13 @@ export async function fakeCli(argv: readonly string[], options: FakeOptions = {}
       session: options.session ?? (async () => 0),
       copyStream: options.copyStream ?? (async () => undefined),
       feedStream: options.feedStream ?? (async () => undefined),
+      pipe:
+        options.pipe ??
+        (async () => ({ result: { kind: 'done', status: 0 }, hasSpoken: true, complaint: '' })),
+      become: options.become ?? (async () => 0),
+      editFile: options.editFile ?? (async (_path, change) => change(null) !== null),
+      fileExists: (path) => options.existingFiles?.includes(path) === true,
+      homeOfUser: () => options.homeOfUser ?? null,
       writeBytes: async (bytes) => {
         written.stdout += Buffer.from(bytes).toString();
       },

@@ -111,9 +111,9 @@ test('the search for named commands finds the wrong ones', () => {
  * Prose (banger itself failed) is left alone. Backticks quote in Markdown only.
  */
 function namedCommands(text: string, markdown: boolean): string[][] {
-  const inBackticks = markdown ? [...text.matchAll(/`banger ([a-z_]+)(?: ([a-z]+))?/g)] : [];
-  const inQuotes = [...text.matchAll(/(?:"|hint: ['`]|run: )banger ([a-z_]+)(?: ([a-z]+))?/g)];
-  const known = [...text.matchAll(/\bbanger ([a-z_]+)(?: ([a-z]+))?/g)].filter(([, word]) =>
+  const inBackticks = markdown ? [...text.matchAll(/`banger ([a-z_][a-z_-]*)(?: ([a-z][a-z-]*))?/g)] : [];
+  const inQuotes = [...text.matchAll(/(?:"|hint: ['`]|run: )banger ([a-z_][a-z_-]*)(?: ([a-z][a-z-]*))?/g)];
+  const known = [...text.matchAll(/\bbanger ([a-z_][a-z_-]*)(?: ([a-z][a-z-]*))?/g)].filter(([, word]) =>
     Object.hasOwn(root.commands, word ?? ''),
   );
   return [...inBackticks, ...inQuotes, ...known].map(([, first = '', second]) => [

@@ -85,6 +85,14 @@ export function guestConfigFrom(facts: GuestFacts): GuestConfig {
   };
 }
 
+/** Writes these files, and leaves everything else of the guest as it is. */
+export function filesOnly(files: readonly GuestFile[]): GuestConfig {
+  return {
+    ...{ hostname: '', files, clockNs: 0n, entropy: new Uint8Array(0), address: '', gateway: '' },
+    ...{ handOverInit: false, isProvisional: false, mac: '', bootId: '', machineId: '', rootDiskBytes: 0 },
+  };
+}
+
 function filesFrom(facts: GuestFacts): GuestFile[] {
   const files = [
     textFile('/etc/hostname', `${facts.hostname}\n`),

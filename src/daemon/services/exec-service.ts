@@ -6,6 +6,8 @@ import { encodeClose, ERRNO } from '../../core/channel/close.ts';
 import { encodeFrame, FRAME_TYPES } from '../../core/channel/frame.ts';
 import { errorText } from '../../core/errors.ts';
 import { withTools } from '../../core/toolingplan/workspace-tools.ts';
+import type { VmRecord } from '../../core/model/vm.ts';
+import type { ExecRequest } from '../../guest/payloads.ts';
 import { CLIENT_STREAM, relay } from '../../guest/relay.ts';
 import type { Log } from '../../host/log.ts';
 import type { BangerPaths } from '../../host/paths.ts';
@@ -57,27 +59,32 @@ export class ExecService {
     ]);
     const asRoot = params.user === undefined || params.user === 'root';
     const cwd = params.cwd ?? (asRoot ? vm.workspace?.guestPath : undefined) ?? '';
-    const ticket = this.#issue(async (socket) => {
+    const ticket = this.program(vm, {
+      argv: withTools(params.argv, cwd, asRoot ? vm.workspace : null),
+      env: params.env,
+      cwd,
+      user: params.user ?? '',
+      tty: params.tty,
+      stdin: params.stdin,
+      rows: params.rows,
+      columns: params.columns,
+    });
+    return { ...ticket, drift };
+  }
+
+  /** A ticket for a program in a VM that runs now. */
+  program(vm: Pick<VmRecord, 'id' | 'name'>, request: ExecRequest): StreamTicket {
+    return this.#issue(async (socket) => {
       // It may have been put to sleep before the ticket came.
       const inTime = AbortSignal.timeout(WAKE_TIMEOUT_MS);
       const awake = await this.#sleep.awake(vm.id, 'exec', inTime);
       const agent = await awake.agent(inTime, AGENT_TIMEOUT_MS);
       if (socket.destroyed) return;
-      const stream = agent.exec({
-        argv: withTools(params.argv, cwd, asRoot ? vm.workspace : null),
-        env: params.env,
-        cwd,
-        user: params.user ?? '',
-        tty: params.tty,
-        stdin: params.stdin,
-        rows: params.rows,
-        columns: params.columns,
-      });
+      const stream = agent.exec(request);
       await relay(stream, socket).catch((error: unknown) => {
         this.#log.warn({ vm: vm.name, err: error }, 'an exec stream broke');
       });
     });
-    return { ...ticket, drift };
   }
 
   /** A ticket for a VM's log. Works in every state. */

@@ -54,6 +54,8 @@ export interface VmLifecycleDeps {
   readonly workspaces: WorkspaceService;
   readonly forwards: PortForwards;
   readonly transfers: Transfers;
+  /** What is kept of VMs elsewhere goes with them. */
+  readonly onRemoved?: (vmId: string) => Promise<void>;
 }
 
 export class VmLifecycle {
@@ -280,7 +282,7 @@ export class VmLifecycle {
    * then on what is left of the VM is swept even if its row is lost.
    */
   async remove(vm: VmRecord): Promise<void> {
-    const { registry, store, transfers } = this.#deps;
+    const { registry, store, log, transfers, onRemoved } = this.#deps;
     transfers.cancel(vm.id, `VM "${vm.name}" is being deleted`);
     // A damaged row cannot be written again; it can be deleted.
     if (isReadable(vm)) registry.update(vm.id, 'stopping', { pending: 'delete' });
@@ -288,6 +290,9 @@ export class VmLifecycle {
     await this.tearDown(vm);
     await registry.removeFiles(vm.id);
     store.deleteVm(vm.id);
+    await onRemoved?.(vm.id).catch((error: unknown) => {
+      log.warn({ vm: vm.name, err: error }, 'something is still kept of a VM that is gone');
+    });
   }
 }
 
