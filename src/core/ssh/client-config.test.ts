@@ -18,15 +18,35 @@ const facts: ClientConfigFacts = {
   environment: { BANGER_HOME: null, XDG_STATE_HOME: '/home/dev/my state' },
 };
 
+/** What a user may have for all hosts, below the Include. */
+const FOR_ALL = `Host *
+  User me
+  ForwardAgent yes
+  ForwardX11 yes
+  ForwardX11Trusted yes
+  StrictHostKeyChecking no
+  UpdateHostKeys yes
+  VerifyHostKeyDNS yes
+  CanonicalizeHostname yes
+  PermitLocalCommand yes
+  LocalCommand touch x
+  Tunnel yes
+  AddKeysToAgent yes
+  PreferredAuthentications password
+  GlobalKnownHostsFile /etc/all
+  ProxyUseFdpass yes
+  ProxyCommand nc %h
+`;
+
 /** What ssh itself makes of it. */
 function settingsFor(host: string): ReadonlyMap<string, string> {
   const file = join(dir, 'config');
-  writeFileSync(file, clientConfig(facts));
+  writeFileSync(file, `${clientConfig(facts)}${FOR_ALL}`);
   const lines = execFileSync('ssh', ['-F', file, '-G', host], { encoding: 'utf8' }).trim().split('\n');
   return new Map(lines.map((line) => [line.replace(/ .*/, ''), line.replace(/^\S+ ?/, '')]));
 }
 
-test('ssh understands it, and gives the guest nothing', () => {
+test('ssh understands it, and gives the guest nothing, whatever holds for other hosts', () => {
   const settings = settingsFor('dev.vm');
   const expected = {
     user: 'root',
@@ -42,6 +62,9 @@ test('ssh understands it, and gives the guest nothing', () => {
     forwardx11trusted: 'no',
     permitlocalcommand: 'no',
     tunnel: 'false',
+    verifyhostkeydns: 'false',
+    addkeystoagent: 'false',
+    proxyusefdpass: 'no',
     preferredauthentications: 'publickey',
     loglevel: 'ERROR',
   };

@@ -17,6 +17,7 @@ import { type HostFacts, thisHost } from './host-facts.ts';
 import { IMAGE_CHECKS } from './images.ts';
 import { runChecks, worstOf } from './run-checks.ts';
 import { SECURITY_CHECKS } from './security.ts';
+import { SSH_CHECKS } from './ssh.ts';
 import { STATE_CHECKS } from './state.ts';
 import { VM_SNAPSHOT_CHECKS } from './vm-snapshots.ts';
 import { VM_CHECKS } from './vms.ts';
@@ -30,6 +31,7 @@ export const CHECKS: readonly Check<DoctorContext>[] = [
   ...VM_CHECKS,
   ...VM_SNAPSHOT_CHECKS,
   ...CONFIG_CHECKS,
+  ...SSH_CHECKS,
   ...SECURITY_CHECKS,
 ];
 

@@ -43,7 +43,7 @@ const PROGRAMS: readonly Program[] = [
     name: 'ssh',
     packageName: 'openssh-client',
     versionFlag: '-V',
-    optional: 'banger itself does not need it',
+    optional: 'vm ssh needs it, nothing else does',
   },
 ];
 

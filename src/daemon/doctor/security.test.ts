@@ -214,7 +214,8 @@ test('security.ssh-keys', async () => {
   mkdirSync(sshDir, { mode: 0o700 });
   written(join(sshDir, 'id_ed25519.pub'), 0o644);
   assert.match(await home.says('security.ssh-keys'), /^ok/);
-  await isMended(home, 'security.ssh-keys', written(join(sshDir, 'id_ed25519'), 0o644), 'warning', '600');
+  await isMended(home, 'security.ssh-keys', written(join(sshDir, 'id_ed25519'), 0o644), 'failure', '600');
+  await isMended(home, 'security.ssh-keys', written(join(sshDir, 'known_hosts'), 0o644), 'warning', '600');
 });
 
 test('security.vm-files', async () => {

@@ -90,7 +90,11 @@ const snapshots = modes('security.snapshots', 'snapshots', async ({ paths }) => 
 
 const sshKeys = modes('security.ssh-keys', 'SSH keys', async ({ paths }) => [
   [paths.sshDir, DIRECTORY],
-  ...(await within(paths.sshDir)).filter((path) => !path.endsWith('.pub')).map((path): Item => [path, FILE]),
+  // Without it nobody gets in: a key that is open to others is not used.
+  [join(paths.sshDir, 'id_ed25519'), { ...FILE, needed: true }],
+  ...(await within(paths.sshDir))
+    .filter((path) => !path.endsWith('.pub') && !path.endsWith('/id_ed25519'))
+    .map((path): Item => [path, FILE]),
 ]);
 
 /** Disks hold what users put into their VMs; consoles what it printed. */
