@@ -77,6 +77,8 @@ export interface CliPorts {
   daemonLogPath(): string;
   /** Where the settings are, whether there are any or not. */
   configPath(): string;
+  /** As `SshSetup.configFile`, whether it is there or not. */
+  sshConfigPath(): string;
 }
 
 export interface CliIo {

@@ -110,6 +110,7 @@ function processPorts(
     readLine,
     daemonLogPath: () => paths().logFile,
     configPath: () => paths().configFile,
+    sshConfigPath: () => paths().sshConfigFile,
   };
 }
 

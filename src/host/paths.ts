@@ -23,6 +23,8 @@ export interface BangerPaths {
   /** Snapshots of VMs: frozen/vm-snapshot-store.ts. */
   readonly vmSnapshotsDir: string;
   readonly sshDir: string;
+  /** For ssh clients: daemon/services/ssh-service.ts. */
+  readonly sshConfigFile: string;
   /** Where builds work before their result is renamed into imagesDir or kernelsDir: the same file system. */
   readonly scratchDir: string;
   /** JSON lines of the daemon; its stdout and stderr too. */
@@ -69,6 +71,7 @@ export function resolvePaths(env: Environment, uid: number): BangerPaths {
     templatesDir: join(base.state, 'templates'),
     vmSnapshotsDir: join(base.state, 'vm-snapshots'),
     sshDir: join(base.state, 'ssh'),
+    sshConfigFile: join(base.state, 'ssh', 'config'),
     scratchDir: join(base.state, 'scratch'),
     logFile: join(base.state, 'bangerd.log'),
     lockFile: join(base.state, 'bangerd.lock'),

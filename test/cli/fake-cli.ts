@@ -22,6 +22,7 @@ export interface FakeOptions {
   readonly become?: CliPorts['become'];
   readonly editFile?: CliPorts['editFile'];
   readonly existingFiles?: readonly string[];
+  readonly sshConfigPath?: string;
   readonly homeOfUser?: string;
   readonly readLine?: CliPorts['readLine'];
   /** False: none answers and none can be started. */
@@ -119,6 +120,7 @@ export async function fakeCli(argv: readonly string[], options: FakeOptions = {}
       readLine: options.readLine ?? (async () => null),
       configPath: () => '/nonexistent/config.toml',
       daemonLogPath: () => options.daemonLogPath ?? '/nonexistent/bangerd.log',
+      sshConfigPath: () => options.sshConfigPath ?? '/state/ssh/config',
       interruption: (onFirst) => {
         const controller = new AbortController();
         counts.held += 1;

@@ -107,7 +107,9 @@ test('ssh-config prints the settings; --install includes them once, --uninstall 
     assert.equal((await sshConfig('--uninstall', once.text)).text, before);
   }
   assert.equal((await sshConfig('--uninstall', 'Host *\n')).text, 'Host *\n');
-  assert.equal((await sshConfig('--uninstall', null)).text, null);
+  const without = await sshConfig('--uninstall', null);
+  assert.equal(without.text, null);
+  assert.deepEqual(without.connects, []);
 });
 
 test('ssh-config leaves the lines of another instance alone, unless that is gone', async () => {

@@ -233,7 +233,7 @@ describe('ssh', () => {
     const before = pinned().get('dev.vm');
     const settings = join(home.dir, 'config', 'config.toml');
     const text = readFileSync(settings, 'utf8');
-    writeFileSync(settings, `${text.replace('[vm_defaults]', '[idle]\npause_after = "1s"\n[vm_defaults]')}`);
+    writeFileSync(settings, text.replace('[vm_defaults]', '[idle]\npause_after = "1s"\n[vm_defaults]'));
     await home.ok(['daemon', 'stop']);
     await home.ok(['vm', 'start', 'dev']);
     const isPaused = async (): Promise<boolean> => (await home.vms())[0]?.state === 'paused';

@@ -26,8 +26,11 @@ export const command = defineCommand({
   async run(context, flags) {
     if (flags.install && flags.uninstall)
       throw new BangerError('usage', '--install and --uninstall exclude each other');
-    const setup = await withClient(context, (client) => client.call('ssh.setup', {}));
-    if (!flags.install && !flags.uninstall) {
+    // To remove the lines, nothing else has to work.
+    const setup = flags.uninstall
+      ? { configFile: context.ports.sshConfigPath() }
+      : await withClient(context, (client) => client.call('ssh.setup', {}));
+    if ('config' in setup && !flags.install) {
       if (flags.json) printJson(context.stdout, setup);
       else context.stdout.write(setup.config);
       return;

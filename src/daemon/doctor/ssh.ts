@@ -28,11 +28,10 @@ const clients: Check<DoctorContext> = {
 
 async function whetherSetUp({ env, paths }: DoctorContext): Promise<Outcome> {
   const file = join(env['HOME'] ?? '/', '.ssh', 'config');
-  const own = join(paths.sshDir, 'config');
   try {
     const text = (await readTextFile(file, MAX_BYTES)) ?? '';
     const block = findBlock(Buffer.from(text).toString('latin1'));
-    if (block?.path === own) return ok(`${file} includes banger: ssh NAME${VM_SUFFIX}`);
+    if (block?.path === paths.sshConfigFile) return ok(`${file} includes banger: ssh NAME${VM_SUFFIX}`);
     if (block !== undefined) return info(`${file} includes another instance of banger: ${block.path}`);
     return info(
       `ssh NAME${VM_SUFFIX}, scp, rsync and editors are not set up; banger vm ssh needs no set-up`,

@@ -66,12 +66,12 @@ export class SshService {
         launcher: this.#deps.launcher,
         environment: pinned(this.#deps.paths, this.#deps.env),
       });
-      const { sshDir } = this.#deps.paths;
-      await replace(`${sshDir}/config`, config);
+      const configFile = this.#deps.paths.sshConfigFile;
+      await replace(configFile, config);
       // ssh refuses to connect when there is none, but says so in words of its own.
       if (!(await isThere(this.#knownHostsFile))) await replace(this.#knownHostsFile, '');
       return {
-        configFile: `${sshDir}/config`,
+        configFile,
         config,
         identityFile: key.file,
         knownHostsFile: this.#knownHostsFile,
