@@ -1,8 +1,9 @@
 /** The stock clients, with a VM that has no network and in which nothing listens: ssh, scp, sftp, rsync, git. */
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import {
   chmodSync,
   existsSync,
@@ -80,6 +81,18 @@ describe('ssh', () => {
       .trim()
       .split('\n');
     return new Map(lines.map((line) => [line.split(',')[0] ?? '', line.split(' ')[2] ?? '']));
+  }
+
+  /** One that has begun: its command says so. */
+  async function session(command: string): Promise<ChildProcessWithoutNullStreams> {
+    const child = spawn('ssh', [...options, 'dev.vm', command], { env: home.env, timeout: LIMIT_MS });
+    await once(child.stdout, 'data');
+    return child;
+  }
+
+  /** Processes of sshd in a guest. */
+  async function servers(vm: string): Promise<string> {
+    return await home.guest(vm, 'sh', '-c', 'ps -eo args | grep -c "[s]shd"; true');
   }
 
   /** Processes of connections to VMs, on this host. */
@@ -174,9 +187,13 @@ describe('ssh', () => {
 
   test('a fork has a host key of its own, and the source keeps its', async () => {
     const source = pinned().get('dev.vm');
+    const held = await session('echo up; cat');
     await home.ok(['vm', 'fork', 'dev', '--name', 'copy']);
-    const sessions = await home.guest('copy', 'sh', '-c', 'ps -eo args | grep -c "[s]shd"; true');
-    assert.equal(sessions, '0');
+    await settled(async () => (await servers('copy')) === '0');
+    assert.equal(await servers('copy'), '0');
+    // The source's session has not noticed.
+    held.stdin.end('still there');
+    assert.equal(String((await once(held.stdout, 'data'))[0]), 'still there');
     assert.equal(await ok(ssh('copy.vm', 'hostname')), 'copy\n');
     assert.equal(await ok(ssh('dev.vm', 'hostname')), 'dev\n');
     const keys = pinned();
@@ -207,26 +224,22 @@ describe('ssh', () => {
   });
 
   test('a client that is killed, and a VM that is stopped, leave nothing', async () => {
-    const killed = spawn('ssh', [...options, 'dev.vm', 'echo up; cat'], { env: home.env, stdio: 'pipe' });
-    await new Promise((resolve) => killed.stdout.once('data', resolve));
+    const killed = await session('echo up; cat');
     assert.equal(proxies().length, 1);
     killed.kill('SIGKILL');
     await settled(() => proxies().length === 0);
     assert.deepEqual(proxies(), []);
-    const count = 'ps -eo args | grep -c "[s]shd"; true';
-    await settled(async () => (await home.guest('dev', 'sh', '-c', count)) === '0');
-    assert.equal(await home.guest('dev', 'sh', '-c', count), '0');
+    await settled(async () => (await servers('dev')) === '0');
+    assert.equal(await servers('dev'), '0');
 
-    const session = run(ssh('dev.vm', 'touch /root/began; cat > /dev/null; sleep 1000'));
-    await settled(
-      async () => (await home.run(['vm', 'exec', 'dev', '--', 'test', '-e', '/root/began'])).status === 0,
-    );
+    const stopped = await session('echo up; sleep 1000');
+    const end = once(stopped, 'exit');
     await home.ok(['vm', 'stop', 'dev']);
-    assert.equal((await session).status, 255);
+    assert.deepEqual(await end, [255, null]);
     await settled(() => proxies().length === 0);
     assert.deepEqual(proxies(), []);
-    const stopped = await run(ssh('dev.vm', 'true'));
-    assert.match(stopped.stderr, /it is stopped\nbanger vm start dev\n/);
+    const { stderr } = await run(ssh('dev.vm', 'true'));
+    assert.match(stderr, /it is stopped\nbanger vm start dev\n/);
   });
 
   test('a VM that sleeps wakes, and a new boot has the same key', async () => {
