@@ -86,6 +86,8 @@ export interface OperationSummary {
 
 /** A VM as clients see it: the row plus what is true now. */
 export interface VmView extends VmRecord {
+  /** Its own address on this host, where the ports of its programs appear; null: it has none (its row is damaged). */
+  readonly hostAddress: string | null;
   readonly pid: number | null;
   readonly vmDir: string;
 }
@@ -225,6 +227,12 @@ export interface PortEntry {
   readonly endpoint: string;
   /** Where on the host it is published: `127.0.0.1:8080`. */
   readonly published: readonly string[];
+  /** Where on the host it appears by itself, on the VM's own address: `127.107.251.2:8000`. Null: nowhere. */
+  readonly forwarded: string | null;
+  /** Why it does not, although it could. */
+  readonly problem: string | null;
+  /** Of a web server, going by the number: `http://dev.vm:8000/`. For a host that knows names of VMs. */
+  readonly url: string | null;
 }
 
 export interface VmHealth {

@@ -5,6 +5,8 @@ import { isIpv4, isIpv6 } from './ip-address.ts';
 import type { BoundPort, PublishedPort, VmRecord } from './model/vm.ts';
 
 export const MAX_PUBLISHED_PORTS = 64;
+/** Ports of one VM that appear on its own address by themselves. */
+export const MAX_FORWARDED_PORTS = 256;
 export const DEFAULT_HOST_ADDRESS = '127.0.0.1';
 const MAX_PORT = 65535;
 const FORMS =

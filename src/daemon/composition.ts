@@ -18,6 +18,7 @@ import { TicketBooth } from '../rpc/tickets.ts';
 import { MIGRATIONS } from '../store/migrations/list.ts';
 import type { Store } from '../store/store.ts';
 import { adoptingAll, createDriver, vmmProgramOf } from './drivers.ts';
+import { PortWatch } from './port-watch.ts';
 import { IdleKeeper } from './idle-keeper.ts';
 import { Operations } from './operations.ts';
 import { DiskUseService } from './services/disk-use.ts';
@@ -71,6 +72,7 @@ export interface DaemonServices {
   readonly forks: VmFork;
   readonly registry: VmRegistry;
   readonly forwards: PortForwards;
+  readonly portWatch: PortWatch;
   readonly exec: ExecService;
   readonly ssh: SshService;
   readonly images: ImageService;
@@ -154,7 +156,12 @@ export function compose(options: CompositionOptions): DaemonServices {
   const defaultImage = config.defaultImageName;
   const registry = new VmRegistry({ store, paths });
   const wakeForTcp: Awake = (vmId, signal) => sleep.awake(vmId, 'tcp', signal);
-  const forwards = new PortForwards({ awake: awakeWhenUsed(registry, wakeForTcp), log });
+  const forwards = new PortForwards({
+    awake: awakeWhenUsed(registry, wakeForTcp),
+    log,
+    ...(config.portsAutoForward ? { hostAddressOf: (vm) => registry.hostAddressOf(vm) } : {}),
+  });
+  const portWatch = new PortWatch({ registry, forwards, log });
   const transfers = new Transfers();
   const lifecycle = new VmLifecycle({
     ...{ registry, store, log, boot, images, workspaces, forwards, transfers },
@@ -222,7 +229,7 @@ export function compose(options: CompositionOptions): DaemonServices {
     ...{ workspaces, registry, sleep, store, transfers, paths, runner },
   });
   const drift = new DriftWatch({ runner, log });
-  const exec = new ExecService({ registry, sleep, tickets, paths, drift, log });
+  const exec = new ExecService({ registry, sleep, tickets, portWatch, paths, drift, log });
   const ssh = new SshService({
     ...{ registry, sleep, exec, runner, paths },
     keyPath: config.sshKeyPath,
@@ -271,6 +278,7 @@ export function compose(options: CompositionOptions): DaemonServices {
     forks,
     registry,
     forwards,
+    portWatch,
     exec,
     ssh,
     images,

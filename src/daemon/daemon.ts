@@ -67,6 +67,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const handlers = createHandlers(services);
   const server = await listen({ socketPath, streamSocketPath, handlers, tickets, log, version });
   services.collectTemplates();
+  if (config.portsAutoForward) services.portWatch.start();
   const stopBackground = startBackground({
     vms: services.vms,
     registry: services.registry,
@@ -106,6 +107,7 @@ async function leave(
   services: DaemonServices,
   server: { close(options?: { graceMs?: number }): Promise<void> },
 ): Promise<void> {
+  services.portWatch.stop();
   services.operations.cancelAll();
   await server.close();
   await services.standby.stop();

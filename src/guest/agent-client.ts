@@ -66,6 +66,7 @@ export class AgentClient {
   readonly #session: Session;
   #hello: GuestHello;
   #openConnections = 0;
+  #openLooks = 0;
 
   private constructor(session: Session, hello: GuestHello) {
     this.#session = session;
@@ -121,6 +122,11 @@ export class AgentClient {
     return this.#openConnections;
   }
 
+  /** How many of them only look at the guest: they come unasked, and say nothing of whether somebody uses it. */
+  get openLooks(): number {
+    return this.#openLooks;
+  }
+
   /** Bytes that wait for the guest to take them. */
   get bufferedBytes(): number {
     return this.#session.bufferedBytes;
@@ -151,7 +157,12 @@ export class AgentClient {
 
   async ports(signal?: AbortSignal, timeoutMs = DEFAULT_TIMEOUT_MS): Promise<readonly GuestPort[]> {
     const what = "read the guest's ports";
-    return parsePorts(await this.#request(what, encodePorts(), signal, timeoutMs, MAX_PORTS_BYTES));
+    this.#openLooks++;
+    try {
+      return parsePorts(await this.#request(what, encodePorts(), signal, timeoutMs, MAX_PORTS_BYTES));
+    } finally {
+      this.#openLooks--;
+    }
   }
 
   /** Nanoseconds since 1970. */

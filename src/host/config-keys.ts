@@ -136,6 +136,13 @@ export const CONFIG_KEYS = z.strictObject({
       'keep one machine restored from a template ahead of time, paused, for the next VM of its kind',
     ),
   }),
+  ports: table('ports', 'a table: ports of VMs', {
+    auto_forward: key(
+      yesOrNo,
+      true,
+      "what programs in a VM listen on appears on the VM's own address by itself",
+    ),
+  }),
 });
 
 /** The keys of the table at `path`, where a number is a place in an array of tables; none where no table is. */

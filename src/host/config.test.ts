@@ -32,6 +32,8 @@ test('an empty file means the defaults; every key is read', () => {
     [templates]
     max_size = "512MiB"
     standby = false
+    [ports]
+    auto_forward = false
   `;
   assert.deepEqual(parse(text), {
     logLevel: 'debug',
@@ -49,10 +51,12 @@ test('an empty file means the defaults; every key is read', () => {
     templatesMaxBytes: 512 * 1024 ** 2,
     templatesStandby: false,
     natByDefault: true,
+    portsAutoForward: false,
     vmDefaults: { vcpus: 4, memoryMib: 2048, diskSizeBytes: 16 * 1024 ** 3 },
   });
   assert.equal(parse('state_snapshot_interval = 0').stateSnapshotIntervalMs, 0);
   assert.equal(parse('templates.max_size = 0').templatesMaxBytes, 0);
+  assert.equal(parse('ports.auto_forward = false').portsAutoForward, false);
   assert.deepEqual(parse('auto_stop_stale_after = 0\nvm_defaults.memory_mib = 512').vmDefaults, {
     memoryMib: 512,
   });
@@ -78,6 +82,7 @@ test('mistakes are told with file, line, column and what is allowed', () => {
     ['[templates]\nmaximum = 0', '2:1', /unknown key "maximum" in \[templates\]/],
     ['[idle]\npause_after = "10ms"', '2:1', /idle\.pause_after: must be at least 1s, or 0/],
     ['[templates]\nstandby = 1', '2:1', /templates\.standby: must be true or false/],
+    ['[ports]\nauto_forward = "yes"', '2:1', /ports\.auto_forward: must be true or false/],
     ['templates = 3', '1:1', /must be a table: \[templates\]/],
     ['vm_defaults = 3', '1:1', /must be a table/],
     ['"log_level" = "loud"', '1:1', /log_level: must be one of/],
@@ -116,7 +121,7 @@ test('an unknown key is answered with the known ones', () => {
     }
     return assert.fail('accepted');
   };
-  assert.match(hint('foo = 1') ?? '', /^allowed: log_level, .*vm_defaults, idle, templates$/);
+  assert.match(hint('foo = 1') ?? '', /^allowed: log_level, .*vm_defaults, idle, templates, ports$/);
   assert.equal(hint('[vm_defaults]\nfoo = 1'), 'allowed: vcpu, memory, memory_mib, disk_size, nat');
   assert.equal(hint('[templates]\nfoo = 1'), 'allowed: max_size, standby');
 });

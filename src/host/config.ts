@@ -35,6 +35,8 @@ export interface Config {
   readonly templatesStandby: boolean;
   /** Outbound network of VMs that are asked for without a word about it. */
   readonly natByDefault: boolean;
+  /** What programs in VMs listen on appears on their own addresses by itself. */
+  readonly portsAutoForward: boolean;
   /** What the file says; the rest is policy: core/policy/vm-policy.ts. */
   readonly vmDefaults: VmSizing;
 }
@@ -102,6 +104,7 @@ function toConfig(values: ConfigValues, env: Environment): Config {
     templatesMaxBytes: templates.max_size,
     templatesStandby: templates.standby,
     natByDefault: sizes.nat,
+    portsAutoForward: values.ports.auto_forward,
     vmDefaults: {
       ...(sizes.vcpu === undefined ? {} : { vcpus: sizes.vcpu }),
       ...(memoryMib === undefined ? {} : { memoryMib }),

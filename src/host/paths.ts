@@ -131,7 +131,7 @@ function baseDirs(env: Environment, uid: number): BaseDirs {
  * Eight hex digits of a state directory's path (FNV-1a): the runtime directory outlives HOME, and a command must not find the
  * daemon of another state directory in it.
  */
-function tagOf(stateDir: string): string {
+export function tagOf(stateDir: string): string {
   let hash = 0x811c9dc5;
   for (const byte of Buffer.from(stateDir)) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
   return hash.toString(16).padStart(8, '0');

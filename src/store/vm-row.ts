@@ -16,7 +16,7 @@ import {
   type VmStats,
 } from '../core/model/vm.ts';
 import { type VmWorkspace, WORKSPACE_MODES } from '../core/model/workspace.ts';
-import { MAX_PUBLISHED_PORTS } from '../core/published-port.ts';
+import { MAX_FORWARDED_PORTS, MAX_PUBLISHED_PORTS } from '../core/published-port.ts';
 import { assertVmName, isId, MAX_NAME_LENGTH } from '../core/names.ts';
 import { MAX_TOOLS } from '../core/toolingplan/model.ts';
 import type { Row } from './sql.ts';
@@ -39,6 +39,12 @@ const publishedShape = {
 };
 const publishedSchema = z.object(publishedShape);
 const boundSchema = z.object({ ...publishedShape, problem: z.string().max(1024).exactOptional() });
+
+const forwardedSchema = z.object({
+  port: z.int().min(1).max(65535),
+  address: z.string().max(64).exactOptional(),
+  problem: z.string().max(1024).exactOptional(),
+});
 
 /** Every field of the model has its check: a forgotten one would be stripped from each row read. */
 type Shape<T> = { readonly [K in keyof Required<T>]: z.ZodType };
@@ -71,6 +77,7 @@ const runtimeShape = {
   woken: z.object({ at: shortText, by: shortText, durationMs: count }).exactOptional(),
   lastError: z.string().exactOptional(),
   published: z.array(boundSchema).max(MAX_PUBLISHED_PORTS).exactOptional(),
+  forwarded: z.array(forwardedSchema).max(MAX_FORWARDED_PORTS).exactOptional(),
 } satisfies Shape<VmRuntime>;
 const runtimeSchema: z.ZodType<VmRuntime> = z.object(runtimeShape);
 

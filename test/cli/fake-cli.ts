@@ -149,6 +149,7 @@ export function fakeVm(name: string, changes: Partial<VmView> = {}): VmView {
     name,
     imageId: 'ab'.repeat(16),
     guestIp: '127.1.2.3',
+    hostAddress: '127.7.7.3',
     state: 'running',
     spec: {
       imageName: 'debian-bookworm',

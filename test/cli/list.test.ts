@@ -22,16 +22,16 @@ const publishing = {
 };
 const vms = [
   fakeVm('dev', { workspace, ...publishing }),
-  fakeVm('old-one', { state: 'stopped', guestIp: '' }),
+  fakeVm('old-one', { state: 'stopped', guestIp: '', hostAddress: null }),
 ];
 const answers: Answers = { 'vm.list': () => vms, 'vm.show': () => fakeDetail('dev') };
 
 test('the table: columns aligned by two spaces, short ids, the image by name', () => {
   assert.equal(
     formatVmTable(vms, Date.parse('2026-01-02T03:14:05Z')),
-    'ID            NAME     STATE    IMAGE            IP         VCPU  MEM       DISK  PORTS                 WORKSPACE      CREATED\n' +
-      '646576000000  dev      running  debian-bookworm  127.1.2.3  4     8192 MiB  8G    8080->80,[::1]:1->2!  /home/me/repo  10m ago\n' +
-      '6f6c642d6f6e  old-one  stopped  debian-bookworm  -          4     8192 MiB  8G    -                     -              10m ago\n',
+    'ID            NAME     STATE    IMAGE            IP         HOST ADDRESS  VCPU  MEM       DISK  PORTS                 WORKSPACE      CREATED\n' +
+      '646576000000  dev      running  debian-bookworm  127.1.2.3  127.7.7.3     4     8192 MiB  8G    8080->80,[::1]:1->2!  /home/me/repo  10m ago\n' +
+      '6f6c642d6f6e  old-one  stopped  debian-bookworm  -          -             4     8192 MiB  8G    -                     -              10m ago\n',
   );
 });
 
@@ -65,7 +65,10 @@ test('list, its filters and its forms', async () => {
     vms.map((vm) => vm.id),
   );
   const none = await fakeCli(['ps'], { answers: { 'vm.list': () => [] } });
-  assert.equal(none.stdout, 'ID  NAME  STATE  IMAGE  IP  VCPU  MEM  DISK  PORTS  WORKSPACE  CREATED\n');
+  assert.equal(
+    none.stdout,
+    'ID  NAME  STATE  IMAGE  IP  HOST ADDRESS  VCPU  MEM  DISK  PORTS  WORKSPACE  CREATED\n',
+  );
 });
 
 test('show quotes the command line for a shell, and leaves out what is not known', async () => {
@@ -89,19 +92,23 @@ test('show has a line for each published port', async () => {
 
 test('ports: what listens, and where it is published', async () => {
   const entry = { protocol: 'tcp', port: 80, endpoint: 'dev.vm:80', published: ['127.0.0.1:8080'] } as const;
+  const nowhere = { forwarded: null, problem: null, url: null };
   const { stdout } = await fakeCli(['vm', 'ports', 'dev'], {
     answers: {
       'vm.ports': () => [
-        { ...entry, address: '0.0.0.0', pid: 7, process: 'nginx' },
-        { ...entry, address: null, pid: null, process: null, published: [] },
+        {
+          ...{ ...entry, ...nowhere, address: '0.0.0.0', pid: 7, process: 'nginx' },
+          ...{ forwarded: '127.7.7.2:80', url: 'http://dev.vm/' },
+        },
+        { ...entry, ...nowhere, address: null, pid: null, process: null, published: [], problem: 'taken' },
       ],
     },
   });
   assert.equal(
     stdout,
-    'ENDPOINT   PROTOCOL  ADDRESS  PORT  PID  PROCESS  PUBLISHED\n' +
-      'dev.vm:80  tcp       0.0.0.0  80    7    nginx    127.0.0.1:8080\n' +
-      'dev.vm:80  tcp       -        80    -    -        -\n',
+    'ENDPOINT   PROTOCOL  ADDRESS  PORT  PID  PROCESS  PUBLISHED       FORWARDED     URL\n' +
+      'dev.vm:80  tcp       0.0.0.0  80    7    nginx    127.0.0.1:8080  127.7.7.2:80  http://dev.vm/\n' +
+      'dev.vm:80  tcp       -        80    -    -        -               - (taken)     -\n',
   );
 });
 

@@ -40,6 +40,15 @@ export interface BoundPort extends PublishedPort {
   readonly problem?: string;
 }
 
+/** A TCP port that a program in the VM listens on, and that appears on the VM's own address of the host. */
+export interface ForwardedPort {
+  readonly port: number;
+  /** Where in the guest; absent: a connection to the guest's loopback reaches it. */
+  readonly address?: string;
+  /** Why nobody listens on it here. */
+  readonly problem?: string;
+}
+
 /** What was asked for. Changed only by `vm set`, on a stopped VM. */
 export interface VmSpec {
   readonly imageName: string;
@@ -91,6 +100,8 @@ export interface VmRuntime {
   readonly lastError?: string;
   /** The ports of `spec.publish` as the last start has them, in that order: with the number that was chosen for a 0. */
   readonly published?: readonly BoundPort[];
+  /** What its programs listened on when they were last asked: it outlives a sleep and a daemon. */
+  readonly forwarded?: readonly ForwardedPort[];
 }
 
 export interface VmStats {

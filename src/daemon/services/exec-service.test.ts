@@ -53,7 +53,16 @@ function scene(before: LiveVm, awake: () => Promise<LiveVm>) {
   } as unknown as VmSleep;
   const paths = { streamSocketPath: '/s' } as BangerPaths;
   const drift = new DriftWatch({ runner: createRunner(), log: NO_LOG });
-  const service = new ExecService({ registry: {} as VmRegistry, sleep, tickets, paths, drift, log: NO_LOG });
+  const portWatch = { stirred: () => undefined, heard: async () => undefined };
+  const service = new ExecService({
+    registry: {} as VmRegistry,
+    sleep,
+    tickets,
+    portWatch,
+    paths,
+    drift,
+    log: NO_LOG,
+  });
   return { tickets, service };
 }
 

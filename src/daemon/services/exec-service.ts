@@ -14,6 +14,7 @@ import type { BangerPaths } from '../../host/paths.ts';
 import type { TicketBooth } from '../../rpc/tickets.ts';
 import { streamLog } from '../log-stream.ts';
 import { vmFiles } from '../vm-files.ts';
+import type { PortWatch } from '../port-watch.ts';
 import { portEntries } from './port-entries.ts';
 import type { VmRegistry } from './vm-registry.ts';
 import type { DriftWatch } from './workspace-drift.ts';
@@ -27,6 +28,7 @@ export class ExecService {
   readonly #registry: VmRegistry;
   readonly #sleep: VmSleep;
   readonly #tickets: TicketBooth;
+  readonly #portWatch: Pick<PortWatch, 'heard' | 'stirred'>;
   readonly #paths: BangerPaths;
   readonly #drift: DriftWatch;
   readonly #log: Log;
@@ -35,6 +37,7 @@ export class ExecService {
     registry: VmRegistry;
     sleep: VmSleep;
     tickets: TicketBooth;
+    portWatch: Pick<PortWatch, 'heard' | 'stirred'>;
     paths: BangerPaths;
     drift: DriftWatch;
     log: Log;
@@ -42,6 +45,7 @@ export class ExecService {
     this.#registry = deps.registry;
     this.#sleep = deps.sleep;
     this.#tickets = deps.tickets;
+    this.#portWatch = deps.portWatch;
     this.#paths = deps.paths;
     this.#drift = deps.drift;
     this.#log = deps.log;
@@ -81,9 +85,11 @@ export class ExecService {
       const agent = await awake.agent(inTime, AGENT_TIMEOUT_MS);
       if (socket.destroyed) return;
       const stream = agent.exec(request);
+      this.#portWatch.stirred(vm.id);
       await relay(stream, socket).catch((error: unknown) => {
         this.#log.warn({ vm: vm.name, err: error }, 'an exec stream broke');
       });
+      this.#portWatch.stirred(vm.id);
     });
   }
 
@@ -105,7 +111,8 @@ export class ExecService {
     const { vm, live } = await this.#sleep.running(ref, 'ports', signal);
     const agent = await live.agent(signal, AGENT_TIMEOUT_MS);
     const ports = await agent.ports(signal);
-    return portEntries(vm, ports);
+    await this.#portWatch.heard(vm.id, ports);
+    return portEntries(this.#registry.view(this.#registry.row(vm.id)), ports);
   }
 
   async health(ref: string, signal: AbortSignal): Promise<VmHealth> {

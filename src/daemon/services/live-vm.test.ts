@@ -86,8 +86,13 @@ test('a command keeps a VM busy, a connection to one of its ports does not', asy
   const agent = await live.agent(signal);
   const connection = agent.connectTo({ port: 80 });
   assert.equal(live.isBusy, false);
+  // Nor does a look at what it listens on.
+  const look = agent.ports(signal).catch(() => undefined);
+  assert.equal(live.isBusy, false);
   agent.exec({ argv: ['true'] });
   assert.equal(live.isBusy, true);
   live.release();
   await connection.result;
+  await look;
+  assert.equal(agent.openLooks, 0);
 });

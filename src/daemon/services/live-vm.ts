@@ -28,10 +28,10 @@ export class LiveVm {
     this.#isFollower = origin === 'adopted';
   }
 
-  /** Somebody's command runs in it. Connections to its ports say nothing: see PortForwards.traffic. */
+  /** Somebody's command runs in it. Connections to its ports say nothing (see PortForwards.traffic), nor do looks at them. */
   get isBusy(): boolean {
     const agent = this.#agent;
-    return agent !== undefined && agent.openStreams > agent.openConnections;
+    return agent !== undefined && agent.openStreams > agent.openConnections + agent.openLooks;
   }
 
   get exited(): Promise<MachineExit> {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { someVm } from '../../../test/helpers/store-records.ts';
-import type { VmRecord } from '../../core/model/vm.ts';
+import type { VmView } from '../../api/contract.ts';
 import { portEntries } from './port-entries.ts';
 
 const port = (hostPort: number, guestPort: number, problem?: string) => ({
@@ -9,8 +9,11 @@ const port = (hostPort: number, guestPort: number, problem?: string) => ({
   ...(problem === undefined ? {} : { problem }),
 });
 const base = someVm('image');
-const vm: VmRecord = {
+const vm: VmView = {
   ...base,
+  hostAddress: '127.107.251.2',
+  pid: 1,
+  vmDir: '/vms/dev',
   guestIp: '172.16.0.2',
   spec: { ...base.spec, publish: [port(0, 80), port(8443, 443), port(53, 53), port(90, 90)] },
   runtime: { published: [port(40_001, 80), port(8443, 443), port(53, 53, 'taken'), port(90, 90)] },
@@ -18,6 +21,27 @@ const vm: VmRecord = {
 const listener = (protocol: 'tcp' | 'udp', address: string, number: number) => ({
   ...{ protocol, address, port: number },
   ...{ pid: 1, process: 'server' },
+});
+
+test('listeners say where they appear by themselves, or why not, and what their link may be', () => {
+  const forwarded = [{ port: 80 }, { port: 81, problem: 'taken' }, { port: 5432 }];
+  const listening = [
+    ...[listener('tcp', '0.0.0.0', 80), listener('tcp', '::', 80), listener('udp', '0.0.0.0', 80)],
+    ...[81, 5432, 9999].map((number) => listener('tcp', '127.0.0.1', number)),
+  ];
+  const own = { ...vm, spec: { ...vm.spec, publish: [] }, runtime: { forwarded } };
+  const entries = portEntries(own, listening);
+  assert.deepEqual(
+    entries.map((entry) => [entry.forwarded, entry.problem, entry.url]),
+    [
+      ['127.107.251.2:80', null, 'http://dev.vm/'],
+      ['127.107.251.2:80', null, 'http://dev.vm/'],
+      [null, null, null],
+      [null, 'taken', null],
+      ['127.107.251.2:5432', null, null],
+      [null, null, null],
+    ],
+  );
 });
 
 test('listeners say where they are published; what is published and not served is listed, too', () => {

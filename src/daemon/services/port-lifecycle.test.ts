@@ -111,6 +111,13 @@ test('a port that cannot be had ends the start before the boot', async () => {
   });
 });
 
+test('what its programs listened on in an earlier life is forgotten', async () => {
+  boot = started;
+  registry.update(ID, 'stopped', { forwarded: [{ port: 80 }] });
+  await lifecycle.start(registry.row(ID), IMAGE, undefined, operation, 'best');
+  assert.equal(registry.row(ID).runtime.forwarded, undefined);
+});
+
 test('a VM that publishes nothing has nothing written down about it', async () => {
   boot = started;
   await lifecycle.start({ ...vm, spec: { ...vm.spec, publish: [] } }, IMAGE, undefined, operation, 'best');

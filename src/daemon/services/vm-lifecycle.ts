@@ -157,7 +157,11 @@ export class VmLifecycle {
     assertReadable(vm);
     const abort = new AbortController();
     this.#starting.set(vm.id, abort);
-    registry.update(vm.id, 'starting', { lastError: undefined, stoppedAt: undefined });
+    registry.update(vm.id, 'starting', {
+      lastError: undefined,
+      stoppedAt: undefined,
+      forwarded: undefined,
+    });
     try {
       const signal = AbortSignal.any([operation.signal, abort.signal]);
       const published = await forwards.open(vm);

@@ -3,6 +3,7 @@
 import type { Socket } from 'node:net';
 import { BangerError, errorText } from '../../core/errors.ts';
 import type { BoundPort, PublishedPort } from '../../core/model/vm.ts';
+import type { ConnectRequest } from '../../guest/payloads.ts';
 import { TcpPipe } from '../../guest/tcp-pipe.ts';
 import type { Log } from '../../host/log.ts';
 import type { Awake } from './awake.ts';
@@ -44,10 +45,10 @@ export class VmPorts {
     return { openConnections: this.#pipes.size, lastTrafficAtMs: this.#lastTrafficAtMs };
   }
 
-  /** Whether it listens where `end` would: there, or on all addresses of that family. */
-  overlaps({ hostAddress, hostPort }: Omit<PublishedPort, 'guestPort'>): boolean {
+  /** What listens where `end` would: there, or on all addresses of that family. */
+  overlapping({ hostAddress, hostPort }: Omit<PublishedPort, 'guestPort'>): PublishedPort | undefined {
     const isV6 = hostAddress.includes(':');
-    return this.#listeners.some((one) => {
+    return this.#listeners.find((one) => {
       if (one.hostPort !== hostPort || one.hostAddress.includes(':') !== isV6) return false;
       return one.hostAddress === hostAddress || isAny(one.hostAddress) || isAny(hostAddress);
     });
@@ -60,7 +61,7 @@ export class VmPorts {
   async listen(port: PublishedPort, remembered: number, takenBy: () => string): Promise<BoundPort> {
     const { hostAddress, guestPort } = port;
     const open = (hostPort: number): Promise<PortListener> =>
-      listenOn({ hostAddress, hostPort }, (socket) => void this.#serve(socket, guestPort), takenBy);
+      listenOn({ hostAddress, hostPort }, (socket) => void this.serve(socket, { port: guestPort }), takenBy);
     const listener = await this.#preferring(port.hostPort === 0 ? remembered : 0, port.hostPort, open);
     if (this.#closing.signal.aborted) {
       listener.close();
@@ -94,7 +95,7 @@ export class VmPorts {
   }
 
   /** The client waits, connected, for as long as the VM needs. */
-  async #serve(socket: Socket, guestPort: number): Promise<void> {
+  async serve(socket: Socket, target: ConnectRequest): Promise<void> {
     const pipe = new TcpPipe(socket, {
       moved: () => this.#moved(),
       received: () => this.#onReceived(),
@@ -109,10 +110,10 @@ export class VmPorts {
     try {
       const live = await this.#awake();
       const agent = await live.agent(this.#closing.signal);
-      if (!pipe.isClosed) pipe.attach(agent.connectTo({ port: guestPort }));
+      if (!pipe.isClosed) pipe.attach(agent.connectTo(target));
     } catch (error) {
       this.#deps.log.debug(
-        { vm: this.#deps.vmId, guestPort, reason: errorText(error) },
+        { vm: this.#deps.vmId, guestPort: target.port, reason: errorText(error) },
         'a connection was refused',
       );
       pipe.abort();

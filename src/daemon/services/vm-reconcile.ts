@@ -120,8 +120,8 @@ async function staySaved({ registry, lifecycle, forwards }: ReconcileDeps, vm: V
   await lifecycle.tearDown(vm);
   const saved = registry.update(vm.id, 'saved', { pending: undefined, stoppedAt: undefined });
   // Clients may come at once.
-  if (vm.spec.publish.length === 0) return;
-  registry.update(vm.id, 'saved', { published: await forwards.reopen(saved) });
+  const published = await forwards.reopen(saved);
+  if (published.length > 0) registry.update(vm.id, 'saved', { published });
 }
 
 /** What the row says once it is known that nothing runs. */
@@ -154,9 +154,8 @@ async function whyLost(files: VmFiles): Promise<string> {
  */
 async function adopt(deps: ReconcileDeps, vm: VmRecord, live: LiveVm): Promise<void> {
   await adoptMachine(deps, vm, live);
-  if (vm.spec.publish.length === 0) return;
   const published = await deps.forwards.reopen(vm);
-  deps.registry.update(vm.id, deps.registry.row(vm.id).state, { published });
+  if (published.length > 0) deps.registry.update(vm.id, deps.registry.row(vm.id).state, { published });
 }
 
 async function adoptMachine(deps: ReconcileDeps, vm: VmRecord, live: LiveVm): Promise<void> {

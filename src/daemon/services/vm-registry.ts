@@ -3,11 +3,12 @@
 import type { VmView } from '../../api/contract.ts';
 import { BangerError } from '../../core/errors.ts';
 import { assertLegal, type VmAction } from '../../core/lifecycle.ts';
+import { hostAddressOf, hostPrefixOf } from '../../core/host-address.ts';
 import type { VmRecord, VmRuntime, VmState } from '../../core/model/vm.ts';
 import { resolveReference } from '../../core/references.ts';
 import { now } from '../../host/clock.ts';
 import { removeTree } from '../../host/files.ts';
-import type { BangerPaths } from '../../host/paths.ts';
+import { type BangerPaths, tagOf } from '../../host/paths.ts';
 import { processUsage } from '../../host/proc.ts';
 import { readImageManifest } from '../../images/manifests.ts';
 import type { Store } from '../../store/store.ts';
@@ -22,10 +23,13 @@ export class VmRegistry {
   readonly #store: Store;
   readonly #paths: BangerPaths;
   readonly #live = new Map<string, LiveVm>();
+  /** What the addresses of its VMs on this host begin with: `127.107.251`. */
+  readonly hostPrefix: string;
 
   constructor(deps: { readonly store: Store; readonly paths: BangerPaths }) {
     this.#store = deps.store;
     this.#paths = deps.paths;
+    this.hostPrefix = hostPrefixOf(Number.parseInt(tagOf(deps.paths.stateDir), 16));
   }
 
   get runningCount(): number {
@@ -62,11 +66,21 @@ export class VmRegistry {
   }
 
   view(vm: VmRecord): VmView {
-    return { ...vm, pid: this.live(vm.id)?.machine.handles.pid ?? null, vmDir: this.files(vm.id).dir };
+    return {
+      ...vm,
+      hostAddress: this.hostAddressOf(vm),
+      pid: this.live(vm.id)?.machine.handles.pid ?? null,
+      vmDir: this.files(vm.id).dir,
+    };
   }
 
   list(): readonly VmView[] {
     return this.rows().map((vm) => this.view(vm));
+  }
+
+  /** A VM's own address on this host; null: it has none (its row is damaged). */
+  hostAddressOf({ guestIp }: VmRecord): string | null {
+    return hostAddressOf(this.hostPrefix, guestIp);
   }
 
   live(id: string): LiveVm | undefined {

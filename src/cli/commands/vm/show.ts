@@ -1,5 +1,5 @@
 import type { VmDetail } from '../../../api/contract.ts';
-import type { BoundPort } from '../../../core/model/vm.ts';
+import type { BoundPort, ForwardedPort } from '../../../core/model/vm.ts';
 import { formatHostEnd, publishedPorts } from '../../../core/published-port.ts';
 import { formatSize } from '../../../core/units.ts';
 import { defineCommand, oneArgument } from '../../command.ts';
@@ -37,7 +37,9 @@ function pairsOf(vm: VmDetail): (readonly [string, string])[] {
     ['disk', formatSize(vm.spec.diskSizeBytes)],
     ['network', vm.spec.nat ? 'nat' : 'none outbound'],
     ['address', vm.guestIp],
+    ['host address', vm.hostAddress === null ? undefined : `${vm.hostAddress} (${vm.name}.vm)`],
     ...publishedPorts(vm).map((port) => ['published', describePort(port)] as const),
+    ...(vm.runtime.forwarded ?? []).map((port) => ['forwarded', describeForward(vm, port)] as const),
     ['init', vm.spec.init],
     ['driver', vm.spec.driver],
     ['accelerator', vm.runtime.accelerator ?? vm.spec.accel],
@@ -65,6 +67,10 @@ function pairsOf(vm: VmDetail): (readonly [string, string])[] {
 function describePort(port: BoundPort): string {
   const problem = port.problem === undefined ? '' : ` (not open: ${port.problem})`;
   return `${formatHostEnd(port)} -> ${port.guestPort}${problem}`;
+}
+
+function describeForward({ hostAddress }: VmDetail, { port, problem }: ForwardedPort): string {
+  return `${hostAddress}:${port} -> ${port}${problem === undefined ? '' : ` (not open: ${problem})`}`;
 }
 
 /** As a POSIX shell reads it back. */
