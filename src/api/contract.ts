@@ -73,6 +73,16 @@ export interface DaemonStatus extends DaemonHello {
   readonly operations: number;
   /** A machine waits, paused, for the next VM of its kind: docs/templates.md. */
   readonly standby: boolean;
+  /** Of the server that answers for names of VMs; null: the settings want none. */
+  readonly names: NameServerStatus | null;
+}
+
+export interface NameServerStatus {
+  /** `127.0.0.1:42069`. */
+  readonly address: string;
+  readonly state: 'starting' | 'listening' | 'failed';
+  /** Why nobody is answered. */
+  readonly problem: string | null;
 }
 
 export interface OperationSummary {

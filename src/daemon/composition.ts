@@ -18,6 +18,8 @@ import { TicketBooth } from '../rpc/tickets.ts';
 import { MIGRATIONS } from '../store/migrations/list.ts';
 import type { Store } from '../store/store.ts';
 import { adoptingAll, createDriver, vmmProgramOf } from './drivers.ts';
+import { NameServer } from './names/name-server.ts';
+import { vmZone } from './names/vm-zone.ts';
 import { PortWatch } from './port-watch.ts';
 import { IdleKeeper } from './idle-keeper.ts';
 import { Operations } from './operations.ts';
@@ -73,6 +75,8 @@ export interface DaemonServices {
   readonly registry: VmRegistry;
   readonly forwards: PortForwards;
   readonly portWatch: PortWatch;
+  /** Undefined: names of VMs are not answered for. */
+  readonly names: NameServer | undefined;
   readonly exec: ExecService;
   readonly ssh: SshService;
   readonly images: ImageService;
@@ -162,6 +166,10 @@ export function compose(options: CompositionOptions): DaemonServices {
     ...(config.portsAutoForward ? { hostAddressOf: (vm) => registry.hostAddressOf(vm) } : {}),
   });
   const portWatch = new PortWatch({ registry, forwards, log });
+  const names =
+    config.dnsListen === null
+      ? undefined
+      : new NameServer({ ...config.dnsListen, zone: vmZone(store, registry), log });
   const transfers = new Transfers();
   const lifecycle = new VmLifecycle({
     ...{ registry, store, log, boot, images, workspaces, forwards, transfers },
@@ -257,6 +265,7 @@ export function compose(options: CompositionOptions): DaemonServices {
     vmsTotal: registry.rows().length,
     operations: operations.size,
     standby: standby.isReady,
+    names: names?.status ?? null,
   });
   const deleteOnHangup: DaemonServices['deleteOnHangup'] = (vmId, connection) => {
     const remove = (): void => {
@@ -279,6 +288,7 @@ export function compose(options: CompositionOptions): DaemonServices {
     registry,
     forwards,
     portWatch,
+    names,
     exec,
     ssh,
     images,

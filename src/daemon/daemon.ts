@@ -67,6 +67,8 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const handlers = createHandlers(services);
   const server = await listen({ socketPath, streamSocketPath, handlers, tickets, log, version });
   services.collectTemplates();
+  // Nobody waits for the port, or goes without a daemon because it is taken.
+  void services.names?.start();
   if (config.portsAutoForward) services.portWatch.start();
   const stopBackground = startBackground({
     vms: services.vms,
@@ -107,6 +109,7 @@ async function leave(
   services: DaemonServices,
   server: { close(options?: { graceMs?: number }): Promise<void> },
 ): Promise<void> {
+  services.names?.close();
   services.portWatch.stop();
   services.operations.cancelAll();
   await server.close();

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { BangerError } from '../core/errors.ts';
 import { assertImageName } from '../core/names.ts';
 import { MIB, parseDuration, parseSize } from '../core/units.ts';
+import { parseLoopbackEnd } from './loopback-end.ts';
 
 const SIZE_PATTERN = String.raw`^\s*\d+(\.\d+)?\s*([Bb]|[KkMmGgTt]([Ii][Bb])?)?\s*$`;
 const SOME_SIZE_PATTERN = SIZE_PATTERN.replace('^', '^(?=[^1-9]*[1-9])');
@@ -78,6 +79,14 @@ export const imageName = readWith(
     assertImageName(name);
     return name;
   },
+);
+
+const LOOPBACK_END_PATTERN = String.raw`^(127\.\d{1,3}\.\d{1,3}\.\d{1,3}|\[::1\]):\d{1,5}$`;
+
+/** Where something listens that only this host may reach. */
+export const loopbackEnd = readWith(
+  z.string({ error: 'must be a text like "127.0.0.1:42069"' }).meta({ pattern: LOOPBACK_END_PATTERN }),
+  parseLoopbackEnd,
 );
 
 export function oneOf<const T extends readonly [string, ...string[]]>(values: T) {

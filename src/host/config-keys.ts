@@ -9,6 +9,7 @@ import {
   duration,
   durationFrom,
   imageName,
+  loopbackEnd,
   memorySize,
   oneOf,
   filePath,
@@ -141,6 +142,14 @@ export const CONFIG_KEYS = z.strictObject({
       yesOrNo,
       true,
       "what programs in a VM listen on appears on the VM's own address by itself",
+    ),
+  }),
+  dns: table('dns', 'a table: the server that answers for names of VMs', {
+    enabled: key(yesOrNo, true, 'whether there is one'),
+    listen: key(
+      loopbackEnd,
+      '127.0.0.1:42069',
+      'where: an address of the loopback interface (`127.…`, `[::1]`) with a port',
     ),
   }),
 });

@@ -34,6 +34,8 @@ test('an empty file means the defaults; every key is read', () => {
     standby = false
     [ports]
     auto_forward = false
+    [dns]
+    listen = "[::1]:5353"
   `;
   assert.deepEqual(parse(text), {
     logLevel: 'debug',
@@ -52,11 +54,16 @@ test('an empty file means the defaults; every key is read', () => {
     templatesStandby: false,
     natByDefault: true,
     portsAutoForward: false,
+    dnsListen: { host: '::1', port: 5353 },
     vmDefaults: { vcpus: 4, memoryMib: 2048, diskSizeBytes: 16 * 1024 ** 3 },
   });
   assert.equal(parse('state_snapshot_interval = 0').stateSnapshotIntervalMs, 0);
   assert.equal(parse('templates.max_size = 0').templatesMaxBytes, 0);
   assert.equal(parse('ports.auto_forward = false').portsAutoForward, false);
+  assert.equal(parse('').portsAutoForward, true);
+  assert.deepEqual(parse('dns.listen = "127.0.0.1:53"').dnsListen, { host: '127.0.0.1', port: 53 });
+  assert.equal(parse('[dns]\nlisten = "127.0.0.1:53"\nenabled = false').dnsListen, null);
+  assert.deepEqual(parse('dns.enabled = true').dnsListen, { host: '127.0.0.1', port: 42_069 });
   assert.deepEqual(parse('auto_stop_stale_after = 0\nvm_defaults.memory_mib = 512').vmDefaults, {
     memoryMib: 512,
   });
@@ -83,6 +90,9 @@ test('mistakes are told with file, line, column and what is allowed', () => {
     ['[idle]\npause_after = "10ms"', '2:1', /idle\.pause_after: must be at least 1s, or 0/],
     ['[templates]\nstandby = 1', '2:1', /templates\.standby: must be true or false/],
     ['[ports]\nauto_forward = "yes"', '2:1', /ports\.auto_forward: must be true or false/],
+    ['[dns]\nlisten = "0.0.0.0:53"', '2:1', /dns\.listen: must be an address of the loopback interface/],
+    ['[dns]\nlisten = 53', '2:1', /dns\.listen: must be a text like/],
+    ['[dns]\nport = 53', '2:1', /unknown key "port" in \[dns\]/],
     ['templates = 3', '1:1', /must be a table: \[templates\]/],
     ['vm_defaults = 3', '1:1', /must be a table/],
     ['"log_level" = "loud"', '1:1', /log_level: must be one of/],
@@ -121,7 +131,7 @@ test('an unknown key is answered with the known ones', () => {
     }
     return assert.fail('accepted');
   };
-  assert.match(hint('foo = 1') ?? '', /^allowed: log_level, .*vm_defaults, idle, templates, ports$/);
+  assert.match(hint('foo = 1') ?? '', /^allowed: log_level, .*vm_defaults, idle, templates, ports, dns$/);
   assert.equal(hint('[vm_defaults]\nfoo = 1'), 'allowed: vcpu, memory, memory_mib, disk_size, nat');
   assert.equal(hint('[templates]\nfoo = 1'), 'allowed: max_size, standby');
 });

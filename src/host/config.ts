@@ -6,6 +6,7 @@ import type { VmSizing } from '../core/policy/vm-policy.ts';
 import { checkConfig, type ConfigValues } from './config-check.ts';
 import { CONFIG_KEYS } from './config-keys.ts';
 import { readTextFile } from './files.ts';
+import type { LoopbackEnd } from './loopback-end.ts';
 import { LOG_LEVELS, type LogLevel } from './log-level.ts';
 
 export interface Config {
@@ -37,6 +38,8 @@ export interface Config {
   readonly natByDefault: boolean;
   /** What programs in VMs listen on appears on their own addresses by itself. */
   readonly portsAutoForward: boolean;
+  /** Where names of VMs are answered for; null: nowhere. */
+  readonly dnsListen: LoopbackEnd | null;
   /** What the file says; the rest is policy: core/policy/vm-policy.ts. */
   readonly vmDefaults: VmSizing;
 }
@@ -105,6 +108,7 @@ function toConfig(values: ConfigValues, env: Environment): Config {
     templatesStandby: templates.standby,
     natByDefault: sizes.nat,
     portsAutoForward: values.ports.auto_forward,
+    dnsListen: values.dns.enabled ? values.dns.listen : null,
     vmDefaults: {
       ...(sizes.vcpu === undefined ? {} : { vcpus: sizes.vcpu }),
       ...(memoryMib === undefined ? {} : { memoryMib }),

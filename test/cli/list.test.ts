@@ -257,3 +257,19 @@ test('Ctrl-C ends following a log with status 0', async () => {
   assert.equal(result.status, 0);
   assert.equal(result.stderr, '');
 });
+
+test('daemon status says where names of VMs are answered for, or why nowhere', async () => {
+  const said = async (names: DaemonStatus['names']): Promise<string | undefined> => {
+    const status: DaemonStatus = {
+      ...{ version: '1', pid: 1, startedAt: '2026-01-01T00:00:00Z', socketPath: '/s', stateDir: '/d' },
+      ...{ logPath: '/l', rssBytes: 1, vmsRunning: 0, vmsTotal: 0, operations: 0, standby: false, names },
+    };
+    const { stdout } = await fakeCli(['daemon', 'status'], { answers: { 'daemon.status': () => status } });
+    return /^names +(.*)$/m.exec(stdout)?.[1];
+  };
+  const address = '127.0.0.1:42069';
+  assert.equal(await said({ address, state: 'listening', problem: null }), `NAME.vm on ${address}`);
+  const failed = { address, state: 'failed', problem: 'it is taken' } as const;
+  assert.equal(await said(failed), `not answered for: ${address}: it is taken`);
+  assert.equal(await said(null), 'not answered for ([dns] enabled = false)');
+});

@@ -203,7 +203,7 @@ export async function daemonOf(
   context: TestContext,
   options: { readonly version?: string; readonly handlers?: Partial<Handlers> } = {},
 ): Promise<void> {
-  const status = async () => ({ stateDir: home.paths.stateDir }) as DaemonStatus;
+  const status = async () => ({ stateDir: home.paths.stateDir, names: null }) as DaemonStatus;
   const server = await listen({
     socketPath: home.paths.socketPath,
     streamSocketPath: home.paths.streamSocketPath,

@@ -9,6 +9,7 @@ import { processesWithOpen } from '../../state/open-elsewhere.ts';
 import { type Check, failure, info, ok, type Outcome, orOk, warning } from './check.ts';
 import type { DoctorContext } from './context.ts';
 import { factsOf } from './host-facts.ts';
+import { names } from './names.ts';
 import { isServed, removeSocket } from './sockets.ts';
 
 const answers: Check<DoctorContext> = {
@@ -188,4 +189,11 @@ function parsed(line: string): Readonly<Record<string, unknown>> {
   }
 }
 
-export const DAEMON_CHECKS: readonly Check<DoctorContext>[] = [answers, socket, lock, log, lastFailure];
+export const DAEMON_CHECKS: readonly Check<DoctorContext>[] = [
+  answers,
+  socket,
+  lock,
+  log,
+  lastFailure,
+  names,
+];

@@ -36,6 +36,12 @@ async function askStatus(context: CliContext): Promise<DaemonStatus | null> {
   }
 }
 
+function namesText(names: DaemonStatus['names']): string {
+  if (names === null) return 'not answered for ([dns] enabled = false)';
+  if (names.problem !== null) return `not answered for: ${names.address}: ${names.problem}`;
+  return `NAME.vm on ${names.address}`;
+}
+
 export function formatStatus(status: DaemonStatus): string {
   return formatPairs([
     ['state', 'running'],
@@ -45,6 +51,7 @@ export function formatStatus(status: DaemonStatus): string {
     ['vms', `${status.vmsRunning} running, ${status.vmsTotal} in all`],
     ['operations', String(status.operations)],
     ['waiting', status.standby ? 'a machine for the next VM' : 'none'],
+    ['names', namesText(status.names)],
     ['memory', formatSize(status.rssBytes)],
     ['socket', status.socketPath],
     ['data', status.stateDir],
