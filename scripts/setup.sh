@@ -18,7 +18,8 @@ run_time='qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils mmdebstrap:mmde
 # The kernel's headers come with libc6-dev, which gcc only recommends.
 build_time='make:make musl-gcc:musl-tools musl-gcc:libc6-dev cc:gcc cc:libc6-dev'
 test_time='sqlite3:sqlite3 unsquashfs:squashfs-tools clang:clang cpio:cpio python3:python3 strace:strace docker-registry:docker-registry
-  skopeo:skopeo openssl:openssl ssh:openssh-client ssh-keygen:openssh-client rsync:rsync'
+  skopeo:skopeo openssl:openssl ssh:openssh-client ssh-keygen:openssh-client rsync:rsync curl:curl
+  ip:iproute2 dnsmasq:dnsmasq-base'
 
 missing_packages() {
   for pair in $1; do
