@@ -191,10 +191,10 @@ static int send_path(int base) {
 	char *path = packer.record.path;
 	if (path[0] == 0) {
 		if (fstat(base, &status) != 0) return errno;
-		int fd = place_open(base, path, 0, false, NULL);
+		int fd = place_open(base, path, 0, NULL, NULL);
 		return fd < 0 ? errno : send_entries(fd, status.st_dev, MAX_ARCHIVE_DEPTH);
 	}
-	int directory = place_open(base, path, place_parent_length(path), false, NULL);
+	int directory = place_open(base, path, place_parent_length(path), NULL, NULL);
 	if (directory < 0) return errno;
 	int error = send_entry(directory, place_name(path), 0, MAX_ARCHIVE_DEPTH);
 	close(directory);

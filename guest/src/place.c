@@ -11,14 +11,20 @@
 
 #define DIRECTORY_MODE 0755
 
-static int open_one(int directory, const char *name, bool make) {
+/* The directory `name`, which is the end of the first `length` bytes of the path. */
+static int open_one(int directory, const char *name, const char *path, size_t length, struct made *made) {
 	int fd = openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd >= 0 || errno != ENOENT || !make) return fd;
-	if (mkdirat(directory, name, DIRECTORY_MODE) != 0 && errno != EEXIST) return -1;
+	if (fd >= 0 || errno != ENOENT || made == NULL) return fd;
+	if (mkdirat(directory, name, DIRECTORY_MODE) != 0) {
+		if (errno != EEXIST) return -1;
+	} else if (!made_add(made, path, length)) {
+		errno = ENOMEM;
+		return -1;
+	}
 	return openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
-int place_open(int base, const char *path, size_t length, bool make, size_t *reached) {
+int place_open(int base, const char *path, size_t length, struct made *made, size_t *reached) {
 	int fd = openat(base, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	for (size_t from = 0; fd >= 0 && from < length;) {
 		char name[MAX_ARCHIVE_NAME_BYTES + 1];
@@ -26,7 +32,7 @@ int place_open(int base, const char *path, size_t length, bool make, size_t *rea
 		memcpy(name, path + from, count);
 		name[count] = 0;
 		from += count;
-		int next = open_one(fd, name, make);
+		int next = open_one(fd, name, path, from, made);
 		int error = errno;
 		close(fd);
 		fd = next;

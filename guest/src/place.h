@@ -2,16 +2,17 @@
 #ifndef BANGER_PLACE_H
 #define BANGER_PLACE_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "made.h"
+
 /*
- * Opens the directory that the first `length` bytes of a path name below `base` (none: `base` itself, anew). With `make` missing ones are
- * made, 0755. Returns a descriptor, or -1 with errno: ENOENT; ENOTDIR and ELOOP when something else is in the way, of which
+ * Opens the directory that the first `length` bytes of a path name below `base` (none: `base` itself, anew). With `made` missing ones are
+ * made, 0755, and added there. Returns a descriptor, or -1 with errno: ENOENT; ENOTDIR and ELOOP when something else is in the way, of which
  * `*reached` is then the length of the path to it (also of what is missing).
  */
-int place_open(int base, const char *path, size_t length, bool make, size_t *reached);
+int place_open(int base, const char *path, size_t length, struct made *made, size_t *reached);
 /* Where the path's last component begins; what is before it, less a slash, names its parent. */
 const char *place_name(const char *path);
 size_t place_parent_length(const char *path);

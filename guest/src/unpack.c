@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -58,11 +59,19 @@ static int apply(struct unpacker *unpacker, const struct archive_record *record)
 	return EPROTO;
 }
 
+/* Whoever ends the machine ends this too: no more of the archive is read, which removes what was begun. */
+static void give_up(int number) {
+	(void)number;
+	close(0);
+}
+
 static int work(const void *argument) {
 	const struct unpack_request *request = argument;
 	static struct unpacker unpacker = {.base = -1, .upper = -1, .parent = -1, .output = {.fd = 1}};
 	static struct archive_record record;
+	struct sigaction ending = {.sa_handler = give_up};
 	bool writing = false;
+	sigaction(SIGTERM, &ending, NULL);
 	if (begin(&unpacker, request) != 0) return 1;
 	for (;;) {
 		int error = archive_read_record(&unpacker.input, &record);

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "archive.h"
+#include "made.h"
 
 struct unpacker {
 	struct archive_input input;
@@ -16,6 +17,7 @@ struct unpacker {
 	/* -1: there is no overlay. */
 	int upper;
 	bool marks;
+	struct made made;
 	/* The directory written to last, which is mostly the next one too; -1: none. */
 	int parent;
 	char parent_path[MAX_ARCHIVE_PATH_BYTES + 1];

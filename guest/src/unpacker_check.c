@@ -24,7 +24,7 @@ static void conflict(struct unpacker *unpacker, const char *path, enum archive_c
 static bool in_upper(const struct unpacker *unpacker, const char *path) {
 	struct stat status;
 	if (unpacker->upper < 0) return true;
-	int directory = place_open(unpacker->upper, path, place_parent_length(path), false, NULL);
+	int directory = place_open(unpacker->upper, path, place_parent_length(path), NULL, NULL);
 	if (directory < 0) return false;
 	bool found = fstatat(directory, place_name(path), &status, AT_SYMLINK_NOFOLLOW) == 0;
 	close(directory);
@@ -72,7 +72,7 @@ static int check_obstacle(struct unpacker *unpacker, const char *path, size_t le
 	char obstacle[MAX_ARCHIVE_PATH_BYTES + 1];
 	memcpy(obstacle, path, length);
 	obstacle[length] = 0;
-	int directory = place_open(unpacker->base, obstacle, place_parent_length(obstacle), false, NULL);
+	int directory = place_open(unpacker->base, obstacle, place_parent_length(obstacle), NULL, NULL);
 	if (directory < 0) return errno == ENOENT ? 0 : errno;
 	int error = check_entry(unpacker, directory, obstacle, why, MAX_ARCHIVE_DEPTH);
 	close(directory);
@@ -89,7 +89,7 @@ int unpacker_check(struct unpacker *unpacker, const struct archive_record *recor
 	enum archive_conflict why = shipped ? CONFLICT_CHANGED : CONFLICT_EXISTS;
 	size_t reached = 0;
 	errno = ENOENT;
-	int directory = unpacker->base < 0 ? -1 : place_open(unpacker->base, record->path, place_parent_length(record->path), false, &reached);
+	int directory = unpacker->base < 0 ? -1 : place_open(unpacker->base, record->path, place_parent_length(record->path), NULL, &reached);
 	if (directory < 0 && errno != ENOENT && errno != ENOTDIR && errno != ELOOP) return errno;
 	bool blocked = directory < 0 && errno != ENOENT;
 	if (shipped && (directory < 0 || is_absent(directory, place_name(record->path)))) conflict(unpacker, record->path, CONFLICT_DELETED);
@@ -116,7 +116,7 @@ static bool has_content(int directory, const struct archive_record *record) {
 
 int unpacker_check_content(struct unpacker *unpacker, const struct archive_record *record) {
 	bool wants_absent = (record->flags & ARCHIVE_CONTENT_ABSENT) != 0;
-	int directory = unpacker->base < 0 ? -1 : place_open(unpacker->base, record->path, place_parent_length(record->path), false, NULL);
+	int directory = unpacker->base < 0 ? -1 : place_open(unpacker->base, record->path, place_parent_length(record->path), NULL, NULL);
 	bool fits = directory < 0 ? wants_absent : wants_absent ? is_absent(directory, place_name(record->path)) : has_content(directory, record);
 	if (directory >= 0) close(directory);
 	if (!fits) conflict(unpacker, record->path, CONFLICT_CONTENT);

@@ -30,7 +30,7 @@ static int parent_of(struct unpacker *unpacker, const char *path) {
 	bool same = strlen(unpacker->parent_path) == length && memcmp(unpacker->parent_path, path, length) == 0;
 	if (unpacker->parent >= 0 && same) return unpacker->parent;
 	forget_parent(unpacker);
-	unpacker->parent = place_open(unpacker->base, path, length, true, NULL);
+	unpacker->parent = place_open(unpacker->base, path, length, &unpacker->made, NULL);
 	memcpy(unpacker->parent_path, path, length);
 	unpacker->parent_path[length] = 0;
 	return unpacker->parent;
@@ -160,8 +160,12 @@ int unpacker_write_symlink(struct unpacker *unpacker, const struct archive_recor
 
 int unpacker_write_directory(struct unpacker *unpacker, const struct archive_record *record) {
 	struct timespec times[2];
-	int fd = place_open(unpacker->base, record->path, strlen(record->path), true, NULL);
+	int fd = place_open(unpacker->base, record->path, strlen(record->path), &unpacker->made, NULL);
 	if (fd < 0) return errno;
+	if (!made_take(&unpacker->made, record->path)) {
+		close(fd);
+		return 0;
+	}
 	times_of(record->mtime_ns, times);
 	int error = fchmod(fd, record->mode) == 0 && futimens(fd, times) == 0 ? 0 : errno;
 	close(fd);
@@ -198,7 +202,7 @@ static void delete_empty_parents(const struct unpacker *unpacker, const char *pa
 	snprintf(parent, sizeof parent, "%s", path);
 	for (size_t length = place_parent_length(parent); length > 0; length = place_parent_length(parent)) {
 		parent[length] = 0;
-		int directory = place_open(unpacker->base, parent, place_parent_length(parent), false, NULL);
+		int directory = place_open(unpacker->base, parent, place_parent_length(parent), NULL, NULL);
 		if (directory < 0) return;
 		bool gone = unlinkat(directory, place_name(parent), AT_REMOVEDIR) == 0;
 		close(directory);
@@ -209,7 +213,7 @@ static void delete_empty_parents(const struct unpacker *unpacker, const char *pa
 int unpacker_delete(struct unpacker *unpacker, const struct archive_record *record) {
 	size_t length = place_parent_length(record->path);
 	forget_parent(unpacker);
-	int directory = place_open(unpacker->base, record->path, length, false, NULL);
+	int directory = place_open(unpacker->base, record->path, length, NULL, NULL);
 	/* With something else in the place of a parent, the path does not exist either. */
 	if (directory < 0) return errno == ENOENT || errno == ENOTDIR || errno == ELOOP ? 0 : errno;
 	int error = delete_tree(directory, place_name(record->path), MAX_ARCHIVE_DEPTH);

@@ -158,6 +158,21 @@ test('what was there is replaced, a directory only when it was deleted before', 
   assert.deepEqual((await readdir(base)).sort(), ['dir', 'file', 'link']);
 });
 
+test('a directory that was there keeps its mode and time', async () => {
+  await mkdir(join(base, 'there'), { mode: 0o700 });
+  await agent.unpack({ base }, [
+    directoryOf('there/new', 0o711),
+    directoryOf('there', 0o777),
+    directoryOf('fresh', 0o711),
+  ]);
+  assert.equal((await stat(join(base, 'there'))).mode & 0o7777, 0o700);
+  assert.notEqual((await stat(join(base, 'there'), { bigint: true })).mtimeNs, MTIME_NS);
+  for (const made of ['there/new', 'fresh'])
+    assert.equal((await stat(join(base, made))).mode & 0o7777, 0o711);
+  await agent.unpack({ base }, [directoryOf('fresh', 0o777)]);
+  assert.equal((await stat(join(base, 'fresh'))).mode & 0o7777, 0o711);
+});
+
 test('no link below the base is followed', async () => {
   const outside = await mkdtemp(join(root, 'outside-'));
   await writeFile(join(outside, 'kept'), 'kept');

@@ -46,7 +46,10 @@ export type ArchiveRecord =
   | ConflictRecord
   | SkippedRecord;
 
-/** Made if missing, and given mode and time at once: it comes after what is in it. Missing parents of anything are made 0755. */
+/**
+ * Made if missing. One that this archive has made gets mode and time, and so comes after what is in it; one that was there before keeps
+ * its own. Missing parents of anything are made 0755.
+ */
 export interface DirectoryRecord {
   readonly kind: 'directory';
   readonly path: Buffer;
