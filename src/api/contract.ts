@@ -481,6 +481,19 @@ export interface BrokenKernelView {
 
 export type KernelEntry = (KernelView & { readonly problem: null }) | BrokenKernelView;
 
+/** What `vm cp` has copied. */
+export interface VmCopied {
+  readonly vm: string;
+  readonly files: number;
+  readonly directories: number;
+  readonly links: number;
+  /** Of the files' data; holes do not count. */
+  readonly bytes: number;
+  /** Devices, sockets and FIFOs that were left out: paths of the side they are on, at most 100 of them. */
+  readonly skipped: readonly string[];
+  readonly skippedCount: number;
+}
+
 export interface Results {
   'daemon.hello': DaemonHello;
   'daemon.status': DaemonStatus;
@@ -516,6 +529,7 @@ export interface Results {
   'vm.exec': ExecTicket;
   'vm.ssh': StreamTicket;
   'ssh.setup': SshSetup;
+  'vm.cp': VmCopied;
   'workspace.plan': WorkspacePlan;
   'workspace.prepare': WorkspacePrepared;
   'image.list': readonly ImageEntry[];
@@ -553,6 +567,7 @@ export const LONG_METHODS: ReadonlySet<Method> = new Set<Method>([
   'vm.delete',
   'vm.prune',
   'vm.fork',
+  'vm.cp',
   'snapshot.create',
   'snapshot.restore',
   'snapshot.export',

@@ -117,6 +117,18 @@ export const paramsSchemas = {
     diskOnly: z.boolean().default(false),
     ephemeral: z.boolean().default(false),
   }),
+  'vm.cp': z.strictObject({
+    ref,
+    to: z.enum(['guest', 'host']),
+    /** Below /root unless it is absolute. With `DIR/.` what is in the directory. */
+    guestPath: z.string().max(LIMITS.pathBytes),
+    /** Absolute. This or `stream`. */
+    hostPath: path.optional(),
+    /** The bytes of one file, on a stream of `snapshot.stream`. */
+    stream: ticket.optional(),
+    /** What the source leads to, where it is a symbolic link. */
+    follow: z.boolean().default(false),
+  }),
   'snapshot.create': z.strictObject({
     ref,
     name: name.optional(),

@@ -102,6 +102,7 @@ const vm: Group = {
       load: () => import('./commands/vm/ssh-proxy.ts'),
       hidden: true,
     },
+    cp: { brief: 'Copy files into a VM or out of it', load: () => import('./commands/vm/cp.ts') },
     list: { brief: 'List VMs', load: () => import('./commands/vm/list.ts') },
     show: { brief: 'Show everything known about a VM', load: () => import('./commands/vm/show.ts') },
     bootstrap: {

@@ -39,6 +39,7 @@ import { type Awake, awakeWhenUsed } from './services/awake.ts';
 import { PortForwards } from './services/port-forwards.ts';
 import { Transfers } from './services/transfers.ts';
 import { VmBoot } from './services/vm-boot.ts';
+import { VmCopy } from './services/vm-copy.ts';
 import { VmLifecycle } from './services/vm-lifecycle.ts';
 import { reconcile } from './services/vm-reconcile.ts';
 import { VmRegistry } from './services/vm-registry.ts';
@@ -79,6 +80,7 @@ export interface DaemonServices {
   readonly names: NameServer | undefined;
   readonly exec: ExecService;
   readonly ssh: SshService;
+  readonly copies: VmCopy;
   readonly images: ImageService;
   readonly kernels: KernelService;
   readonly workspaces: WorkspaceService;
@@ -238,6 +240,7 @@ export function compose(options: CompositionOptions): DaemonServices {
   });
   const drift = new DriftWatch({ runner, log });
   const exec = new ExecService({ registry, sleep, tickets, portWatch, paths, drift, log });
+  const copies = new VmCopy({ sleep, transfers, streams: snapshotFiles.streams });
   const ssh = new SshService({
     ...{ registry, sleep, exec, runner, paths },
     keyPath: config.sshKeyPath,
@@ -291,6 +294,7 @@ export function compose(options: CompositionOptions): DaemonServices {
     names,
     exec,
     ssh,
+    copies,
     images,
     kernels,
     workspaces,

@@ -73,6 +73,8 @@ export function createHandlers(services: DaemonServices): Handlers {
           for (const { id } of forked.vms) services.deleteOnHangup(id, context.connection);
         return forked;
       }),
+    'vm.cp': (params, context) =>
+      long<'vm.cp'>(context, (operation) => services.copies.copy(params, operation)),
     'snapshot.create': (params, context) =>
       long<'snapshot.create'>(context, (operation) => snapshots.create(params, operation)),
     'snapshot.list': ({ ref }) => snapshots.list(ref),

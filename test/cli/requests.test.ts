@@ -91,6 +91,17 @@ const REQUESTS: readonly (readonly [line: string, method: Method, params: unknow
     { input: '/home/dev/in.snap', name: 'n', trust: true, nat: true },
   ],
   ['vm snapshot export s -', 'snapshot.stream', {}],
+  [
+    'vm cp ./x/ a:tmp',
+    'vm.cp',
+    { ref: 'a', to: 'guest', hostPath: '/home/dev/project/x/', guestPath: 'tmp', follow: false },
+  ],
+  [
+    'vm cp -L a:/etc/x .',
+    'vm.cp',
+    { ref: 'a', to: 'host', hostPath: '/home/dev/project/.', guestPath: '/etc/x', follow: true },
+  ],
+  ['vm cp a:x -', 'snapshot.stream', {}],
   ['vm kill a', 'vm.kill', { ref: 'a' }],
   ['vm kill a --signal sigterm', 'vm.kill', { ref: 'a', signal: 'TERM' }],
   ['vm delete a', 'vm.delete', { ref: 'a' }],
