@@ -26,6 +26,7 @@
 static int write_file(const struct configure_file *file, char path[MAX_PATH_BYTES]) {
 	memcpy(path, file->path.bytes, file->path.length);
 	path[file->path.length] = 0;
+	if (file->keep_foreign && tree_is_foreign(path, file->content)) return 0;
 	return tree_settle(path, file->mode, file->uid, file->gid, file->content);
 }
 

@@ -7,15 +7,17 @@
 #include "user.h"
 
 #define MODE_BITS 07777U
+#define KEEP_FOREIGN 0x10000U
 
 static bool read_file(struct reader *reader, struct configure_file *file) {
 	file->path = read_str(reader);
 	uint32_t mode = read_u32(reader);
 	file->mode = mode & MODE_BITS;
+	file->keep_foreign = (mode & KEEP_FOREIGN) != 0;
 	file->uid = read_u32(reader);
 	file->gid = read_u32(reader);
 	file->content = read_blob(reader);
-	if (reader->failed || (mode & ~MODE_BITS) != 0) return false;
+	if (reader->failed || (mode & ~(MODE_BITS | KEEP_FOREIGN)) != 0) return false;
 	return file->path.length > 1 && file->path.length < MAX_PATH_BYTES && file->path.bytes[0] == '/' &&
 		file->path.bytes[file->path.length - 1] != '/';
 }

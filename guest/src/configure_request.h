@@ -25,6 +25,8 @@ struct configure_file {
 	uid_t uid;
 	gid_t gid;
 	struct text content;
+	/* Only in the place of nothing, or of one with the same first line. */
+	bool keep_foreign;
 };
 
 /* Its texts point into the payload. */

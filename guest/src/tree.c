@@ -95,3 +95,16 @@ int tree_settle(const char *path, mode_t mode, uid_t uid, gid_t gid, struct text
 	close(fd);
 	return settled ? 0 : tree_write(path, mode, uid, gid, content);
 }
+
+bool tree_is_foreign(const char *path, struct text content) {
+	char bytes[OVERWRITE_BYTES];
+	const char *end = memchr(content.bytes, '\n', content.length);
+	size_t line = end == NULL ? content.length : (size_t)(end - content.bytes) + 1;
+	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0) return errno != ENOENT;
+	struct stat status;
+	bool is_file = fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
+	ssize_t count = is_file && line <= sizeof bytes ? pread(fd, bytes, line, 0) : -1;
+	close(fd);
+	return count != 0 && (count != (ssize_t)line || memcmp(bytes, content.bytes, line) != 0);
+}

@@ -184,6 +184,29 @@ static void a_file_is_overwritten_in_its_place_or_replaced(void) {
 	CHECK(close(fd) == 0 && unlink(path) == 0 && unlink(other) == 0 && rmdir(directory) == 0);
 }
 
+static void what_somebody_else_wrote_is_foreign(void) {
+	char directory[] = "/tmp/agent-test-XXXXXX", path[64];
+	struct text content = text_of("# ours\nnew\n");
+	uid_t uid = geteuid();
+	gid_t gid = getegid();
+	CHECK(mkdtemp(directory) != NULL);
+	snprintf(path, sizeof path, "%s/file", directory);
+	CHECK(!tree_is_foreign(path, content));
+	static const char *const own[] = {"", "# ours\n", "# ours\nold\n"};
+	static const char *const foreign[] = {"#", "# ours", "# ourselves\n", "\n# ours\n", "[user]\n"};
+	for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
+		CHECK_NUMBER(tree_write(path, 0644, uid, gid, text_of(own[i])), 0);
+		CHECK(!tree_is_foreign(path, content));
+	}
+	for (size_t i = 0; i < sizeof foreign / sizeof foreign[0]; i++) {
+		CHECK_NUMBER(tree_write(path, 0644, uid, gid, text_of(foreign[i])), 0);
+		CHECK(tree_is_foreign(path, content));
+	}
+	CHECK(unlink(path) == 0 && symlink("nowhere", path) == 0 && tree_is_foreign(path, content));
+	CHECK(unlink(path) == 0 && mkdir(path, 0755) == 0 && tree_is_foreign(path, content));
+	CHECK(rmdir(path) == 0 && rmdir(directory) == 0);
+}
+
 static bool file_has(const char *path, const char *text) {
 	char content[8192];
 	return file_read(path, content, sizeof content) >= 0 && strstr(content, text) != NULL;
@@ -542,6 +565,7 @@ const struct test machine_tests[] = {
 	TEST(a_prepared_interface_stays_up),
 	TEST(the_clock_is_set_to_what_it_is_by_then),
 	TEST(a_file_is_overwritten_in_its_place_or_replaced),
+	TEST(what_somebody_else_wrote_is_foreign),
 	TEST(a_first_program_is_rehearsed_until_the_machine_is_somebodys),
 	{NULL, NULL},
 };

@@ -25,6 +25,8 @@ import { IdleKeeper } from './idle-keeper.ts';
 import { Operations } from './operations.ts';
 import { DiskUseService } from './services/disk-use.ts';
 import { ExecService } from './services/exec-service.ts';
+import { FileSync } from './services/file-sync.ts';
+import { HostGitIdentity } from './services/git-identity.ts';
 import { ImageService } from './services/image-service.ts';
 import { ImageWarm } from './services/image-warm.ts';
 import { KernelService } from './services/kernel-service.ts';
@@ -157,7 +159,9 @@ export function compose(options: CompositionOptions): DaemonServices {
     onBuilt: collectTemplates,
   });
   const collector = new TemplateCollector({ images, platforms, keys });
-  const boot = new VmBoot({ paths, driver, platforms, keys, templates, log });
+  const gitIdentity = new HostGitIdentity({ runner, log, env: process.env });
+  const fileSync = new FileSync({ entries: config.fileSync, env: process.env, log });
+  const boot = new VmBoot({ paths, driver, platforms, keys, templates, gitIdentity, fileSync, log });
   const policy = vmPolicy(config, { cpus: cpuCount(), memoryMib: hostMemoryMib() });
   const defaultImage = config.defaultImageName;
   const registry = new VmRegistry({ store, paths });

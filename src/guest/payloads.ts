@@ -24,6 +24,7 @@ const EXEC_TTY = 1;
 const EXEC_STDIN = 2;
 const CONFIGURE_HAND_OVER_INIT = 1;
 const CONFIGURE_PROVISIONAL = 2;
+const FILE_KEEP_FOREIGN = 0x10000;
 const MOUNT_READ_ONLY = 1;
 const UNPACK_MARK = 1;
 const UNPACK_BASE_MUST_EXIST = 2;
@@ -121,7 +122,8 @@ export function encodeConfigure(config: GuestConfig): Uint8Array {
     .text(config.hostname, 'the host name')
     .u32(config.files.length);
   for (const file of config.files) {
-    parts.text(file.path, 'a path').u32(file.mode).u32(file.uid).u32(file.gid).blob(file.content);
+    const mode = file.keepForeign === true ? file.mode | FILE_KEEP_FOREIGN : file.mode;
+    parts.text(file.path, 'a path').u32(mode).u32(file.uid).u32(file.gid).blob(file.content);
   }
   return parts
     .u64(config.clockNs)

@@ -18,6 +18,7 @@ import {
   whole,
   yesOrNo,
 } from './config-fields.ts';
+import { fileSyncSchema } from './file-sync-config.ts';
 import { LOG_LEVELS } from './log-level.ts';
 
 /** What holds when a key without a default is not there, in words. */
@@ -93,6 +94,11 @@ export const CONFIG_KEYS = z.strictObject({
     durationFrom('1m', { orNever: true }),
     '24h',
     'how often the daemon takes a snapshot of its state, when that has changed; at least `"1m"`; `0`: never',
+  ),
+  file_sync: key(
+    fileSyncSchema,
+    [],
+    'files of your home that each start writes into the VM: tables with `host`, `guest` and `mode`',
   ),
   vm_defaults: table(
     'vm_defaults',

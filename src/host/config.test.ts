@@ -36,6 +36,13 @@ test('an empty file means the defaults; every key is read', () => {
     auto_forward = false
     [dns]
     listen = "[::1]:5353"
+    [[file_sync]]
+    host = "~/.npmrc"
+    guest = "~/.npmrc"
+    [[file_sync]]
+    host = "~/.config/tool/"
+    guest = "/root/.config/tool"
+    mode = "0644"
   `;
   assert.deepEqual(parse(text), {
     logLevel: 'debug',
@@ -56,6 +63,10 @@ test('an empty file means the defaults; every key is read', () => {
     portsAutoForward: false,
     dnsListen: { host: '::1', port: 5353 },
     vmDefaults: { vcpus: 4, memoryMib: 2048, diskSizeBytes: 16 * 1024 ** 3 },
+    fileSync: [
+      { host: '.npmrc', guest: '.npmrc', mode: 0o600 },
+      { host: '.config/tool', guest: '.config/tool', mode: 0o644 },
+    ],
   });
   assert.equal(parse('state_snapshot_interval = 0').stateSnapshotIntervalMs, 0);
   assert.equal(parse('templates.max_size = 0').templatesMaxBytes, 0);
@@ -151,4 +162,22 @@ test('a missing file means the defaults; BANGER_LOG_LEVEL overrides; a huge file
   writeFileSync(file, `#${'x'.repeat(300 * 1024)}`);
   await assert.rejects(loadConfig(file, {}), /larger than 262144 bytes/);
   rmSync(dir, { recursive: true });
+});
+
+test('an entry of file_sync that is none is told with its number', () => {
+  const good = '[[file_sync]]\nhost = "~/a"\nguest = "~/a"\n';
+  const wrong: readonly (readonly [string, RegExp])[] = [
+    ['host = "/etc/passwd"\nguest = "~/a"', /file_sync\.1\.host: must be a path below "~\/"/],
+    ['host = "~/../x"\nguest = "~/a"', /file_sync\.1\.host/],
+    ['host = "~/"\nguest = "~/a"', /file_sync\.1\.host/],
+    ['host = "~/a"\nguest = "/etc/a"', /file_sync\.1\.guest: must be a path below "~\/" or "\/root\/"/],
+    ['host = "~/a"\nguest = "~/x/../../etc/a"', /file_sync\.1\.guest/],
+    ['host = "~/a"', /file_sync\.1\.guest/],
+    ['host = "~/a"\nguest = "~/a"\nmode = "9"', /file_sync\.1\.mode: must be three octal digits/],
+    ['host = "~/a"\nguest = "~/a"\nmode = "4755"', /file_sync\.1\.mode/],
+    ['host = "~/a"\nguest = "~/a"\nowner = "x"', /unknown key "owner" in \[file_sync\.1\]/],
+  ];
+  for (const [entry, message] of wrong)
+    assert.throws(() => parse(`${good}[[file_sync]]\n${entry}\n`), { code: 'bad_request', message });
+  assert.throws(() => parse('file_sync = "x"'), { message: /must be tables: \[\[file_sync\]\]/ });
 });

@@ -5,6 +5,7 @@ import type { AcceleratorChoice, DriverName } from '../core/model/vm.ts';
 import type { VmSizing } from '../core/policy/vm-policy.ts';
 import { checkConfig, type ConfigValues } from './config-check.ts';
 import { CONFIG_KEYS } from './config-keys.ts';
+import type { FileSyncEntry } from './file-sync-config.ts';
 import { readTextFile } from './files.ts';
 import type { LoopbackEnd } from './loopback-end.ts';
 import { LOG_LEVELS, type LogLevel } from './log-level.ts';
@@ -42,6 +43,8 @@ export interface Config {
   readonly dnsListen: LoopbackEnd | null;
   /** What the file says; the rest is policy: core/policy/vm-policy.ts. */
   readonly vmDefaults: VmSizing;
+  /** Written into each VM at each start, in this order. */
+  readonly fileSync: readonly FileSyncEntry[];
 }
 
 export const MAX_CONFIG_BYTES = 256 * 1024;
@@ -114,6 +117,7 @@ function toConfig(values: ConfigValues, env: Environment): Config {
       ...(memoryMib === undefined ? {} : { memoryMib }),
       ...(sizes.disk_size === undefined ? {} : { diskSizeBytes: sizes.disk_size }),
     },
+    fileSync: values.file_sync,
   };
 }
 

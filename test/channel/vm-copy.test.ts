@@ -26,6 +26,7 @@ import type { VmRecord } from '../../src/core/model/vm.ts';
 import type { ByteStreams } from '../../src/daemon/byte-streams.ts';
 import type { OperationHandle } from '../../src/daemon/operations.ts';
 import type { LiveVm } from '../../src/daemon/services/live-vm.ts';
+import { Transfers } from '../../src/daemon/services/transfers.ts';
 import { VmCopy } from '../../src/daemon/services/vm-copy.ts';
 import type { VmSleep } from '../../src/daemon/services/vm-sleep.ts';
 import type { AgentClient } from '../../src/guest/agent-client.ts';
@@ -49,7 +50,11 @@ before(async () => {
     vm: { name: 'dev' } as VmRecord,
     live: { agent: async () => agent } as unknown as LiveVm,
   });
-  copies = new VmCopy({ sleep: { running } as unknown as VmSleep, streams: {} as ByteStreams });
+  copies = new VmCopy({
+    transfers: new Transfers(),
+    sleep: { running } as unknown as VmSleep,
+    streams: {} as ByteStreams,
+  });
 });
 
 beforeEach(async () => {

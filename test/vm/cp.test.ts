@@ -26,8 +26,15 @@ describe('vm cp', () => {
   let here: string;
 
   before(async () => {
-    home = TestHome.warm();
+    home = TestHome.warm(
+      '[[file_sync]]\nhost = "~/.npmrc"\nguest = "~/.npmrc"\n[[file_sync]]\nhost = "~/missing"\nguest = "~/x"\n',
+    );
     here = join(home.dir, 'here');
+    // The daemon's user has a home of its own.
+    mkdirSync(join(home.dir, 'user'));
+    home.env['HOME'] = join(home.dir, 'user');
+    writeFileSync(join(home.dir, 'user/.npmrc'), 'token', { mode: 0o644 });
+    writeFileSync(join(home.dir, 'user/.gitconfig'), '[user]\nname = First\nemail = first@example\n');
     mkdirSync(join(here, 'repo'), { recursive: true });
     const git = (...argv: string[]) =>
       execFileSync('git', ['-c', 'user.name=n', '-c', 'user.email=e', ...argv], { cwd: join(here, 'repo') });
@@ -35,7 +42,9 @@ describe('vm cp', () => {
     writeFileSync(join(here, 'repo/tracked'), 'as committed');
     git('add', '.');
     git('commit', '-qm', 'c');
-    await home.ok(['vm', 'create', '--name', 'dev', join(here, 'repo')]);
+    const created = await home.run(['vm', 'create', '--name', 'dev', join(here, 'repo')]);
+    assert.equal(created.status, 0, created.stderr);
+    assert.match(created.stderr, /file_sync: ~\/missing does not exist/);
   });
   after(() => home[Symbol.asyncDispose]());
 
@@ -135,6 +144,20 @@ describe('vm cp', () => {
     assert.notEqual((await there.done).status, 0);
     await settled(async () => (await guestNames('/root/repo')).length === 3);
     assert.deepEqual(await guestNames('/root/repo'), ['.git', 'tracked', 'tree']);
+  });
+
+  test('files of the home and who commits, at each start; what the guest says itself stays', async () => {
+    const facts = async (): Promise<string> =>
+      await home.guest(
+        'dev',
+        'sh',
+        '-c',
+        'stat -c "%a %U" /root/.npmrc; cat /root/.npmrc; grep -c First /etc/gitconfig; :',
+      );
+    assert.equal(await facts(), '600 root\ntoken1');
+    await home.guest('dev', 'sh', '-c', 'echo changed > /root/.npmrc; echo "[user]" > /etc/gitconfig; sync');
+    await home.ok(['vm', 'restart', 'dev']);
+    assert.equal(await facts(), '600 root\ntoken0');
   });
 
   test('a VM that is deleted in the middle ends the copy', async () => {

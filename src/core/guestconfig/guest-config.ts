@@ -1,6 +1,7 @@
 /** What a guest is told about itself (CONFIGURE in docs/agent-protocol.md), made from facts. */
 
 import { encodeUtf8 } from '../channel/utf8.ts';
+import { type GitIdentity, gitConfigText } from './git-identity.ts';
 
 export interface GuestFile {
   readonly path: string;
@@ -9,6 +10,8 @@ export interface GuestFile {
   readonly uid: number;
   readonly gid: number;
   readonly content: Uint8Array;
+  /** What is there stays, unless it is an empty file or one with the same first line. */
+  readonly keepForeign?: boolean;
 }
 
 export interface GuestConfig {
@@ -65,6 +68,8 @@ export interface GuestFacts {
   readonly bootId?: string;
   readonly machineId?: string;
   readonly rootDiskBytes?: number;
+  /** Of the user here; undefined: the guest's git is not told. */
+  readonly gitIdentity?: GitIdentity | undefined;
 }
 
 export function guestConfigFrom(facts: GuestFacts): GuestConfig {
@@ -102,6 +107,9 @@ function filesFrom(facts: GuestFacts): GuestFile[] {
   if (facts.authorizedKeys.length > 0) {
     const keys = facts.authorizedKeys.map((key) => `${key.trim()}\n`).join('');
     files.push({ ...textFile('/root/.ssh/authorized_keys', keys), mode: 0o600 });
+  }
+  if (facts.gitIdentity !== undefined) {
+    files.push({ ...textFile('/etc/gitconfig', gitConfigText(facts.gitIdentity)), keepForeign: true });
   }
   return files;
 }

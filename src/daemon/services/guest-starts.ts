@@ -3,6 +3,8 @@
 import { randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { BangerError } from '../../core/errors.ts';
+import type { GitIdentity } from '../../core/guestconfig/git-identity.ts';
+import type { GuestConfig } from '../../core/guestconfig/guest-config.ts';
 import type { StartedFrom, VmRecord } from '../../core/model/vm.ts';
 import { type FrozenMachine, frozenPaths } from '../../frozen/manifest.ts';
 import { frozenTemplate, type Template } from '../../frozen/template-store.ts';
@@ -16,6 +18,7 @@ import { removeHandles, type VmFiles } from '../vm-files.ts';
 import { networkFor, rootDiskFormat } from './driver-limits.ts';
 import { configureCopy, setGuestClock } from './guest-clock.ts';
 import { networkOf } from './guest-network.ts';
+import type { HostGitIdentity } from './git-identity.ts';
 import type { LocalImage } from './image-service.ts';
 import type { LiveVm } from './live-vm.ts';
 import {
@@ -54,6 +57,7 @@ export type StartFrom = 'best' | 'boot' | FrozenStart | StandbyStart;
 export interface GuestStartsDeps {
   readonly driver: VmmDriver;
   readonly templates: TemplateService;
+  readonly gitIdentity: HostGitIdentity;
   readonly log: Log;
 }
 
@@ -131,7 +135,7 @@ export class GuestStarts {
           if (network.kind === 'user') await live.machine.plug(network);
           await live.machine.resume();
           const agent = await live.agent(signal, STANDBY_TIMEOUT_MS);
-          const config = guestConfigOf(vm, this.#deps.driver.capabilities);
+          const config = await this.#configOf(vm);
           await configureCopy(agent, config, signal, CONFIGURE_TIMEOUT_MS);
           return { live, agent };
         },
@@ -157,8 +161,8 @@ export class GuestStarts {
     });
     const restored = await this.#restore(start, { frozen: frozenTemplate(template), mustAnswer: false });
     say('configure', 'configuring the guest');
-    const started = await orEnd(restored, files, () =>
-      configureRestored(restored, guestConfigOf(vm, this.#deps.driver.capabilities), signal),
+    const started = await orEnd(restored, files, async () =>
+      configureRestored(restored, await this.#configOf(vm), signal),
     );
     await this.#deps.templates.markUsed(template);
     return started;
@@ -214,12 +218,14 @@ export class GuestStarts {
     }
     const started = await startMachine({ driver, log, vmId: vm.id, spec, files, undo, signal, say });
     say('configure', 'configuring the guest');
-    await started.agent.configure(
-      guestConfigOf(vm, this.#deps.driver.capabilities),
-      signal,
-      CONFIGURE_TIMEOUT_MS,
-    );
+    await started.agent.configure(await this.#configOf(vm), signal, CONFIGURE_TIMEOUT_MS);
     return started;
+  }
+
+  /** Of a guest with the agent of this version. Others may not know all of it, and have been told before. */
+  async #configOf(vm: VmRecord): Promise<GuestConfig> {
+    const gitIdentity = await this.#deps.gitIdentity.get();
+    return guestConfigOf(vm, this.#deps.driver.capabilities, gitIdentity);
   }
 }
 
@@ -253,7 +259,11 @@ async function beginLogs(files: VmFiles): Promise<void> {
   await rm(files.vmmLog, { force: true });
 }
 
-function guestConfigOf(vm: VmRecord, capabilities: DriverCapabilities): ReturnType<typeof buildGuestConfig> {
+function guestConfigOf(
+  vm: VmRecord,
+  capabilities: DriverCapabilities,
+  gitIdentity?: GitIdentity,
+): GuestConfig {
   const network = networkFor(capabilities, networkOf(vm));
   return buildGuestConfig({
     vmId: vm.id,
@@ -262,5 +272,6 @@ function guestConfigOf(vm: VmRecord, capabilities: DriverCapabilities): ReturnTy
     authorizedKeys: [],
     handOverInit: vm.spec.init === 'systemd',
     rootDiskBytes: vm.spec.diskSizeBytes,
+    gitIdentity,
   });
 }

@@ -13,6 +13,8 @@ import type { OperationHandle } from '../operations.ts';
 import { withUndo } from '../undo.ts';
 import { makeSocketDir, makeTransferDisk, removeSocketDir, type VmFiles, vmFiles } from '../vm-files.ts';
 import { assertMadeFor, networkFor } from './driver-limits.ts';
+import type { FileSync } from './file-sync.ts';
+import type { HostGitIdentity } from './git-identity.ts';
 import { beginErrand, type GuestErrand } from './guest-errand.ts';
 import { networkOf } from './guest-network.ts';
 import { GuestStarts, isFrozen, type StartFrom } from './guest-starts.ts';
@@ -37,6 +39,8 @@ export interface VmBootDeps {
   readonly platforms: PlatformService;
   readonly keys: TemplateKeys;
   readonly templates: TemplateService;
+  readonly gitIdentity: HostGitIdentity;
+  readonly fileSync: FileSync;
   readonly log: Log;
 }
 
@@ -102,6 +106,7 @@ export class VmBoot {
             await begun.prepared;
             await errand.finish(started.agent, begun.signal);
           }
+          await this.#deps.fileSync.write(started.agent, { ...operation, signal: begun.signal });
           return started;
         })(),
       );
