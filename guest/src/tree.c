@@ -106,5 +106,6 @@ bool tree_is_foreign(const char *path, struct text content) {
 	bool is_file = fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
 	ssize_t count = is_file && line <= sizeof bytes ? pread(fd, bytes, line, 0) : -1;
 	close(fd);
-	return count != 0 && (count != (ssize_t)line || memcmp(bytes, content.bytes, line) != 0);
+	if (count == 0 || (count == 1 && status.st_size == 1 && bytes[0] == '\n')) return false;
+	return count != (ssize_t)line || memcmp(bytes, content.bytes, line) != 0;
 }

@@ -19,7 +19,9 @@ int tree_write(const char *path, mode_t mode, uid_t uid, gid_t gid, struct text 
  * reads it at that very moment may see some of both; a crash in between is mended by the next start.
  */
 int tree_settle(const char *path, mode_t mode, uid_t uid, gid_t gid, struct text content);
-/* Whether something is there that is no file, or is one whose first line is another than the content's. An empty file is not foreign. */
+/*
+ * Whether something is there that is no file, or is one whose first line is another than the content's. An empty file, or one of an
+ * empty line, is not foreign. */
 bool tree_is_foreign(const char *path, struct text content);
 
 #endif

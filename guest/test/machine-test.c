@@ -192,7 +192,7 @@ static void what_somebody_else_wrote_is_foreign(void) {
 	CHECK(mkdtemp(directory) != NULL);
 	snprintf(path, sizeof path, "%s/file", directory);
 	CHECK(!tree_is_foreign(path, content));
-	static const char *const own[] = {"", "# ours\n", "# ours\nold\n"};
+	static const char *const own[] = {"", "\n", "# ours\n", "# ours\nold\n"};
 	static const char *const foreign[] = {"#", "# ours", "# ourselves\n", "\n# ours\n", "[user]\n"};
 	for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
 		CHECK_NUMBER(tree_write(path, 0644, uid, gid, text_of(own[i])), 0);

@@ -10,7 +10,7 @@ export interface GuestFile {
   readonly uid: number;
   readonly gid: number;
   readonly content: Uint8Array;
-  /** What is there stays, unless it is an empty file or one with the same first line. */
+  /** What is there stays, unless it is empty, an empty line, or has the same first line. */
   readonly keepForeign?: boolean;
 }
 
