@@ -128,10 +128,12 @@ static int skip(enum archive_skip why) {
 
 static int send_entry(int directory, const char *name, dev_t device, unsigned depth);
 
-/* What is in an open directory, which is closed. Its path is in the record, before and afterwards. */
+/* What is in an open directory, which is closed. Its path is in the record, before and afterwards. Links in it are not followed. */
 static int send_entries(int fd, dev_t device, unsigned depth) {
 	struct entries entries;
 	size_t length = strlen(packer.record.path);
+	uint32_t flags = packer.flags;
+	packer.flags &= ~(uint32_t)PACK_FOLLOW;
 	int error = entries_open(&entries, fd);
 	for (const char *name; error == 0 && (name = entries_next(&entries)) != NULL;) {
 		size_t from = length == 0 ? 0 : length + 1, more = strlen(name);
@@ -148,6 +150,7 @@ static int send_entries(int fd, dev_t device, unsigned depth) {
 	}
 	if (error == 0) error = entries.error;
 	entries_close(&entries);
+	packer.flags = flags;
 	return error;
 }
 
@@ -162,10 +165,7 @@ static int send_directory(int directory, const char *name, const struct stat *st
 			close(fd);
 			return skip(SKIPPED_MOUNT);
 		}
-		uint32_t flags = packer.flags;
-		packer.flags &= ~(uint32_t)PACK_FOLLOW;
 		error = send_entries(fd, status->st_dev, depth);
-		packer.flags = flags;
 	}
 	if (error != 0) return error;
 	packer.record.kind = ARCHIVE_DIRECTORY;

@@ -267,8 +267,12 @@ test('a tree comes back as it is, each directory after what is in it', async () 
   assert(last?.kind === 'directory' && last.path.toString() === 'tree' && last.mode === 0o1777);
   const file = records.find((record) => record.kind === 'file');
   assert(file?.mtimeNs === 1_600_000_000_500_000_000n && file.mode === 0o755 && file.sizeBytes === 7);
-  const everything = pathsOf(await packed([''])).sort();
-  assert.deepEqual(everything, pathsOf(records).sort());
+  await symlink('tree', join(base, 'top'));
+  for (const follow of [false, true]) {
+    const everything = [...pathsOf(records), 'symlink top'];
+    assert.deepEqual(pathsOf(await packed([''], { follow })).sort(), everything.sort());
+    assert.deepEqual(pathsOf(await packed(['tree'], { follow })).sort(), pathsOf(records).sort());
+  }
   assert.deepEqual(pathsOf(await packed(['tree'], { entryOnly: true })), ['directory tree']);
   assert.deepEqual(pathsOf(await packed(['tree/link'])), ['symlink tree/link']);
   assert.deepEqual(pathsOf(await packed(['tree/link'], { follow: true })), ['file tree/link']);

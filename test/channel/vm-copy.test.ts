@@ -16,7 +16,7 @@ import {
   utimes,
   writeFile,
 } from 'node:fs/promises';
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
@@ -99,7 +99,10 @@ async function treeOf(dir: string | Buffer, prefix = ''): Promise<Record<string,
     const status = await lstat(path);
     const facts = `${(status.mode & 0o7777).toString(8)} ${Math.round(status.mtimeMs)}`;
     if (status.isSymbolicLink()) found[name] = `${facts} to ${await readlink(path)}`;
-    else if (status.isFile()) found[name] = `${facts} ${(await readFile(path)).toString('base64')}`;
+    else if (status.isFile())
+      found[name] = `${facts} ${createHash('sha256')
+        .update(await readFile(path))
+        .digest('hex')}`;
     else Object.assign(found, { [name]: facts }, await treeOf(path, `${name}/`));
   }
   return found;
