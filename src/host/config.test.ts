@@ -167,15 +167,15 @@ test('a missing file means the defaults; BANGER_LOG_LEVEL overrides; a huge file
 test('an entry of file_sync that is none is told with its number', () => {
   const good = '[[file_sync]]\nhost = "~/a"\nguest = "~/a"\n';
   const wrong: readonly (readonly [string, RegExp])[] = [
-    ['host = "/etc/passwd"\nguest = "~/a"', /file_sync\.1\.host: must be a path below "~\/"/],
-    ['host = "~/../x"\nguest = "~/a"', /file_sync\.1\.host/],
-    ['host = "~/"\nguest = "~/a"', /file_sync\.1\.host/],
-    ['host = "~/a"\nguest = "/etc/a"', /file_sync\.1\.guest: must be a path below "~\/" or "\/root\/"/],
-    ['host = "~/a"\nguest = "~/x/../../etc/a"', /file_sync\.1\.guest/],
-    ['host = "~/a"', /file_sync\.1\.guest/],
-    ['host = "~/a"\nguest = "~/a"\nmode = "9"', /file_sync\.1\.mode: must be three octal digits/],
-    ['host = "~/a"\nguest = "~/a"\nmode = "4755"', /file_sync\.1\.mode/],
-    ['host = "~/a"\nguest = "~/a"\nowner = "x"', /unknown key "owner" in \[file_sync\.1\]/],
+    ['host = "/etc/passwd"\nguest = "~/a"', /file_sync\[2\]\.host: must be a path below "~\/"/],
+    ['host = "~/../x"\nguest = "~/a"', /file_sync\[2\]\.host/],
+    ['host = "~/"\nguest = "~/a"', /file_sync\[2\]\.host/],
+    ['host = "~/a"\nguest = "/etc/a"', /file_sync\[2\]\.guest: must be a path below "~\/" or "\/root\/"/],
+    ['host = "~/a"\nguest = "~/x/../../etc/a"', /file_sync\[2\]\.guest/],
+    ['host = "~/a"', /file_sync\[2\]\.guest/],
+    ['host = "~/a"\nguest = "~/a"\nmode = "9"', /file_sync\[2\]\.mode: must be three octal digits/],
+    ['host = "~/a"\nguest = "~/a"\nmode = "4755"', /file_sync\[2\]\.mode/],
+    ['host = "~/a"\nguest = "~/a"\nowner = "x"', /unknown key "owner" in \[file_sync\[2\]\]/],
   ];
   for (const [entry, message] of wrong)
     assert.throws(() => parse(`${good}[[file_sync]]\n${entry}\n`), { code: 'bad_request', message });
