@@ -1,4 +1,4 @@
-/** npm run bench [-- start|fork|restores|commands|throughput|workspace|memory|state …]: all of them by default, each against a baseline of the same run. */
+/** npm run bench [-- start|fork|restores|commands|throughput|workspace|reship|memory|state …]: all of them by default, each against a baseline of the same run. */
 
 import { cpus, release } from 'node:os';
 import { commandsBench } from './commands.bench.ts';
@@ -6,6 +6,7 @@ import { benchContext } from './lib/context.ts';
 import { summaryOfBars } from './lib/report.ts';
 import { forkBench } from './fork.bench.ts';
 import { memoryBench } from './memory.bench.ts';
+import { reshipBench } from './reship.bench.ts';
 import { restoresBench } from './restores.bench.ts';
 import { startBench } from './start.bench.ts';
 import { stateBench } from './state.bench.ts';
@@ -20,6 +21,7 @@ const WITH_MACHINES = {
   commands: commandsBench,
   throughput: throughputBench,
   workspace: workspaceBench,
+  reship: reshipBench,
   memory: memoryBench,
 } as const;
 const WITHOUT_MACHINES = { state: stateBench } as const;
