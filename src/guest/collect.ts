@@ -14,6 +14,10 @@ export interface CollectOptions {
   readonly signal: AbortSignal | undefined;
   /** Cap on stdout and on stderr each. */
   readonly maxOutputBytes: number;
+  /** Another cap on stderr. */
+  readonly maxStderrBytes?: number | undefined;
+  /** Takes stdout as it comes, at its own pace, instead of its being collected. The first failure ends the stream. */
+  readonly onStdout?: ((bytes: Uint8Array) => Promise<void>) | undefined;
   /** Sent on channel 0, then its end. */
   readonly input?: Input | undefined;
 }
@@ -41,22 +45,16 @@ export async function collect(open: () => GuestStream, options: CollectOptions):
   const timer = startTimer(options, fail);
   options.signal?.addEventListener('abort', onAbort);
   const pump = new InputPump(stream);
-  const outputs = [new ByteQueue(), new ByteQueue()] as const;
+  const taken = new Taken(options, fail);
   stream.attach({
     data(frame: Frame): void {
-      const output = frame.channel === STDOUT ? outputs[0] : outputs[1];
-      if (output.bytes + frame.payload.length > options.maxOutputBytes) {
-        fail(new BangerError('limit_exceeded', `cannot ${options.what}: the output is longer than allowed`));
-        return;
-      }
-      output.push(frame.payload);
-      stream.consumed(frame.channel === STDOUT ? 1 : 2, frame.payload.length);
+      taken.take(frame, () => stream.consumed(frame.channel === STDOUT ? 1 : 2, frame.payload.length));
     },
     eof(): void {},
     credit: () => pump.credit(),
     closed(result): void {
       if (result.kind === 'failed') reject(failureOf(result, options.what));
-      else resolve({ stdout: outputs[0].concat(), stderr: outputs[1].concat(), result });
+      else void taken.passedOn.then(() => resolve({ ...taken.output(), result }));
     },
   });
   if (options.input !== undefined) {
@@ -70,6 +68,57 @@ export async function collect(open: () => GuestStream, options: CollectOptions):
     pump.stop();
     clearTimeout(timer);
     options.signal?.removeEventListener('abort', onAbort);
+  }
+}
+
+/** What has come, and where it goes. */
+class Taken {
+  readonly #options: CollectOptions;
+  readonly #fail: (error: BangerError) => void;
+  readonly #outputs = [new ByteQueue(), new ByteQueue()] as const;
+  readonly #bytes = [0, 0];
+  /** Settles when all of stdout that has come so far was taken. Never rejects. */
+  passedOn = Promise.resolve();
+  #failed = false;
+
+  constructor(options: CollectOptions, fail: (error: BangerError) => void) {
+    this.#options = options;
+    this.#fail = fail;
+  }
+
+  take({ channel, payload }: Frame, consumed: () => void): void {
+    const { what, maxOutputBytes, maxStderrBytes = maxOutputBytes, onStdout } = this.#options;
+    const index = channel === STDOUT ? 0 : 1;
+    const bytes = (this.#bytes[index] ?? 0) + payload.length;
+    this.#bytes[index] = bytes;
+    if (bytes > (index === 0 ? maxOutputBytes : maxStderrBytes)) {
+      this.#fail(new BangerError('limit_exceeded', `cannot ${what}: the output is longer than allowed`));
+    } else if (index === 0 && onStdout !== undefined) {
+      this.passedOn = this.passedOn.then(() => this.#passOn(onStdout, payload, consumed));
+    } else {
+      this.#outputs[index].push(payload);
+      consumed();
+    }
+  }
+
+  output(): { stdout: Buffer; stderr: Buffer } {
+    return { stdout: this.#outputs[0].concat(), stderr: this.#outputs[1].concat() };
+  }
+
+  async #passOn(
+    onStdout: (bytes: Uint8Array) => Promise<void>,
+    payload: Uint8Array,
+    consumed: () => void,
+  ): Promise<void> {
+    if (this.#failed) return;
+    try {
+      await onStdout(payload);
+      consumed();
+    } catch (cause) {
+      this.#failed = true;
+      const text = `cannot ${this.#options.what}: ${errorText(cause)}`;
+      this.#fail(cause instanceof BangerError ? cause : new BangerError('io_error', text, { cause }));
+    }
   }
 }
 
@@ -94,5 +143,5 @@ export function failureOf(failure: CloseFailure, what: string): BangerError {
   const word = closeWord(failure);
   const code = word === 'channel' ? 'channel_broken' : 'guest_failed';
   const why = word === 'spawn' ? failureDetail(failure) : describeFailure(failure);
-  return new BangerError(code, `cannot ${what}: ${why}`);
+  return new BangerError(code, `cannot ${what}: ${why}`, { cause: failure });
 }

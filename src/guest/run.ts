@@ -12,6 +12,10 @@ export interface RunInGuestOptions {
   readonly timeoutMs?: number;
   /** Cap on stdout and on stderr each; more is an error. */
   readonly maxOutputBytes: number;
+  /** Another cap on stderr. */
+  readonly maxStderrBytes?: number;
+  /** Takes stdout as it comes, at its own pace; the result has none. What it throws ends the command and is thrown. */
+  readonly onStdout?: (bytes: Uint8Array) => Promise<void>;
   /** Sent to the command's standard input, then its end. /dev/null when absent. */
   readonly input?: Input;
 }
@@ -39,6 +43,8 @@ export async function run(
       timeoutMs: options.timeoutMs,
       signal: options.signal,
       maxOutputBytes: options.maxOutputBytes,
+      maxStderrBytes: options.maxStderrBytes,
+      onStdout: options.onStdout,
       input: options.input,
     },
   );

@@ -15,6 +15,6 @@ export function ownObjects(scratchDir: string, repoObjectsPath: string): Record<
 }
 
 /** In quotes a path may hold the character that separates paths (git(1), GIT_ALTERNATE_OBJECT_DIRECTORIES). */
-function quotedPath(path: string): string {
+export function quotedPath(path: string): string {
   return `"${path.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
 }
