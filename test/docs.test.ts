@@ -260,9 +260,6 @@ test('the table of states is the one in core', () => {
   );
 });
 
-/** Of groups below vm, where it is not the plural. */
-const PAGES: Readonly<Record<string, string>> = { workspace: 'workspace' };
-
 test('every flag of every vm command is in docs/vm.md', async () => {
   const text = page('docs/vm.md');
   const vm = root.commands['vm'] as Group;
@@ -277,7 +274,7 @@ test('every flag of every vm command is in docs/vm.md', async () => {
     if (!isGroup(entry)) await look(name, entry, text);
     else {
       // A group has a page of its own.
-      const where = page(`docs/${PAGES[name] ?? `${name}s`}.md`);
+      const where = page(pages.find((one) => one === `docs/${name}s.md`) ?? `docs/${name}.md`);
       for (const [word, leaf] of Object.entries(entry.commands)) {
         assert.ok(!isGroup(leaf), `vm ${name} ${word} is a group`);
         await look(`${name} ${word}`, leaf, where);

@@ -145,6 +145,68 @@ export interface VmForked {
   readonly elapsedMs: number;
 }
 
+/** A path that differs between two states of a workspace. */
+export interface WorkspaceChange {
+  /** As `displayPath` writes it. */
+  readonly path: string;
+  readonly kind: 'added' | 'modified' | 'deleted' | 'type_changed';
+  /** Null for a binary file, and where lines are not counted. */
+  readonly insertions: number | null;
+  readonly deletions: number | null;
+}
+
+/** The guest's changes as a patch. */
+export interface WorkspaceExported {
+  readonly vm: string;
+  /** The file that was written; null: a stream, or nothing. */
+  readonly path: string | null;
+  /** Of the patch; 0 when only numbers were asked for. */
+  readonly bytes: number;
+  /** The commit it applies to. */
+  readonly base: string;
+  /** Commits made in the guest since then: what they changed is in it. */
+  readonly commits: number;
+  /** The first 10,000 of them. */
+  readonly changes: readonly WorkspaceChange[];
+  readonly files: number;
+  readonly insertions: number;
+  readonly deletions: number;
+  /** It holds changes that the host had not committed when the copy was made. */
+  readonly includesShipped: boolean;
+  /** Repositories inside the guest's, which are left out. */
+  readonly nested: readonly string[];
+}
+
+/** The guest's changes, merged onto files of the host. */
+export interface WorkspaceApplied {
+  readonly vm: string;
+  /** Top of the working tree they were merged onto. */
+  readonly dir: string;
+  /** False: nothing was written, because of conflicts or because it was only tried. */
+  readonly applied: boolean;
+  /** What was written there, or would be; the first 10,000. */
+  readonly changes: readonly WorkspaceChange[];
+  readonly files: number;
+  readonly conflicts: readonly { readonly path: string; readonly why: string }[];
+  readonly nested: readonly string[];
+}
+
+/** The guest's commits as a branch of a host repository. */
+export interface WorkspaceFetched {
+  readonly vm: string;
+  readonly dir: string;
+  readonly branch: string;
+  /** The branch's name in the guest; null: its HEAD. */
+  readonly guestBranch: string | null;
+  readonly commit: string;
+  /** Where the branch was; null: it is new. */
+  readonly oldCommit: string | null;
+  /** Commits that it has and the commit the copy was made from does not. */
+  readonly commits: number;
+  /** Files that differ from the guest's HEAD, and so are not in it. */
+  readonly uncommitted: number;
+}
+
 /** A moment of a VM that is kept. */
 export interface VmSnapshotView {
   readonly id: string;
@@ -532,6 +594,9 @@ export interface Results {
   'vm.cp': VmCopied;
   'workspace.plan': WorkspacePlan;
   'workspace.prepare': WorkspacePrepared;
+  'workspace.export': WorkspaceExported;
+  'workspace.apply': WorkspaceApplied;
+  'workspace.fetch': WorkspaceFetched;
   'image.list': readonly ImageEntry[];
   'image.show': ImageView;
   'image.build': ImageView;
@@ -573,6 +638,9 @@ export const LONG_METHODS: ReadonlySet<Method> = new Set<Method>([
   'snapshot.export',
   'snapshot.import',
   'workspace.prepare',
+  'workspace.export',
+  'workspace.apply',
+  'workspace.fetch',
   'image.build',
   'image.warm',
   'doctor.run',

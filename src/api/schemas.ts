@@ -213,6 +213,36 @@ export const paramsSchemas = {
     /** Only says what it would do. */
     dryRun: z.boolean().default(false),
   }),
+  /** To a file (absolute path), to a stream, or nowhere: then only the numbers are told. */
+  'workspace.export': z.strictObject({
+    ref,
+    output: path.optional(),
+    /** Permission bits of the file. */
+    mode: z.number().int().min(0).max(0o777).default(0o600),
+    stream: ticket.optional(),
+    force: z.boolean().default(false),
+    /** A commit, as the guest's git knows it. Default: the one that the copy was made from. */
+    base: gitRef.optional(),
+    /** From the files as they were shipped. Excludes `base`. */
+    sincePrepare: z.boolean().default(false),
+  }),
+  'workspace.apply': z.strictObject({
+    ref,
+    /** In the repository to change. Default: the one that the copy was made from. */
+    dir: path.optional(),
+    /** Permission bits that new files do not get. */
+    umask: z.number().int().min(0).max(0o777).default(0o077),
+    /** Write files with conflicts, too, with markers in them. */
+    conflictMarkers: z.boolean().default(false),
+    dryRun: z.boolean().default(false),
+  }),
+  'workspace.fetch': z.strictObject({
+    ref,
+    dir: path.optional(),
+    branch: gitRef,
+    /** Also when the branch loses commits by it. */
+    force: z.boolean().default(false),
+  }),
 
   'image.list': none,
   'image.show': z.strictObject({ name }),

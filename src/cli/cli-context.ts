@@ -37,6 +37,13 @@ export interface Interruption extends Disposable {
   readonly signal: AbortSignal;
 }
 
+export interface SessionOptions {
+  /** More on stdout ends the session as a failure of banger's. */
+  readonly maxOutputBytes?: number;
+  /** Hears what the daemon answered, before the program's first byte. */
+  readonly onTicket?: (ticket: ExecTicket) => void;
+}
+
 export interface CliPorts {
   /** With `start: false` a daemon that does not answer is `null`; else it is started. */
   connect(options: { readonly start: true }): Promise<CliClient>;
@@ -45,13 +52,13 @@ export interface CliPorts {
   connectOffline(): Promise<CliClient>;
   /**
    * Runs a program in a VM on this process's stdin, stdout and stderr; resolves with the exit status of the whole
-   * command, after telling `onFailure` why when that is not the program's own. `onTicket` hears what the daemon answered first.
+   * command, after telling `onFailure` why when that is not the program's own.
    */
   session(
     client: CliClient,
     params: ParamsOf<'vm.exec'>,
     onFailure: (error: BangerError) => void,
-    onTicket?: (ticket: ExecTicket) => void,
+    options?: SessionOptions,
   ): Promise<number>;
   /** Copies a ticket's output stream to stdout until it ends; rejects with `cancelled` when `signal` aborts. */
   copyStream(ticket: StreamTicket, signal: AbortSignal): Promise<void>;
@@ -73,6 +80,8 @@ export interface CliPorts {
   processEnd(pid: number): Promise<void>;
   /** One line from the terminal, without its line feed; null at its end. */
   readLine(question: string): Promise<string | null>;
+  /** One line from stdin, without its line feed, and nothing of what follows it; null at its end. */
+  readCommandLine(): string | null;
   /** Where the daemon of this user logs, whether it runs or not. */
   daemonLogPath(): string;
   /** Where the settings are, whether there are any or not. */
@@ -87,6 +96,8 @@ export interface CliIo {
   readonly stdinIsTTY: boolean;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly cwd: string;
+  /** Permission bits that new files do not get. */
+  readonly umask: number;
   readonly ports: CliPorts;
 }
 

@@ -1,6 +1,6 @@
 /** The command line's surroundings when it is a process: its streams, signals, files and daemon. */
 
-import { existsSync, fstatSync } from 'node:fs';
+import { existsSync, fstatSync, readSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { isatty } from 'node:tty';
 import { connectDaemon } from './connect/connect-daemon.ts';
@@ -15,6 +15,8 @@ const STDIN_DESCRIPTOR = 0;
 const NULL_DEVICE = 0x103;
 /** Above what it takes at most to remove VMs made with --rm. */
 const STOP_TIMEOUT_MS = 60_000;
+const LINE_FEED = 0x0a;
+const MAX_COMMAND_LINE = 4096;
 const CLEAR_LINE = '\r\u001b[2K';
 
 export interface ProcessIo extends CliIo {
@@ -33,6 +35,7 @@ export function processIo(daemonArgv: readonly [string, ...string[]]): ProcessIo
     stdinIsTTY: isatty(0),
     env: process.env,
     cwd: currentDirectory(),
+    umask: process.umask(),
     ports: processPorts(daemonArgv, stdout, stderr),
   };
 }
@@ -52,7 +55,7 @@ function processPorts(
         showStderr: process.env['BANGER_DEBUG'] === '1',
       });
     },
-    async session(client, params, onFailure, onTicket) {
+    async session(client, params, onFailure, options = {}) {
       const wantsStdin = params.stdin !== false && !isNullDevice(STDIN_DESCRIPTOR);
       // Without a terminal to ask (vm exec -t in a script) programs get the size of a VT100.
       const rows = process.stdout.rows ?? 24;
@@ -62,6 +65,7 @@ function processPorts(
         client.call('vm.exec', { ...params, stdin: wantsStdin, rows, columns }),
         import('./exec-session/run-exec-session.ts'),
       ]);
+      const { onTicket, ...limits } = options;
       onTicket?.(ticket);
       return await runExecSession({
         ticket,
@@ -70,6 +74,7 @@ function processPorts(
         stdout: process.stdout,
         stderr: process.stderr,
         onFailure,
+        ...limits,
       });
     },
     async copyStream(ticket, signal) {
@@ -108,6 +113,7 @@ function processPorts(
       );
     },
     readLine,
+    readCommandLine,
     daemonLogPath: () => paths().logFile,
     configPath: () => paths().configFile,
     sshConfigPath: () => paths().sshConfigFile,
@@ -167,6 +173,17 @@ function isNullDevice(descriptor: number): boolean {
     // Closed: node gives an empty stream for it.
     return false;
   }
+}
+
+/** Byte by byte: what follows is for somebody else. */
+function readCommandLine(): string | null {
+  const byte = Buffer.alloc(1);
+  let line = '';
+  while (line.length < MAX_COMMAND_LINE && readSync(STDIN_DESCRIPTOR, byte, 0, 1, null) === 1) {
+    if (byte[0] === LINE_FEED) return line;
+    line += byte.toString('latin1');
+  }
+  return null;
 }
 
 async function readLine(question: string): Promise<string | null> {

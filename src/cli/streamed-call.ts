@@ -12,7 +12,9 @@ export type Carry = (ticket: StreamTicket, signal: AbortSignal) => Promise<void>
  * @param call makes the request that names the ticket
  * @throws {BangerError} what ended the call; when that is only that the bytes ended, what ended them
  */
-export async function streamedCall<M extends 'snapshot.export' | 'snapshot.import' | 'vm.cp'>(
+export async function streamedCall<
+  M extends 'snapshot.export' | 'snapshot.import' | 'workspace.export' | 'vm.cp',
+>(
   client: CliClient,
   work: LongWork,
   carry: Carry,

@@ -56,7 +56,7 @@ const snapshot: Group = {
 };
 
 const workspace: Group = {
-  brief: 'Copies of git repos in VMs: bring them up to date, see what changed',
+  brief: 'Copies of git repos in VMs: bring them up to date, bring changes out',
   description:
     'A VM has at most one copy of a git repo of this host ("vm run PATH" makes one, too). Nothing that happens in the copy reaches ' +
     'the repo by itself, nor the other way round.',
@@ -65,12 +65,17 @@ const workspace: Group = {
       line: 'banger vm workspace prepare dev .',
       brief: 'copy this repo into a running VM, or bring the copy up to date',
     },
-    { line: 'banger vm workspace prepare dev --dry-run', brief: 'what that would send' },
+    { line: 'banger vm workspace export dev --stat', brief: 'what was changed in the VM' },
+    { line: 'banger vm workspace export dev --apply', brief: 'merge that onto the files here' },
   ],
   commands: {
     prepare: {
       brief: 'Copy a repo into a running VM, or bring the copy up to date',
       load: () => import('./commands/vm/workspace/prepare.ts'),
+    },
+    export: {
+      brief: "Bring a copy's changes out: as a patch, merged, or as a branch",
+      load: () => import('./commands/vm/workspace/export.ts'),
     },
   },
 };
@@ -294,6 +299,11 @@ export const root: Group = {
     completion: {
       brief: 'Print a completion script for a shell',
       load: () => import('./commands/completion.ts'),
+    },
+    '__git-remote': {
+      brief: 'Connect git to a repository in a VM',
+      load: () => import('./commands/git-remote.ts'),
+      hidden: true,
     },
     __complete: {
       brief: 'Print completions of a command line',

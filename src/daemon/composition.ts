@@ -60,6 +60,7 @@ import { VmService } from './services/vm-service.ts';
 import { ToolBootstrap } from './services/tool-bootstrap.ts';
 import { DriftWatch } from './services/workspace-drift.ts';
 import { WorkspacePrepare } from './services/workspace-prepare.ts';
+import { WorkspaceExport } from './services/workspace-export.ts';
 import { WorkspaceService } from './services/workspace-service.ts';
 
 /** As "banger state prune" without --keep. */
@@ -89,6 +90,7 @@ export interface DaemonServices {
   readonly prepare: WorkspacePrepare;
   readonly startedWith: ConfigText;
   readonly toolBootstrap: ToolBootstrap;
+  readonly workspaceExport: WorkspaceExport;
   readonly templates: TemplateService;
   readonly standby: Standby;
   readonly warm: ImageWarm;
@@ -305,6 +307,11 @@ export function compose(options: CompositionOptions): DaemonServices {
     prepare,
     startedWith: options.configText,
     toolBootstrap: new ToolBootstrap({ store, registry, lifecycle, sleep }),
+    workspaceExport: new WorkspaceExport({
+      ...{ sleep, transfers, runner, paths },
+      streams: snapshotFiles.streams,
+      binDir: join(guestBinDir, '..', '..', 'bin'),
+    }),
     templates,
     standby,
     warm,

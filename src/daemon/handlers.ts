@@ -103,6 +103,12 @@ export function createHandlers(services: DaemonServices): Handlers {
     'workspace.plan': (params, context) => workspaces.describe(params, context.signal),
     'workspace.prepare': (params, context) =>
       long<'workspace.prepare'>(context, (operation) => services.prepare.prepare(params, operation)),
+    'workspace.export': (params, context) =>
+      long<'workspace.export'>(context, (operation) => services.workspaceExport.export(params, operation)),
+    'workspace.apply': (params, context) =>
+      long<'workspace.apply'>(context, (operation) => services.workspaceExport.apply(params, operation)),
+    'workspace.fetch': (params, context) =>
+      long<'workspace.fetch'>(context, (operation) => services.workspaceExport.fetch(params, operation)),
     'image.list': () => images.list(),
     'image.show': ({ name }) => images.show(name),
     'image.build': ({ name, force }, context) =>

@@ -229,7 +229,7 @@ async function resolveFrom(git: HostGit, from: string): Promise<string> {
 }
 
 /** git-check-ref-format(1); a branch may be called neither `HEAD` nor like an option. */
-async function checkBranchName(git: HostGit, branch: string): Promise<void> {
+export async function checkBranchName(git: HostGit, branch: string): Promise<void> {
   const bad = branch === 'HEAD' || branch.startsWith('-') || branch.includes('\0');
   const checked = bad
     ? undefined

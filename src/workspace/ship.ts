@@ -10,9 +10,15 @@ import { checkOutCommit } from './commit-checkout.ts';
 import { type HostGit, hostGit } from './git.ts';
 import { makeGuestGit } from './guest-git.ts';
 import type { GitFilesReady, ImageAnswer, ImageJob } from './image-job.ts';
-import type { WorkspacePlanData } from './plan.ts';
+import type { WorkingTreeSource, WorkspacePlanData } from './plan.ts';
 import { stagedDigest } from './staged.ts';
-import { type CommittedTree, commitWorkingTree, committedTree } from './shipped-commit.ts';
+import {
+  type CommittedTree,
+  commitWorkingTree,
+  committedTree,
+  hiddenEntries,
+  type WorkingTreeFacts,
+} from './shipped-commit.ts';
 
 export interface ShipProgress {
   readonly text: string;
@@ -88,7 +94,7 @@ async function ship(
       : { ...(await checkOutCommit(git, plan.headCommit, plan.settings, scratch)), untracked: [] };
   const shipped =
     plan.source.kind === 'working-tree'
-      ? commitWorkingTree(git, { ...plan, ...plan.source }, scratch)
+      ? commitWorkingTree(git, workingTreeFacts(plan, plan.source), scratch)
       : committedTree(git, plan.headCommit).then((found) => ({ ...found, changes: [] }));
   const gitFiles = shipped.then(async (state) => ({
     gitFiles: await makeGuestGit(git, { ...plan, entries: source.entries, shipped: state }, scratch),
@@ -119,6 +125,10 @@ async function ship(
     return { ...written.value, shipped: await shipped, staged: stagedDigest(source.entries) };
   }
   throw reason;
+}
+
+export function workingTreeFacts(plan: WorkspacePlanData, source: WorkingTreeSource): WorkingTreeFacts {
+  return { ...plan, ...source, topLevel: plan.sourcePath, hidden: hiddenEntries(source.entries) };
 }
 
 async function runWorker(

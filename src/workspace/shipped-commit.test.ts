@@ -13,6 +13,8 @@ import {
   type TestRepo,
 } from '../../test/helpers/host-repo.ts';
 import { hostGit } from './git.ts';
+import type { WorkingTreeSource } from './plan.ts';
+import { workingTreeFacts } from './ship.ts';
 import { commitWorkingTree } from './shipped-commit.ts';
 
 /** Ships the working tree; the copy, and what its ref says. */
@@ -108,7 +110,7 @@ test('a repository that was copied is not written anew', async (t) => {
   const scratch = await temporaryDir(t);
   const git = hostGit(runner, copy, new AbortController().signal);
   const planned = await plan(copy);
-  const facts = { ...planned, gone: [], untracked: [] };
+  const facts = workingTreeFacts(planned, planned.source as WorkingTreeSource);
   assert.equal((await commitWorkingTree(git, facts, scratch)).commit, head);
   assert.deepEqual(readdirSync(join(scratch, 'objects')), []);
 });

@@ -1,23 +1,34 @@
 /** What is shipped, as a commit: what later differs from it was changed in the guest, or on the host. */
 
-import { copyFile, mkdir } from 'node:fs/promises';
+import { lstatSync } from 'node:fs';
+import { copyFile, mkdir, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type BytePath, bytesOf } from './byte-path.ts';
+import { type BytePath, bytePath, bytesOf } from './byte-path.ts';
 import type { HostGit } from './git.ts';
 import { objectsDirOf, ownObjects } from './git-objects.ts';
 import type { GitSettings } from './guest-git-config.ts';
+import type { IndexEntry } from './index-entries.ts';
 import { parseTreeChanges, type TreeChange } from './tree-change.ts';
 import { withoutFilters } from './without-filters.ts';
 
 export interface WorkingTreeFacts {
+  readonly topLevel: string;
   readonly headCommit: string;
   /** The repository's own index. */
   readonly indexPath: string;
   readonly objectsPath: string;
   readonly settings: GitSettings;
-  /** Tracked, and not there as files or links. */
+  readonly hidden: HiddenEntries;
+  /** Tracked, and not there as files or links. Those that a sparse checkout left out are not deleted for that. */
   readonly gone: readonly BytePath[];
   readonly untracked: readonly BytePath[];
+}
+
+/** Entries of the index whose files git does not look at. */
+export interface HiddenEntries {
+  readonly assumedUnchanged: readonly BytePath[];
+  /** Left out by a sparse checkout; some may be there all the same. */
+  readonly sparse: readonly BytePath[];
 }
 
 export interface CommittedTree {
@@ -41,6 +52,13 @@ const IDENTITY = {
   GIT_COMMITTER_EMAIL: 'banger@localhost',
   GIT_COMMITTER_DATE: '@0 +0000',
 };
+
+export function hiddenEntries(entries: readonly IndexEntry[]): HiddenEntries {
+  return {
+    assumedUnchanged: entries.filter((entry) => entry.assumeUnchanged).map(({ path }) => path),
+    sparse: entries.filter((entry) => entry.skipWorktree).map(({ path }) => path),
+  };
+}
 
 /** The index that goes with the committed tree, with the times of the files. */
 export function workingTreeIndexPath(scratchDir: string): string {
@@ -98,7 +116,7 @@ async function indexOfWorkingTree(
   scratchDir: string,
 ): Promise<Record<string, string>> {
   const indexPath = workingTreeIndexPath(scratchDir);
-  await copyFile(facts.indexPath, indexPath);
+  await copyIndex(facts.indexPath, indexPath);
   const index = { ...withoutFilters(facts.settings), GIT_INDEX_FILE: indexPath };
   // Without the repository's objects: git would touch those that it need not write.
   const env = { ...index, GIT_OBJECT_DIRECTORY: objectsDirOf(scratchDir) };
@@ -108,13 +126,21 @@ async function indexOfWorkingTree(
     const { status } = await git.run(args, { env, config: CONFIG, input, okStatuses: [0, 1, 128] });
     return status !== 128;
   };
+  const { assumedUnchanged, sparse } = facts.hidden;
+  await update(['update-index', '-z', '--no-assume-unchanged', '--stdin'], assumedUnchanged);
+  const root = bytePath(facts.topLevel);
+  const isThere = (path: BytePath): boolean =>
+    lstatSync(bytesOf(`${root}/${path}`), { throwIfNoEntry: false }) !== undefined;
+  await update(['update-index', '-z', '--no-skip-worktree', '--stdin'], sparse.filter(isThere));
   let touched = await touchedFiles(git, env);
   if (touched.changed.length > MANY_TOUCHED) {
     // Most are the same: a repository that was copied, or checked out anew. They need not be written.
     await git.run(['update-index', '-q', '--refresh'], { env, config: CONFIG, okStatuses: [0, 1] });
     touched = await touchedFiles(git, env);
   }
-  await update(['update-index', '-z', '--force-remove', '--stdin'], [...facts.gone, ...touched.deleted]);
+  const isSparse = new Set(sparse);
+  const gone = [...facts.gone, ...touched.deleted].filter((path) => !isSparse.has(path));
+  await update(['update-index', '-z', '--force-remove', '--stdin'], gone);
   // A file that has become a FIFO meanwhile is an error, and is left out of the copy.
   const add = ['add', '--update', '--ignore-errors'];
   const isDone = await update([...add, '--pathspec-from-file=-', '--pathspec-file-nul'], touched.changed);
@@ -122,6 +148,14 @@ async function indexOfWorkingTree(
   if (!isDone) await git.run(add, { env, config: CONFIG, okStatuses: [0, 1] });
   await update(['update-index', '-z', '--add', '--stdin'], facts.untracked);
   return index;
+}
+
+/** With its time, in whole seconds, by which git tells which entries it must not trust. */
+async function copyIndex(from: string, to: string): Promise<void> {
+  const { mtimeMs } = await stat(from);
+  await copyFile(from, to);
+  const seconds = Math.floor(mtimeMs / 1000);
+  await utimes(to, seconds, seconds);
 }
 
 interface TouchedFiles {

@@ -7,6 +7,7 @@ import { stat } from 'node:fs/promises';
 import { z } from 'zod';
 import type { ShippedState } from '../core/model/workspace.ts';
 import { readJsonFile, writeFileAtomic } from '../host/files.ts';
+import type { HiddenEntries } from './shipped-commit.ts';
 import type { TreeChange } from './tree-change.ts';
 
 export interface ShippedRecord extends ShippedState {
@@ -15,6 +16,8 @@ export interface ShippedRecord extends ShippedState {
   readonly changes: readonly TreeChange[];
   /** Of the repository's index file then: while it is the same, so is what is staged. */
   readonly indexStamp: string;
+  /** Of that index. */
+  readonly hidden: HiddenEntries;
 }
 
 const MAX_RECORD_BYTES = 256 * 1024 * 1024;
@@ -30,6 +33,7 @@ const recordsSchema: z.ZodType<readonly ShippedRecord[]> = z.array(
     headCommit: oid,
     changes: z.array(z.object({ path: text, from: entry, to: entry })),
     indexStamp: text,
+    hidden: z.object({ assumedUnchanged: z.array(text), sparse: z.array(text) }),
   }),
 );
 

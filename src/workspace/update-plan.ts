@@ -9,7 +9,7 @@ import { ownObjects } from './git-objects.ts';
 import { GITLINK_MODE, readIndexEntries } from './index-entries.ts';
 import type { RepoState } from './repo-state.ts';
 import { resolveCommit } from './repo-state.ts';
-import { commitWorkingTree, committedTree, workingTreeIndexPath } from './shipped-commit.ts';
+import { commitWorkingTree, committedTree, hiddenEntries, workingTreeIndexPath } from './shipped-commit.ts';
 import { indexStampOf, type ShippedRecord } from './shipped-record.ts';
 import { stagedDigest } from './staged.ts';
 import {
@@ -61,16 +61,21 @@ export async function nextState(
   if (commit !== repo.headCommit) return await stateOfCommit(git, repo, commit, branch, scratchDir);
   const indexStamp = await indexStampOf(repo.indexPath);
   const isSameIndex = indexStamp !== '' && indexStamp === last?.indexStamp;
-  const [tree, staged] = await Promise.all([
-    commitWorkingTree(git, { ...repo, gone: [], untracked: asked.untracked }, scratchDir),
-    isSameIndex ? last.staged : readIndexEntries(git).then(stagedDigest),
-  ]);
+  const index = isSameIndex ? last : await indexFacts(git);
+  const facts = { ...repo, gone: [], untracked: asked.untracked, hidden: index.hidden };
+  const tree = await commitWorkingTree(git, facts, scratchDir);
+  const { staged, hidden } = index;
   return {
-    shipped: { ...tree, staged, branch, headCommit: commit, indexStamp },
+    shipped: { ...tree, staged, branch, headCommit: commit, indexStamp, hidden },
     rootPath: repo.topLevel,
     stagedIndex: {},
     seenIndexPath: workingTreeIndexPath(scratchDir),
   };
+}
+
+async function indexFacts(git: HostGit): Promise<Pick<ShippedRecord, 'staged' | 'hidden'>> {
+  const entries = await readIndexEntries(git);
+  return { staged: stagedDigest(entries), hidden: hiddenEntries(entries) };
 }
 
 async function stateOfCommit(
@@ -84,7 +89,7 @@ async function stateOfCommit(
   const tree = { ...(await committedTree(git, commit)), changes: [] };
   const staged = stagedDigest(entries);
   return {
-    shipped: { ...tree, staged, branch, headCommit: commit, indexStamp: '' },
+    shipped: { ...tree, staged, branch, headCommit: commit, indexStamp: '', hidden: hiddenEntries([]) },
     rootPath,
     stagedIndex: { GIT_INDEX_FILE: indexPath },
     seenIndexPath: indexPath,

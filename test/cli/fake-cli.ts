@@ -25,6 +25,7 @@ export interface FakeOptions {
   readonly sshConfigPath?: string;
   readonly homeOfUser?: string;
   readonly readLine?: CliPorts['readLine'];
+  readonly readCommandLine?: CliPorts['readCommandLine'];
   /** False: none answers and none can be started. */
   readonly daemon?: boolean;
   /** What the daemon's handshake answers with instead of its version. */
@@ -95,6 +96,7 @@ export async function fakeCli(argv: readonly string[], options: FakeOptions = {}
     stdinIsTTY: options.stdinIsTTY ?? false,
     env: options.env ?? {},
     cwd: '/home/dev/project',
+    umask: 0o022,
     ports: {
       connect: connect as CliPorts['connect'],
       connectOffline: async () => {
@@ -119,6 +121,7 @@ export async function fakeCli(argv: readonly string[], options: FakeOptions = {}
       },
       readLine: options.readLine ?? (async () => null),
       configPath: () => '/nonexistent/config.toml',
+      readCommandLine: options.readCommandLine ?? (() => null),
       daemonLogPath: () => options.daemonLogPath ?? '/nonexistent/bangerd.log',
       sshConfigPath: () => options.sshConfigPath ?? '/state/ssh/config',
       interruption: (onFirst) => {

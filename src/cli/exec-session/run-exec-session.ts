@@ -37,6 +37,7 @@ class ExecSession {
   /** Why the status is not the program's. The first reason counts. */
   #status: number | undefined;
   #resulted = false;
+  #outputBytes = 0;
   #leave: () => void = () => undefined;
   readonly #left: Promise<void>;
 
@@ -56,7 +57,7 @@ class ExecSession {
     this.#stream = openStream({
       streamSocketPath: options.ticket.streamSocketPath,
       ticket: options.ticket.ticket,
-      onStdout: (chunk, taken) => this.#stdout.write(chunk, taken),
+      onStdout: (chunk, taken) => this.#onStdout(chunk, taken),
       onStderr: (chunk, taken) => this.#stderr.write(chunk, taken),
       onWritable: () => this.#input?.resume(),
       ...(options.signal === undefined ? {} : { signal: options.signal }),
@@ -132,6 +133,19 @@ class ExecSession {
     this.#stream.reset();
     const timer = setTimeout(this.#leave, GIVE_UP_WITHIN_MS);
     this.#cleanup.defer(() => clearTimeout(timer));
+  }
+
+  #onStdout(chunk: Uint8Array, taken: () => void): void {
+    const { maxOutputBytes = Number.POSITIVE_INFINITY } = this.#options;
+    this.#outputBytes += chunk.length;
+    if (this.#outputBytes <= maxOutputBytes) {
+      this.#stdout.write(chunk, taken);
+      return;
+    }
+    taken();
+    if (this.#status !== undefined) return;
+    this.#report(new BangerError('limit_exceeded', `the VM sent more than ${maxOutputBytes} bytes`));
+    this.#giveUp(STATUS_BANGER_FAILED);
   }
 
   #onStdoutFailure(error: NodeJS.ErrnoException): void {

@@ -38,6 +38,8 @@ export interface ExecSessionOptions extends OutputStreamOptions {
   readonly tty: boolean;
   /** Null when `vm.exec` was asked for `stdin: false`. */
   readonly stdin: SessionInput | null;
+  /** More on stdout ends the program and is a failure. Default: no limit. */
+  readonly maxOutputBytes?: number;
   /** Told why the status is not the program's own. Default: `banger: <message>` on stderr. */
   readonly onFailure?: (error: BangerError) => void;
   /** Where signals come from. Default: this process. */

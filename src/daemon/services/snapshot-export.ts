@@ -1,17 +1,17 @@
 /** A snapshot as one file, to be carried elsewhere: src/frozen/export-format.ts. */
 
 import { constants } from 'node:fs';
-import { type FileHandle, link, lstat, open, rename, unlink } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { type FileHandle, open } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { CheckedParamsOf, VmSnapshotExported } from '../../api/contract.ts';
 import { BangerError } from '../../core/errors.ts';
 import { type ExportedFile, partsOf } from '../../frozen/export-format.ts';
 import { type ByteSink, type FileToExport, writeExport } from '../../frozen/export-writer.ts';
 import type { VmSnapshot } from '../../frozen/vm-snapshot-store.ts';
-import { isErrno } from '../../host/drafts.ts';
-import { fileError, syncDir, temporaryPath } from '../../host/files.ts';
+import { fileError } from '../../host/files.ts';
 import type { CommandRunner } from '../../host/runner.ts';
 import { dataExtents, openFilePath, sparseFacts } from '../../host/sparse-digest.ts';
+import { assertFree, writeWholeFile } from '../../host/whole-file.ts';
 import type { ByteStreams } from '../byte-streams.ts';
 import type { OperationHandle } from '../operations.ts';
 import { diskFormatOf } from './driver-limits.ts';
@@ -53,7 +53,9 @@ export class SnapshotExport {
     if (output === undefined || stream !== undefined)
       throw new BangerError('bad_request', 'an export goes to a file or to a stream');
     if (!force) await assertFree(output);
-    return await writingFile(output, force, (sink) => this.#write(params.snapshot, sink, output, operation));
+    return await writeWholeFile(output, { force }, (sink) =>
+      this.#write(params.snapshot, sink, output, operation),
+    );
   }
 
   async #write(
@@ -127,64 +129,4 @@ function assertUndamaged(
       hint: `banger vm snapshot delete ${name}`,
     },
   );
-}
-
-async function assertFree(path: string): Promise<void> {
-  const found = await lstat(path).catch((error: unknown) => {
-    if (isErrno(error, 'ENOENT')) return undefined;
-    throw fileError(`cannot write ${path}`, error);
-  });
-  if (found !== undefined) throw occupied(path);
-}
-
-function occupied(path: string, cause?: unknown): BangerError {
-  return new BangerError('already_exists', `${path} exists already`, { hint: '--force replaces it', cause });
-}
-
-/** Written beside it under another name, 0600, and renamed when it is whole and on the disk. */
-async function writingFile<T>(
-  path: string,
-  force: boolean,
-  write: (sink: ByteSink) => Promise<T>,
-): Promise<T> {
-  const found = await lstat(path).catch(() => undefined);
-  if (found !== undefined && !found.isFile())
-    throw new BangerError('already_exists', `${path} is not a regular file: it is not replaced`);
-  const temporary = temporaryPath(path);
-  let isNew = false;
-  try {
-    const file = await open(temporary, 'wx', 0o600);
-    let result: T;
-    try {
-      result = await write({ write: (bytes) => file.writeFile(bytes) });
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    if (force) await rename(temporary, path);
-    else {
-      await publish(temporary, path);
-      isNew = true;
-    }
-    await syncDir(dirname(path));
-    return result;
-  } catch (error) {
-    for (const left of isNew ? [temporary, path] : [temporary]) await unlink(left).catch(() => undefined);
-    if (error instanceof Error && 'syscall' in error) throw fileError(`cannot write ${path}`, error);
-    throw error;
-  }
-}
-
-/** A rename that replaces nothing, also nothing that came meanwhile. */
-async function publish(temporary: string, path: string): Promise<void> {
-  try {
-    await link(temporary, path);
-  } catch (error) {
-    if (isErrno(error, 'EEXIST')) throw occupied(path, error);
-    // File systems of memory cards have no links.
-    await assertFree(path);
-    await rename(temporary, path);
-    return;
-  }
-  await unlink(temporary);
 }

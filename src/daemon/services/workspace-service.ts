@@ -12,6 +12,7 @@ import type { BangerPaths } from '../../host/paths.ts';
 import type { CommandRunner } from '../../host/runner.ts';
 import { planWorkspace, type WorkspacePlanData } from '../../workspace/plan.ts';
 import { buildWorkspaceImage, type ShippedImage } from '../../workspace/ship.ts';
+import { hiddenEntries } from '../../workspace/shipped-commit.ts';
 import { writeShippedRecords } from '../../workspace/shipped-record.ts';
 import { readToolFiles } from '../../workspace/tool-files.ts';
 import type { VmFiles } from '../vm-files.ts';
@@ -112,7 +113,8 @@ export class WorkspaceService {
     });
     const indexStamp = plan.source.kind === 'working-tree' ? plan.source.indexStamp : '';
     const { headCommit, branch } = plan;
-    const shipped = { ...image.shipped, staged: image.staged, headCommit, branch, indexStamp };
+    const hidden = hiddenEntries(plan.source.kind === 'working-tree' ? plan.source.entries : []);
+    const shipped = { ...image.shipped, staged: image.staged, headCommit, branch, indexStamp, hidden };
     await writeShippedRecords(files.shippedFile, [shipped]);
     return image;
   }

@@ -15,6 +15,7 @@ import { hostGit, type HostGit } from '../../workspace/git.ts';
 import type { GitFile } from '../../workspace/guest-git.ts';
 import { listUntracked } from '../../workspace/plan.ts';
 import { repoState, type RepoState } from '../../workspace/repo-state.ts';
+import { hiddenEntries } from '../../workspace/shipped-commit.ts';
 import {
   readShippedRecords,
   type ShippedRecord,
@@ -114,7 +115,7 @@ class Update {
     const { shipped, headCommit } = this.#job.workspace;
     const known = records.find((record) => record.commit === shipped?.commit);
     if (known !== undefined || shipped === null || shipped.commit !== headCommit) return known;
-    return { ...shipped, headCommit, changes: [], indexStamp: '' };
+    return { ...shipped, headCommit, changes: [], indexStamp: '', hidden: hiddenEntries([]) };
   }
 
   /** The guest may hold what a shipping brought that was cut off before anyone heard of its end. */

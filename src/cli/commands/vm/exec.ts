@@ -46,14 +46,11 @@ export const command = defineCommand({
       if (flags['auto-prepare']) {
         await withProgress(context, (work) => client.call('workspace.prepare', { ref }, work));
       }
-      return await context.ports.session(
-        client,
-        params,
-        (error) => reportError(context, error, flags.json),
-        ({ drift }) => {
+      return await context.ports.session(client, params, (error) => reportError(context, error, flags.json), {
+        onTicket: ({ drift }) => {
           if (drift !== null) warnOfDrift(context, ref, drift, flags.json);
         },
-      );
+      });
     });
   },
 });

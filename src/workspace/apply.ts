@@ -1,0 +1,223 @@
+/**
+ * Merges what a guest changed in its copy onto a working tree of the host: the base is what was shipped, ours the working tree as
+ * it is now, uncommitted changes and all, theirs the guest's files. Index, HEAD, refs and objects of the host's repository are
+ * not touched.
+ */
+
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { BangerError } from '../core/errors.ts';
+import { isAbandonedTemporary, fileError, listDir, makeTemporaryDir, removeTree } from '../host/files.ts';
+import type { CommandRunner } from '../host/runner.ts';
+import { ancestorsOf, applyChanges } from './apply-changes.ts';
+import { type BytePath, bytesOf, displayPath } from './byte-path.ts';
+import { type HostGit, hostGit } from './git.ts';
+import { assertSizes, fetchTrees } from './guest-objects.ts';
+import type { GuestTree } from './guest-tree.ts';
+import { GITLINK_MODE, type IndexEntry, readIndexEntries } from './index-entries.ts';
+import { type MergeRepo, makeMergeRepo } from './merge-repo.ts';
+import { type MergeConflict, mergeTrees } from './merge-trees.ts';
+import { planWorkspace, type WorkingTreeSource, type WorkspacePlanData } from './plan.ts';
+import { type Change, MAX_CHANGES_BYTES, parseChanges } from './raw-changes.ts';
+import { checkDirectory, findRepo } from './repo.ts';
+import { workingTreeFacts } from './ship.ts';
+import { commitWorkingTree, workingTreeIndexPath } from './shipped-commit.ts';
+
+export interface ApplyOptions {
+  readonly guest: GuestTree;
+  /** As the VM's row has them. */
+  readonly base: { readonly headCommit: string; readonly tree: string; readonly includeUntracked: boolean };
+  /** In the host's repository. */
+  readonly dir: string;
+  readonly scratchDir: string;
+  readonly umask: number;
+  readonly conflictMarkers: boolean;
+  readonly dryRun: boolean;
+  readonly runner: CommandRunner;
+  readonly signal: AbortSignal;
+  readonly onProgress: (text: string, done?: number, total?: number) => void;
+}
+
+export interface Applied {
+  /** Top of the working tree. */
+  readonly dir: string;
+  readonly applied: boolean;
+  /** Between the working tree as it was and the merged one. */
+  readonly changes: readonly Change[];
+  readonly conflicts: readonly MergeConflict[];
+}
+
+/** Of a directory in the top of the working tree, in which files wait for their rename. */
+const STAGING = 'banger';
+
+/**
+ * @throws {BangerError} `bad_request` (no repository, another object format), `dependency_missing`, `invalid_state` (a file changed
+ *   meanwhile or is in the way), `unsupported` (a submodule changed), `verify_failed`, `limit_exceeded`, `no_space`, `cancelled` …
+ */
+export async function applyGuestTree(options: ApplyOptions): Promise<Applied> {
+  const { runner, signal, scratchDir } = options;
+  await checkDirectory(options.dir);
+  const { topLevel, objectFormat } = await findRepo(hostGit(runner, options.dir, signal), options.dir);
+  if ((objectFormat === 'sha1') !== (options.base.tree.length === 40)) {
+    throw new BangerError(
+      'bad_request',
+      `the repository at ${topLevel} names objects by ${objectFormat}, the VM's by another hash`,
+      { hint: 'give a clone of the repository that was copied' },
+    );
+  }
+  await sweepStaging(topLevel);
+  const plan = await planWorkspace({ path: topLevel, includeUntracked: true, runner, signal });
+  await mkdir(scratchDir, { recursive: true, mode: 0o700 });
+  const scratch = await makeTemporaryDir(join(scratchDir, 'apply')).catch((error: unknown) => {
+    throw fileError(`cannot use ${scratchDir}`, error);
+  });
+  try {
+    return await apply(options, plan, scratch);
+  } finally {
+    await removeTree(scratch, { below: scratchDir });
+  }
+}
+
+async function apply(options: ApplyOptions, plan: WorkspacePlanData, scratch: string): Promise<Applied> {
+  const { guest, base, signal, onProgress } = options;
+  const source = plan.source as WorkingTreeSource;
+  const dir = plan.sourcePath;
+  const git = hostGit(options.runner, dir, signal);
+  const repo = await makeMergeRepo(git, plan, scratch);
+  const theirChanges = await guest.changesSince(base.tree);
+  if (theirChanges.length === 0) return { dir, applied: !options.dryRun, changes: [], conflicts: [] };
+  const theirs = await guest.write();
+  onProgress('fetching the changes');
+  await fetchTrees({
+    guest,
+    repo,
+    trees: [theirs, base.tree],
+    knownTree: await treeHere(repo.git, base.headCommit),
+    onBytes: (bytes) => onProgress('fetching the changes', bytes),
+  });
+  await assertSizes(
+    repo,
+    theirChanges.map((change) => change.new),
+  );
+  onProgress('merging');
+  const untracked = base.includeUntracked ? source.untracked : concerned(source.untracked, theirChanges);
+  const ours = await commitWorkingTree(git, workingTreeFacts(plan, { ...source, untracked }), scratch);
+  const entries = await readIndexEntries(git, { GIT_INDEX_FILE: workingTreeIndexPath(scratch) });
+  const baseCommit = await repo.commit('base', base.tree);
+  await repo.commit('host', ours.tree, baseCommit);
+  await repo.commit('guest', theirs, baseCommit);
+  const { tree, conflicts } = await mergeTrees(repo, { ours: 'host', theirs: 'guest' });
+  const changes = await changesBetween(repo.git, ours.tree, tree);
+  assertNoSubmodules(changes);
+  const isWanted = !options.dryRun && (conflicts.length === 0 || options.conflictMarkers);
+  if (isWanted && changes.length > 0) await write({ options, repo, dir, entries, changes, tree, scratch });
+  return { dir, applied: isWanted, changes, conflicts };
+}
+
+interface WriteJob {
+  readonly options: ApplyOptions;
+  readonly repo: MergeRepo;
+  readonly dir: string;
+  readonly entries: readonly IndexEntry[];
+  readonly changes: readonly Change[];
+  readonly tree: string;
+  readonly scratch: string;
+}
+
+/** All contents are on the disk, in one directory, before the first file changes. */
+async function write({ options, repo, dir, entries, changes, tree, scratch }: WriteJob): Promise<void> {
+  const staging = await makeTemporaryDir(join(dir, STAGING)).catch((error: unknown) => {
+    throw fileError(`cannot write to ${dir}`, error);
+  });
+  try {
+    // So that git lists nothing of it.
+    await writeFile(join(staging, '.gitignore'), '*\n');
+    const stagedPath = join(staging, 'files');
+    await mkdir(stagedPath);
+    const paths = changes.filter(({ kind }) => kind !== 'deleted').map(({ path }) => path);
+    await checkOut(repo.git, { tree, paths, stagedPath, indexPath: join(scratch, 'merged-index') });
+    await applyChanges({
+      rootPath: dir,
+      changes,
+      stagedPath,
+      entries,
+      umask: options.umask,
+      signal: options.signal,
+      onChange: (done) => options.onProgress('writing files', done, changes.length),
+    });
+  } finally {
+    await removeTree(staging, { below: dir });
+  }
+}
+
+interface CheckOut {
+  readonly tree: string;
+  readonly paths: readonly BytePath[];
+  readonly stagedPath: string;
+  readonly indexPath: string;
+}
+
+/** As a checkout writes them: with the line ends that are configured, and links as links. No filter runs. */
+async function checkOut(git: HostGit, { tree, paths, stagedPath, indexPath }: CheckOut): Promise<void> {
+  const env = { GIT_INDEX_FILE: indexPath, GIT_WORK_TREE: stagedPath };
+  await git.run(['read-tree', tree], { env });
+  try {
+    await git.run(['checkout-index', '--force', '--quiet', '-z', '--stdin'], {
+      env,
+      input: bytesOf(paths.map((path) => `${path}\0`).join('')),
+    });
+  } catch (cause) {
+    if (cause instanceof BangerError && /no space left/i.test(cause.message)) {
+      throw new BangerError(
+        'no_space',
+        `the changed files do not fit beside the old ones: ${cause.message}`,
+        {
+          hint: 'df -h shows what is full',
+          cause,
+        },
+      );
+    }
+    throw cause;
+  }
+}
+
+/** The tree of a commit, if this repository has it. */
+async function treeHere(git: HostGit, commit: string): Promise<string | null> {
+  const found = await git.run(['rev-parse', '--quiet', '--verify', `${commit}^{tree}`], {
+    okStatuses: [0, 1, 128],
+  });
+  return found.status === 0 ? found.stdout.toString('latin1').trim() : null;
+}
+
+/** Untracked files that the guest's changes meet: the same path, one above or one below. */
+function concerned(untracked: readonly BytePath[], changes: readonly Change[]): BytePath[] {
+  const paths = new Set(changes.map(({ path }) => path));
+  const above = new Set(changes.flatMap(({ path }) => ancestorsOf(path)));
+  return untracked.filter(
+    (path) => paths.has(path) || above.has(path) || ancestorsOf(path).some((parent) => paths.has(parent)),
+  );
+}
+
+async function changesBetween(git: HostGit, from: string, to: string): Promise<Change[]> {
+  const flags = ['-r', '-z', '--raw', '--numstat', '--no-abbrev', '--no-renames', '--no-textconv'];
+  const listed = await git.run(['diff-tree', ...flags, '--no-ext-diff', from, to], {
+    maxOutputBytes: MAX_CHANGES_BYTES,
+  });
+  return parseChanges(listed.stdout);
+}
+
+function assertNoSubmodules(changes: readonly Change[]): void {
+  const link = changes.find((change) => change.old.mode === GITLINK_MODE || change.new.mode === GITLINK_MODE);
+  if (link === undefined) return;
+  throw new BangerError('unsupported', `${displayPath(link.path)} is a submodule, which cannot be merged`, {
+    hint: 'git rm --cached it in the VM, and take it over by hand',
+  });
+}
+
+/** What a killed process left. */
+async function sweepStaging(dir: string): Promise<void> {
+  for (const name of await listDir(dir)) {
+    if (name.startsWith(`.${STAGING}.tmp-`) && isAbandonedTemporary(name))
+      await removeTree(join(dir, name), { below: dir });
+  }
+}

@@ -1,0 +1,119 @@
+/** Fetches a guest's commits as a branch of a host repository, through git and its helper for `banger::` addresses. */
+
+import { BangerError } from '../core/errors.ts';
+import type { CommandRunner } from '../host/runner.ts';
+import { type HostGit, hostGit } from './git.ts';
+import { type GuestRepo, guestGit } from './guest-git-runner.ts';
+import { checkBranchName } from './plan.ts';
+import { checkDirectory, findRepo } from './repo.ts';
+
+export interface FetchBranchOptions {
+  /** A git address: `banger::NAME:PATH`. */
+  readonly address: string;
+  /** The directory that holds git-remote-banger. */
+  readonly helperDir: string;
+  /** The guest's ref, in full, or HEAD. */
+  readonly source: string;
+  /** Commits since this one are counted. */
+  readonly since: string;
+  /** In the host's repository. */
+  readonly dir: string;
+  readonly branch: string;
+  /** Also when the branch loses commits by it. */
+  readonly force: boolean;
+  readonly runner: CommandRunner;
+  readonly signal: AbortSignal;
+}
+
+export interface FetchedBranch {
+  readonly dir: string;
+  readonly commit: string;
+  /** Null: the branch is new. */
+  readonly oldCommit: string | null;
+  readonly commits: number;
+}
+
+/** The guest's branch of that name, if there is one. */
+export async function findGuestBranch(repo: GuestRepo, branch: string): Promise<string | null> {
+  const found = await guestGit(repo, ['show-ref', '--verify', '--quiet', '--', `refs/heads/${branch}`], {
+    okStatuses: [0, 1, 128],
+  });
+  return found.status === 0 ? branch : null;
+}
+
+/**
+ * Every object that comes is checked, and nothing of the host's repository but that branch changes: no tags, no FETCH_HEAD, no
+ * shallow boundary of the guest's.
+ * @throws {BangerError} `bad_request` (no repository, not a branch name), `in_use` (checked out), `already_exists` (it would lose
+ *   commits), `guest_failed` (git cannot fetch it)
+ */
+export async function fetchGuestBranch(options: FetchBranchOptions): Promise<FetchedBranch> {
+  const { runner, signal, branch, force } = options;
+  await checkDirectory(options.dir);
+  const { topLevel: dir } = await findRepo(hostGit(runner, options.dir, signal), options.dir);
+  const git = hostGit(runner, dir, signal);
+  await checkBranchName(git, branch);
+  await assertNotCheckedOut(git, branch);
+  const ref = `refs/heads/${branch}`;
+  const oldCommit = await commitOf(git, ref);
+  await fetch(git, options, `${force ? '+' : ''}${options.source}:${ref}`);
+  const commit = (await commitOf(git, ref)) ?? '';
+  const counted = await git.run(['rev-list', '--count', commit, `^${options.since}`, '--'], {
+    okStatuses: [0, 128],
+  });
+  return { dir, commit, oldCommit, commits: Number(counted.stdout.toString('latin1').trim()) || 0 };
+}
+
+async function fetch(git: HostGit, options: FetchBranchOptions, refspec: string): Promise<void> {
+  const { address, branch, helperDir } = options;
+  const flags = ['--quiet', '--no-tags', '--no-write-fetch-head', '--no-auto-maintenance', '--no-prune'];
+  const settings = ['fetch.fsckObjects=true', 'fetch.unpackLimit=1', 'fetch.writeCommitGraph=false'];
+  const fetched = await git.run(
+    ['fetch', ...flags, '--no-recurse-submodules', '--refmap=', address, refspec],
+    {
+      env: { GIT_ALLOW_PROTOCOL: 'banger', PATH: `${helperDir}:${process.env['PATH'] ?? ''}` },
+      config: settings,
+      okStatuses: [0, 1, 128],
+    },
+  );
+  if (fetched.status === 0) return;
+  const words = fetched.stderr.trim();
+  if (words.includes('non-fast-forward')) {
+    throw new BangerError('already_exists', `the branch ${branch} has commits that the VM's has not`, {
+      hint: '--force gives them up; or take another branch name',
+    });
+  }
+  if (words.includes('shallow update not allowed')) {
+    throw new BangerError(
+      'guest_failed',
+      'the history in the VM begins at commits that this repository does not have',
+      { hint: 'give a clone of the repository that was copied' },
+    );
+  }
+  throw new BangerError(
+    'guest_failed',
+    `git cannot fetch from the VM: ${words.split('\n').slice(-3).join('\n')}`,
+  );
+}
+
+async function commitOf(git: HostGit, ref: string): Promise<string | null> {
+  const found = await git.run(['rev-parse', '--quiet', '--verify', `${ref}^{commit}`], {
+    okStatuses: [0, 1, 128],
+  });
+  return found.status === 0 ? found.stdout.toString('latin1').trim() : null;
+}
+
+async function assertNotCheckedOut(git: HostGit, branch: string): Promise<void> {
+  const { stdout } = await git.run(['worktree', 'list', '--porcelain']);
+  const lines = stdout.toString('utf8').split('\n');
+  const at = lines.indexOf(`branch refs/heads/${branch}`);
+  if (at < 0) return;
+  const where = lines.slice(0, at).findLast((line) => line.startsWith('worktree '));
+  throw new BangerError(
+    'in_use',
+    `the branch ${branch} is checked out at ${where?.slice('worktree '.length)}`,
+    {
+      hint: 'take another branch name and merge it there, or merge the files: banger vm workspace export NAME --apply',
+    },
+  );
+}
