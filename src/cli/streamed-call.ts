@@ -35,7 +35,14 @@ export async function streamedCall<
     return called.value;
   }
   const isOnlyTheEnd = called.reason instanceof BangerError && called.reason.code === 'cancelled';
-  throw isOnlyTheEnd && carried.status === 'rejected' ? carried.reason : called.reason;
+  throw isOnlyTheEnd && carried.status === 'rejected' && isOfThisSide(carried.reason)
+    ? carried.reason
+    : called.reason;
+}
+
+/** Rather than the daemon's having ended the stream, of which the call itself says why. */
+function isOfThisSide(error: unknown): boolean {
+  return !(error instanceof BangerError && error.code === 'guest_failed');
 }
 
 /** What `-` means needs the other end to be no terminal. @throws {BangerError} `usage` */

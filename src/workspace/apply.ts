@@ -103,10 +103,11 @@ async function apply(options: ApplyOptions, plan: WorkspacePlanData, scratch: st
   const untracked = base.includeUntracked ? source.untracked : concerned(source.untracked, theirChanges);
   const ours = await commitWorkingTree(git, workingTreeFacts(plan, { ...source, untracked }), scratch);
   const entries = await readIndexEntries(git, { GIT_INDEX_FILE: workingTreeIndexPath(scratch) });
-  const baseCommit = await repo.commit('base', base.tree);
-  await repo.commit('host', ours.tree, baseCommit);
-  await repo.commit('guest', theirs, baseCommit);
-  const { tree, conflicts } = await mergeTrees(repo, { ours: 'host', theirs: 'guest' });
+  const { tree, conflicts } = await mergeTrees(repo, {
+    baseTree: base.tree,
+    oursTree: ours.tree,
+    theirsTree: theirs,
+  });
   const changes = await changesBetween(repo.git, ours.tree, tree);
   assertNoSubmodules(changes);
   const isWanted = !options.dryRun && (conflicts.length === 0 || options.conflictMarkers);

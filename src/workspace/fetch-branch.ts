@@ -66,7 +66,7 @@ export async function fetchGuestBranch(options: FetchBranchOptions): Promise<Fet
 
 async function fetch(git: HostGit, options: FetchBranchOptions, refspec: string): Promise<void> {
   const { address, branch, helperDir } = options;
-  const flags = ['--quiet', '--no-tags', '--no-write-fetch-head', '--no-auto-maintenance', '--no-prune'];
+  const flags = ['--no-tags', '--no-write-fetch-head', '--no-auto-maintenance', '--no-prune'];
   const settings = ['fetch.fsckObjects=true', 'fetch.unpackLimit=1', 'fetch.writeCommitGraph=false'];
   const fetched = await git.run(
     ['fetch', ...flags, '--no-recurse-submodules', '--refmap=', address, refspec],

@@ -27,6 +27,8 @@ export interface MergeRepoFacts {
 export interface MergeRepo {
   readonly git: HostGit;
   readonly packDir: string;
+  /** For an index that is nobody's. */
+  readonly indexPath: string;
   /** Makes a commit of a tree, under the name that it has in conflict markers. */
   commit(name: string, tree: string, parent?: string): Promise<string>;
 }
@@ -58,7 +60,12 @@ export async function makeMergeRepo(
   };
   const run = (args: readonly string[], options: GitOptions = {}) =>
     git.run(args, { ...options, env: { ...env, ...options.env } });
-  return { git: { run }, packDir, commit: (...args) => commit({ run }, dir, ...args) };
+  return {
+    git: { run },
+    packDir,
+    indexPath: join(dir, 'index'),
+    commit: (...args) => commit({ run }, dir, ...args),
+  };
 }
 
 const IDENTITY = {

@@ -2,6 +2,7 @@
 
 import { BangerError } from '../core/errors.ts';
 import { type BytePath, displayPath } from './byte-path.ts';
+import { mergeByPath } from './merge-by-path.ts';
 import type { MergeRepo } from './merge-repo.ts';
 
 export interface MergeConflict {
@@ -20,11 +21,38 @@ const MAX_OUTPUT_BYTES = 64 * 1024 * 1024;
 const OID = /^([0-9a-f]{40}|[0-9a-f]{64})$/;
 const STAGE = /^[0-7]{6} [0-9a-f]{40,64} [123]\t/;
 
-/** @param names commits of the repository, by the names they have in it */
-export async function mergeTrees(repo: MergeRepo, names: { ours: string; theirs: string }): Promise<Merged> {
+export interface MergeSides {
+  readonly baseTree: string;
+  readonly oursTree: string;
+  readonly theirsTree: string;
+}
+
+/**
+ * Files that were renamed on one side are merged under their new names. What git takes for a rename may be none. So conflicts
+ * count only if they are there without looking for renames, too, or if both sides gave a file another name.
+ */
+export async function mergeTrees(repo: MergeRepo, sides: MergeSides): Promise<Merged> {
+  const base = await repo.commit('base', sides.baseTree);
+  await repo.commit('host', sides.oursTree, base);
+  await repo.commit('guest', sides.theirsTree, base);
+  const git = (names: { ours: string; theirs: string }): Promise<Merged> => mergeCommits(repo, names);
+  const merged = await git({ ours: 'host', theirs: 'guest' });
+  if (merged.conflicts.length === 0) return merged;
+  const tree = await mergeByPath(repo, sides, git);
+  const isRenamedTwice = merged.conflicts.some(({ why }) => why.startsWith('rename/rename'));
+  if (tree === null || (isRenamedTwice && tree !== sides.oursTree)) return merged;
+  return { tree, conflicts: [] };
+}
+
+/** By the names that they have in the repository, which stand in conflict markers. */
+async function mergeCommits(repo: MergeRepo, names: { ours: string; theirs: string }): Promise<Merged> {
   const { stdout } = await repo.git.run(
     ['merge-tree', '--write-tree', '-z', '--messages', names.ours, names.theirs],
-    { okStatuses: [0, 1], maxOutputBytes: MAX_OUTPUT_BYTES },
+    {
+      okStatuses: [0, 1],
+      maxOutputBytes: MAX_OUTPUT_BYTES,
+      config: ['merge.directoryRenames=false'],
+    },
   );
   return parseMerge(stdout);
 }

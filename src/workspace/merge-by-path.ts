@@ -1,0 +1,83 @@
+/**
+ * A merge that knows no renames: each path for itself. Git's own has no such way before 2.50 (it passes over
+ * merge.renames=false), and takes for a rename what is none, above all when what it merges has been merged before.
+ */
+
+import { type BytePath, bytesOf } from './byte-path.ts';
+import type { GitOptions } from './git.ts';
+import type { MergeRepo } from './merge-repo.ts';
+import type { Merged, MergeSides } from './merge-trees.ts';
+import { type Change, MAX_CHANGES_BYTES, parseChanges, type TreeEntry } from './raw-changes.ts';
+
+type Entries = ReadonlyMap<BytePath, TreeEntry>;
+type MergeCommits = (sides: { readonly ours: string; readonly theirs: string }) => Promise<Merged>;
+
+/** @returns the merged tree, or null when there are conflicts */
+export async function mergeByPath(
+  repo: MergeRepo,
+  sides: MergeSides,
+  mergeCommits: MergeCommits,
+): Promise<string | null> {
+  const [ours, theirs] = await Promise.all([
+    changesOf(repo, sides.baseTree, sides.oursTree),
+    changesOf(repo, sides.baseTree, sides.theirsTree),
+  ]);
+  const taken = new Map<BytePath, TreeEntry>();
+  const disputed: { readonly ours: Change; readonly theirs: Change }[] = [];
+  for (const [path, change] of theirs) {
+    const own = ours.get(path);
+    if (own === undefined) taken.set(path, change.new);
+    else if (own.new.oid !== change.new.oid || own.new.mode !== change.new.mode)
+      disputed.push({ ours: own, theirs: change });
+  }
+  // One that is gone on one side only: nothing to merge it with.
+  if (disputed.some((one) => one.ours.new.mode === 0 || one.theirs.new.mode === 0)) return null;
+  if (disputed.length > 0) {
+    const settled = await mergeDisputed(repo, disputed, mergeCommits);
+    if (settled === null) return null;
+    for (const [path, entry] of settled) taken.set(path, entry);
+  }
+  return await treeWith(repo, sides.oursTree, taken);
+}
+
+/** The files that both sides changed, merged as if there were no others. */
+async function mergeDisputed(
+  repo: MergeRepo,
+  disputed: readonly { readonly ours: Change; readonly theirs: Change }[],
+  mergeCommits: MergeCommits,
+): Promise<Entries | null> {
+  const only = (of: (one: { ours: Change; theirs: Change }) => TreeEntry): Promise<string | null> =>
+    treeWith(repo, null, new Map(disputed.map((one) => [one.ours.path, of(one)])));
+  const base = await only((one) => one.ours.old);
+  const ours = await only((one) => one.ours.new);
+  const theirs = await only((one) => one.theirs.new);
+  if (base === null || ours === null || theirs === null) return null;
+  const baseCommit = await repo.commit('base', base);
+  await repo.commit('host', ours, baseCommit);
+  await repo.commit('guest', theirs, baseCommit);
+  const merged = await mergeCommits({ ours: 'host', theirs: 'guest' });
+  if (merged.conflicts.length > 0) return null;
+  const changes = await changesOf(repo, ours, merged.tree);
+  return new Map([...changes].map(([path, change]) => [path, change.new]));
+}
+
+async function changesOf(repo: MergeRepo, from: string, to: string): Promise<ReadonlyMap<BytePath, Change>> {
+  const flags = ['-r', '-z', '--raw', '--no-abbrev', '--no-renames'];
+  const listed = await repo.git.run(['diff-tree', ...flags, from, to], { maxOutputBytes: MAX_CHANGES_BYTES });
+  return new Map(parseChanges(listed.stdout).map((change) => [change.path, change]));
+}
+
+/** @returns null when a path would be a file and a directory at once */
+async function treeWith(repo: MergeRepo, tree: string | null, entries: Entries): Promise<string | null> {
+  const run = (args: readonly string[], more: GitOptions = {}) =>
+    repo.git.run(args, { ...more, env: { GIT_INDEX_FILE: repo.indexPath } });
+  await run(tree === null ? ['read-tree', '--empty'] : ['read-tree', tree]);
+  // What goes makes room for what comes.
+  const lines = [...entries]
+    .toSorted(([, one], [, other]) => Number(one.mode !== 0) - Number(other.mode !== 0))
+    .map(([path, { mode, oid }]) => `${mode.toString(8)} ${oid}\t${path}\0`);
+  const input = bytesOf(lines.join(''));
+  const updated = await run(['update-index', '-z', '--index-info'], { input, okStatuses: [0, 1, 128] });
+  if (updated.status !== 0) return null;
+  return (await run(['write-tree'])).stdout.toString('latin1').trim();
+}
