@@ -68,6 +68,14 @@ const bytesOf = (lines: Content): Buffer => Buffer.from(lines.map((line) => `${l
 const isThere = (full: string): boolean => lstatSync(full, { throwIfNoEntry: false }) !== undefined;
 
 /** Makes room for a file as a person would: what is in the way goes. */
+/** One side's file is the other's directory, and a rename is in it. */
+const FILE_AND_DIRECTORY: [Start, Edit[], Edit[], Edit[]] = [
+  { a: { content: [], mode: 0o644 } },
+  [],
+  [{ kind: 'move', path: 'a', to: '-x/a' }],
+  [{ kind: 'write', path: '-x', content: ['\0binary'], mode: 0o644 }],
+];
+
 function makeRoom(dir: string, at: string): string {
   const parts = at.split('/');
   for (let length = 1; length < parts.length; length += 1) {
@@ -223,7 +231,7 @@ test('merging any changes of the guest with any of the host loses none of either
         assert.deepEqual([again.changes, again.conflicts], [[], []]);
       });
     }),
-    { numRuns: NUM_RUNS, examples: [LOOKS_RENAMED] },
+    { numRuns: NUM_RUNS, examples: [LOOKS_RENAMED, FILE_AND_DIRECTORY] },
   );
   assert(clean > NUM_RUNS / 10, `${clean} merges without conflict`);
 });

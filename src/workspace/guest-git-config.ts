@@ -40,6 +40,8 @@ export function guestGitConfig({ settings, objectFormat, partialClone }: GuestCo
     // The index knows of each file what squashfs keeps: seconds and size. Inode and change time are the guest's own.
     ['checkStat', 'minimal'],
     ['trustctime', 'false'],
+    // Looking at files from many threads makes squashfs read its few cached blocks again and again: 15 s for 5,000 files, not 1.
+    ['preloadIndex', 'false'],
   ];
   for (const name of CARRIED_CORE) {
     const value = last(settings, `core.${name}`);

@@ -25,6 +25,8 @@ const HARDENED: readonly string[] = [
     'core.sparseCheckout=true',
     'sparse.expectFilesOutsideOfPatterns=false',
     'index.sparse=false',
+    // See guest-git-config.ts: the guest may have none of ours any more.
+    'core.preloadIndex=false',
     'core.safecrlf=false',
     'core.looseCompression=0',
     'core.fsync=none',

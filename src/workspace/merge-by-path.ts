@@ -37,7 +37,11 @@ export async function mergeByPath(
     if (settled === null) return null;
     for (const [path, entry] of settled) taken.set(path, entry);
   }
-  return await treeWith(repo, sides.oursTree, taken);
+  const merged = await treeWith(repo, sides.oursTree, taken);
+  // A file in the place of a directory, or the other way round, takes what was there away.
+  for (const path of (await changesOf(repo, sides.oursTree, merged)).keys())
+    if (!taken.has(path)) return null;
+  return merged;
 }
 
 /** The files that both sides changed, merged as if there were no others. */
@@ -46,12 +50,11 @@ async function mergeDisputed(
   disputed: readonly { readonly ours: Change; readonly theirs: Change }[],
   mergeCommits: MergeCommits,
 ): Promise<Entries | null> {
-  const only = (of: (one: { ours: Change; theirs: Change }) => TreeEntry): Promise<string | null> =>
+  const only = (of: (one: { ours: Change; theirs: Change }) => TreeEntry): Promise<string> =>
     treeWith(repo, null, new Map(disputed.map((one) => [one.ours.path, of(one)])));
   const base = await only((one) => one.ours.old);
   const ours = await only((one) => one.ours.new);
   const theirs = await only((one) => one.theirs.new);
-  if (base === null || ours === null || theirs === null) return null;
   const baseCommit = await repo.commit('base', base);
   await repo.commit('host', ours, baseCommit);
   await repo.commit('guest', theirs, baseCommit);
@@ -67,8 +70,8 @@ async function changesOf(repo: MergeRepo, from: string, to: string): Promise<Rea
   return new Map(parseChanges(listed.stdout).map((change) => [change.path, change]));
 }
 
-/** @returns null when a path would be a file and a directory at once */
-async function treeWith(repo: MergeRepo, tree: string | null, entries: Entries): Promise<string | null> {
+/** Where an entry cannot be beside another one, it takes its place. */
+async function treeWith(repo: MergeRepo, tree: string | null, entries: Entries): Promise<string> {
   const run = (args: readonly string[], more: GitOptions = {}) =>
     repo.git.run(args, { ...more, env: { GIT_INDEX_FILE: repo.indexPath } });
   await run(tree === null ? ['read-tree', '--empty'] : ['read-tree', tree]);
@@ -77,7 +80,6 @@ async function treeWith(repo: MergeRepo, tree: string | null, entries: Entries):
     .toSorted(([, one], [, other]) => Number(one.mode !== 0) - Number(other.mode !== 0))
     .map(([path, { mode, oid }]) => `${mode.toString(8)} ${oid}\t${path}\0`);
   const input = bytesOf(lines.join(''));
-  const updated = await run(['update-index', '-z', '--index-info'], { input, okStatuses: [0, 1, 128] });
-  if (updated.status !== 0) return null;
+  await run(['update-index', '-z', '--index-info'], { input });
   return (await run(['write-tree'])).stdout.toString('latin1').trim();
 }
