@@ -95,3 +95,36 @@ test('a command that cannot be started is an error with the reason', async () =>
   });
   agent.close();
 });
+
+test("output is passed on at the taker's pace, and a taker that fails ends the command", async () => {
+  const agent = await connect(catGuest());
+  const bytes = randomBytes(3_000_000);
+  const taken: Uint8Array[] = [];
+  let busy = 0;
+  const whole = await run(agent, REQUEST, {
+    maxOutputBytes: 2 ** 22,
+    input: bytes,
+    onStdout: async (chunk) => {
+      busy += 1;
+      assert.equal(busy, 1, 'one at a time');
+      await new Promise((resolve) => setImmediate(resolve));
+      taken.push(chunk);
+      busy -= 1;
+    },
+  });
+  assert.equal(whole.stdout.length, 0);
+  assert(Buffer.concat(taken).equals(bytes));
+  const failing = run(agent, REQUEST, {
+    maxOutputBytes: 2 ** 22,
+    input: bytes,
+    onStdout: () => Promise.reject(new Error('the disk is full')),
+  });
+  await assert.rejects(failing, { code: 'io_error', message: /the disk is full/ });
+  const tooMuch = run(agent, REQUEST, {
+    maxOutputBytes: 2 ** 20,
+    input: bytes,
+    onStdout: async () => undefined,
+  });
+  await assert.rejects(tooMuch, { code: 'limit_exceeded' });
+  agent.close();
+});

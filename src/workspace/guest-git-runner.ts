@@ -95,9 +95,9 @@ export function guestGitFailed(repo: GuestRepo, result: GuestProgramResult): Ban
   return new BangerError('guest_failed', `git failed at ${repo.path} in the VM: ${why}`);
 }
 
-/** The last line on stderr, safe to print. */
+/** What git says it died of, else the last line on stderr; safe to print. */
 export function lastWords(stderr: Uint8Array): string {
-  const text = Buffer.from(stderr).toString('utf8').trim();
-  const line = text.split('\n').at(-1) ?? '';
+  const lines = Buffer.from(stderr).toString('utf8').trim().split('\n');
+  const line = lines.findLast((one) => one.startsWith('fatal: ')) ?? lines.at(-1) ?? '';
   return printable(line.replace(/^(?:fatal|error): /, '')).slice(0, MAX_LAST_WORDS);
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readdirSync, readFileSync, rmSync, symlinkSync, unlinkSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, symlinkSync, unlinkSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import {
@@ -73,6 +73,34 @@ test('the same files on the same commit have the same commit', async (t) => {
   repo.write('readme.md', 'changed\n');
   const [first, second] = [await ship(t, repo), await ship(t, repo)];
   assert.equal(first.commit, second.commit);
+});
+
+test('what the index hides is shipped as it is; what a sparse checkout left out is not deleted', async (t) => {
+  const repo = await smallRepo(t);
+  await repo.git('update-index', '--assume-unchanged', 'readme.md');
+  await repo.git('update-index', '--skip-worktree', 'run.sh', 'src/main.ts');
+  repo.write('readme.md', 'hidden\n');
+  repo.write('run.sh', 'hidden, too\n', 0o755);
+  unlinkSync(join(repo.dir, 'src/main.ts'));
+  const { guest, commit } = await ship(t, repo);
+  assert.equal(await gitIn(guest, 'show', `${commit}:readme.md`), 'hidden\n');
+  assert.equal(await gitIn(guest, 'show', `${commit}:run.sh`), 'hidden, too\n');
+  assert.equal(await gitIn(guest, 'show', `${commit}:src/main.ts`), 'export {};\n');
+});
+
+test('a change in the second in which the index was written is in it', async (t) => {
+  const repo = await smallRepo(t);
+  await repo.git('config', 'core.checkStat', 'minimal');
+  await repo.git('config', 'core.trustctime', 'false');
+  const second = Math.floor(Date.now() / 1000) - 100;
+  const setTime = (path: string): void => utimesSync(join(repo.dir, path), second, second);
+  setTime('readme.md');
+  await repo.git('update-index', '--refresh');
+  repo.write('readme.md', 'HELLO\n');
+  setTime('readme.md');
+  setTime('.git/index');
+  const { guest, commit } = await ship(t, repo);
+  assert.equal(await gitIn(guest, 'show', `${commit}:readme.md`), 'HELLO\n');
 });
 
 test('files in the place of tracked ones that cannot be shipped count as deleted', async (t) => {

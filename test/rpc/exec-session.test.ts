@@ -221,6 +221,18 @@ test('a full disk behind stdout is said, and is status 125', async () => {
   assert.match(session.stderr(), /^banger: cannot write to stdout: .*ENOSPC/);
 });
 
+test('a program that writes more than it may is given up', async () => {
+  await using fixture = await Fixture.start();
+  const session = await startSession(fixture, { mode: 'limited' });
+  await session.program.write(1, Buffer.alloc(1000));
+  await session.program.write(1, Buffer.alloc(1));
+  await session.program.event('reset');
+  session.program.close({ kind: 'signaled', signal: 1 });
+  assert.equal(await session.ended, 125);
+  assert.match(session.stderr(), /^banger: the VM sent more than 1000 bytes/);
+  assert.equal(session.stdout().length, 1000);
+});
+
 test('a stalled reader of stdout stalls the program at its window, and SIGINT still gets through', async () => {
   await using fixture = await Fixture.start();
   const session = await startSession(fixture, { mode: 'exit' });

@@ -6,7 +6,7 @@ import { runOutputStream } from '../../src/cli/exec-session/run-output-stream.ts
 interface Config {
   readonly ticket: string;
   readonly streamSocketPath: string;
-  readonly mode: 'exec' | 'tty' | 'no-stdin' | 'output' | 'crash' | 'exit' | 'linger';
+  readonly mode: 'exec' | 'tty' | 'no-stdin' | 'output' | 'crash' | 'exit' | 'linger' | 'limited';
 }
 
 const { mode, ...ticket } = JSON.parse(process.argv[2] ?? '') as Config;
@@ -21,6 +21,7 @@ if (mode === 'output') {
     stdin: mode === 'no-stdin' ? null : process.stdin,
     stdout,
     stderr,
+    ...(mode === 'limited' && { maxOutputBytes: 1000 }),
   });
   if (mode === 'exit') process.exit(status);
   process.exitCode = status;

@@ -10,7 +10,7 @@ import { type Fixture, gate } from './fixture.ts';
 const CHILD = fileURLToPath(new URL('./session-child.ts', import.meta.url));
 const PTY = join(import.meta.dirname, 'pty.py');
 
-export type Mode = 'exec' | 'tty' | 'no-stdin' | 'output' | 'crash' | 'exit' | 'linger';
+export type Mode = 'exec' | 'tty' | 'no-stdin' | 'output' | 'crash' | 'exit' | 'linger' | 'limited';
 
 export interface Session {
   readonly program: FakeProgram;
