@@ -240,6 +240,7 @@ export const paramsSchemas = {
     ref,
     dir: path.optional(),
     branch: gitRef,
+    umask: z.number().int().min(0).max(0o777).default(0o077),
     /** Also when the branch loses commits by it. */
     force: z.boolean().default(false),
   }),

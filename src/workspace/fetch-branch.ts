@@ -19,6 +19,8 @@ export interface FetchBranchOptions {
   /** In the host's repository. */
   readonly dir: string;
   readonly branch: string;
+  /** Permission bits that new files do not get, unless the repository says itself (core.sharedRepository). */
+  readonly umask: number;
   /** Also when the branch loses commits by it. */
   readonly force: boolean;
   readonly runner: CommandRunner;
@@ -68,6 +70,10 @@ async function fetch(git: HostGit, options: FetchBranchOptions, refspec: string)
   const { address, branch, helperDir } = options;
   const flags = ['--no-tags', '--no-write-fetch-head', '--no-auto-maintenance', '--no-prune'];
   const settings = ['fetch.fsckObjects=true', 'fetch.unpackLimit=1', 'fetch.writeCommitGraph=false'];
+  const shared = await git.run(['config', '--get', 'core.sharedRepository'], { okStatuses: [0, 1] });
+  // This process makes files for its own user alone; the repository is the caller's.
+  const bits = (0o666 & ~options.umask) | 0o600;
+  if (shared.status !== 0) settings.push(`core.sharedRepository=0${bits.toString(8)}`);
   const fetched = await git.run(
     ['fetch', ...flags, '--no-recurse-submodules', '--refmap=', address, refspec],
     {

@@ -9,7 +9,7 @@ const OID = 'ab'.repeat(20);
 const raw = (path: string, letter = 'M'): string => `:100644 100755 ${OID} ${OID} ${letter}\0${path}\0`;
 
 test('raw lines and numbers, in any order of numbers, binary files without', () => {
-  const listing = `:000000 120000 ${ZERO} ${OID} A\0new\nline\0${raw('b')}-\t-\tb\0${'3\t4\tnew\nline'}\0`;
+  const listing = `:000000 120000 ${ZERO} ${OID} A\0new\nline\0${raw('b')}-\t-\tb\x003\t4\tnew\nline\0`;
   assert.deepEqual(
     parseChanges(Buffer.from(listing)).map(({ path, kind, insertions, deletions }) => [
       path,
@@ -62,7 +62,7 @@ test('no bytes break the readers', () => {
 });
 
 test('what git says of a merge', () => {
-  const clean = parseMerge(Buffer.from(`${OID}\0\0${'1\0a\0Auto-merging\0Auto-merging a\n'}\0`));
+  const clean = parseMerge(Buffer.from(`${OID}\0\x001\0a\0Auto-merging\0Auto-merging a\n\0`));
   assert.deepEqual(clean, { tree: OID, conflicts: [] });
   const stages = [1, 2, 3].map((stage) => `100644 ${OID} ${stage}\ta b\0`).join('');
   const messages = '1\0a b\0Auto-merging\0…\0' + '2\0a b\0other\0CONFLICT (contents)\0…\0';

@@ -70,7 +70,11 @@ const REQUESTS: readonly (readonly [line: string, method: Method, params: unknow
     'workspace.apply',
     { ref: 'a', dir: '/home/dev/project/clone', umask: 0o022, conflictMarkers: false, dryRun: false },
   ],
-  ['vm workspace export a --branch b -f', 'workspace.fetch', { ref: 'a', branch: 'b', force: true }],
+  [
+    'vm workspace export a --branch b -f',
+    'workspace.fetch',
+    { ref: 'a', branch: 'b', force: true, umask: 0o022 },
+  ],
   ['vm snapshot create a', 'snapshot.create', { ref: 'a' }],
   ['vm snapshot create a --name s --disk-only', 'snapshot.create', { ref: 'a', name: 's', diskOnly: true }],
   ['vm snapshot list', 'snapshot.list', {}],

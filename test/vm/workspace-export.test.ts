@@ -9,6 +9,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -165,6 +166,8 @@ describe('workspace export', () => {
     assert.deepEqual([fetched.commits, fetched.oldCommit, fetched.guestBranch], [1, null, null]);
     assert(fetched.uncommitted > 5);
     assert.equal(git(repo, 'rev-parse', '--is-shallow-repository'), 'false');
+    const ref = statSync(join(repo, '.git/refs/heads/from/dev'));
+    assert.equal(ref.mode & 0o777, 0o666 & ~process.umask());
     assert.equal(git(repo, 'rev-list', '--count', 'from/dev'), '16');
     assert.equal(git(repo, 'for-each-ref', '--format=%(refname)'), 'refs/heads/from/dev\nrefs/heads/main');
     assert.equal(git(repo, 'fsck', '--no-dangling'), '');

@@ -158,7 +158,7 @@ export class WorkspaceExport {
     params: CheckedParamsOf<'workspace.fetch'>,
     operation: OperationHandle,
   ): Promise<WorkspaceFetched> {
-    const { branch, force } = params;
+    const { branch, force, umask } = params;
     return await this.#open(params.ref, operation, async (copy) => {
       const { vm, workspace, repo, signal } = copy;
       const dir = params.dir ?? workspace.sourcePath;
@@ -169,7 +169,7 @@ export class WorkspaceExport {
         helperDir: this.#deps.binDir,
         source: guestBranch === null ? 'HEAD' : `refs/heads/${guestBranch}`,
         since: workspace.headCommit,
-        ...{ dir, branch, force, signal },
+        ...{ dir, branch, force, umask, signal },
         runner: this.#deps.runner,
       });
       const uncommitted = await this.#look(copy, (tree) => tree.changesSince('HEAD'));

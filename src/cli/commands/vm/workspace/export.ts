@@ -184,7 +184,11 @@ async function fetchBranch(
   where: { readonly ref: string; readonly branch: string; readonly dir?: string },
 ): Promise<void> {
   const fetched = await withClient(context, (client) =>
-    longCall(context, client, 'workspace.fetch', { ...where, force: given.force }),
+    longCall(context, client, 'workspace.fetch', {
+      ...where,
+      force: given.force,
+      umask: context.umask,
+    }),
   );
   if (given.json) {
     printJson(context.stdout, fetched);
