@@ -155,6 +155,37 @@ export interface WorkspaceChange {
   readonly deletions: number | null;
 }
 
+export type FileChange = 'added' | 'modified' | 'deleted';
+
+/** A file that was changed since it was shipped; null: not on that side. */
+export interface WorkspaceFileStatus {
+  /** As `displayPath` writes it. */
+  readonly path: string;
+  readonly here: FileChange | null;
+  readonly there: FileChange | null;
+}
+
+export interface WorkspaceStatus {
+  readonly vm: string;
+  readonly guestPath: string;
+  readonly sourcePath: string;
+  readonly headCommit: string;
+  readonly mode: WorkspaceMode;
+  readonly readOnly: boolean;
+  readonly preparedAt: string;
+  /** Null: the repository is at the commit that was shipped, or cannot be looked at. */
+  readonly drift: WorkspaceDrift | null;
+  /** False: what was shipped is not known any more, so changes here are not. */
+  readonly knowsHere: boolean;
+  /** Made in the guest. */
+  readonly commits: number;
+  /** By path, at most the first 10,000. */
+  readonly files: readonly WorkspaceFileStatus[];
+  readonly total: number;
+  /** Repositories inside the copy, which are not part of it. */
+  readonly nested: readonly string[];
+}
+
 /** The guest's changes as a patch. */
 export interface WorkspaceExported {
   readonly vm: string;
@@ -594,6 +625,7 @@ export interface Results {
   'vm.cp': VmCopied;
   'workspace.plan': WorkspacePlan;
   'workspace.prepare': WorkspacePrepared;
+  'workspace.status': WorkspaceStatus;
   'workspace.export': WorkspaceExported;
   'workspace.apply': WorkspaceApplied;
   'workspace.fetch': WorkspaceFetched;
@@ -638,6 +670,7 @@ export const LONG_METHODS: ReadonlySet<Method> = new Set<Method>([
   'snapshot.export',
   'snapshot.import',
   'workspace.prepare',
+  'workspace.status',
   'workspace.export',
   'workspace.apply',
   'workspace.fetch',

@@ -213,6 +213,7 @@ export const paramsSchemas = {
     /** Only says what it would do. */
     dryRun: z.boolean().default(false),
   }),
+  'workspace.status': oneVm,
   /** To a file (absolute path), to a stream, or nowhere: then only the numbers are told. */
   'workspace.export': z.strictObject({
     ref,

@@ -65,13 +65,17 @@ const workspace: Group = {
       line: 'banger vm workspace prepare dev .',
       brief: 'copy this repo into a running VM, or bring the copy up to date',
     },
-    { line: 'banger vm workspace export dev --stat', brief: 'what was changed in the VM' },
+    { line: 'banger vm workspace status dev', brief: 'what was changed since, and where' },
     { line: 'banger vm workspace export dev --apply', brief: 'merge that onto the files here' },
   ],
   commands: {
     prepare: {
       brief: 'Copy a repo into a running VM, or bring the copy up to date',
       load: () => import('./commands/vm/workspace/prepare.ts'),
+    },
+    status: {
+      brief: 'Show what was changed since, here, in the VM and on both sides',
+      load: () => import('./commands/vm/workspace/status.ts'),
     },
     export: {
       brief: "Bring a copy's changes out: as a patch, merged, or as a branch",

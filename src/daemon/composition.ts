@@ -61,6 +61,7 @@ import { ToolBootstrap } from './services/tool-bootstrap.ts';
 import { DriftWatch } from './services/workspace-drift.ts';
 import { WorkspacePrepare } from './services/workspace-prepare.ts';
 import { WorkspaceExport } from './services/workspace-export.ts';
+import { WorkspaceStatusService } from './services/workspace-status.ts';
 import { WorkspaceService } from './services/workspace-service.ts';
 
 /** As "banger state prune" without --keep. */
@@ -91,6 +92,7 @@ export interface DaemonServices {
   readonly startedWith: ConfigText;
   readonly toolBootstrap: ToolBootstrap;
   readonly workspaceExport: WorkspaceExport;
+  readonly workspaceStatus: WorkspaceStatusService;
   readonly templates: TemplateService;
   readonly standby: Standby;
   readonly warm: ImageWarm;
@@ -245,6 +247,11 @@ export function compose(options: CompositionOptions): DaemonServices {
     ...{ workspaces, registry, sleep, store, transfers, paths, runner },
   });
   const drift = new DriftWatch({ runner, log });
+  const workspaceExport = new WorkspaceExport({
+    ...{ sleep, transfers, runner, paths },
+    streams: snapshotFiles.streams,
+    binDir: join(guestBinDir, '..', '..', 'bin'),
+  });
   const exec = new ExecService({ registry, sleep, tickets, portWatch, paths, drift, log });
   const copies = new VmCopy({ sleep, transfers, streams: snapshotFiles.streams });
   const ssh = new SshService({
@@ -307,10 +314,10 @@ export function compose(options: CompositionOptions): DaemonServices {
     prepare,
     startedWith: options.configText,
     toolBootstrap: new ToolBootstrap({ store, registry, lifecycle, sleep }),
-    workspaceExport: new WorkspaceExport({
-      ...{ sleep, transfers, runner, paths },
-      streams: snapshotFiles.streams,
-      binDir: join(guestBinDir, '..', '..', 'bin'),
+    workspaceExport,
+    workspaceStatus: new WorkspaceStatusService({
+      ...{ registry, drift, runner, paths },
+      exports: workspaceExport,
     }),
     templates,
     standby,

@@ -103,6 +103,8 @@ export function createHandlers(services: DaemonServices): Handlers {
     'workspace.plan': (params, context) => workspaces.describe(params, context.signal),
     'workspace.prepare': (params, context) =>
       long<'workspace.prepare'>(context, (operation) => services.prepare.prepare(params, operation)),
+    'workspace.status': ({ ref }, context) =>
+      long<'workspace.status'>(context, (operation) => services.workspaceStatus.status(ref, operation)),
     'workspace.export': (params, context) =>
       long<'workspace.export'>(context, (operation) => services.workspaceExport.export(params, operation)),
     'workspace.apply': (params, context) =>

@@ -94,6 +94,7 @@ const REQUESTS: readonly (readonly [line: string, method: Method, params: unknow
       ...{ force: true, dryRun: true },
     },
   ],
+  ['vm workspace status a', 'workspace.status', { ref: 'a' }],
   ['vm exec a --auto-prepare -- ls', 'workspace.prepare', { ref: 'a' }],
   ['vm resume a', 'vm.resume', { ref: 'a' }],
   ['vm bootstrap a', 'vm.bootstrap', { ref: 'a' }],

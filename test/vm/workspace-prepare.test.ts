@@ -5,7 +5,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, renameSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import type { VmDetail, WorkspacePrepared } from '../../src/api/contract.ts';
+import type { VmDetail, WorkspacePrepared, WorkspaceStatus } from '../../src/api/contract.ts';
 import { gitIn, initRepo, type TestRepo, treeOf } from '../helpers/host-repo.ts';
 import { TestHome } from '../helpers/test-home.ts';
 
@@ -117,6 +117,13 @@ describe('workspace prepare', () => {
     await inGuest('echo guest > many/3/3; rm many/4/4');
     repo.write('many/3/3', 'third\n');
     unlinkSync(join(repo.dir, 'many/4/4'));
+    const { files, commits, drift } = await home.json<WorkspaceStatus>(['vm', 'workspace', 'status', 'dev']);
+    assert.deepEqual(files, [
+      { path: 'many/3/3', here: 'modified', there: 'modified' },
+      { path: 'many/4/4', here: 'deleted', there: 'deleted' },
+      { path: 'mine', here: null, there: 'added' },
+    ]);
+    assert.deepEqual([commits, drift], [0, null]);
     await assert.rejects(prepare(), /many\/3\/3/);
     assert.equal((await prepare('--force')).outcome, 'updated');
     assert.equal(

@@ -10,7 +10,7 @@ import type { ConflictRecord } from '../../guest/archive/records.ts';
 import { ArchiveConflicts } from '../../guest/archive/transfer.ts';
 import { fileError, makeTemporaryDir, removeTree } from '../../host/files.ts';
 import type { CommandRunner } from '../../host/runner.ts';
-import { bytesOf, displayPath } from '../../workspace/byte-path.ts';
+import { type BytePath, bytesOf, displayPath } from '../../workspace/byte-path.ts';
 import { hostGit, type HostGit } from '../../workspace/git.ts';
 import type { GitFile } from '../../workspace/guest-git.ts';
 import { listUntracked } from '../../workspace/plan.ts';
@@ -67,15 +67,60 @@ const MAX_NAMED = 5;
  *   written then. What git and the transfer throw
  */
 export async function updateWorkspace(deps: UpdateDeps, job: UpdateJob): Promise<UpdateOutcome> {
+  return await withScratch(deps, (scratch) => new Update(deps, job, scratch).run());
+}
+
+/**
+ * What was changed in the repository since the copy was made of it; nothing is asked of the guest.
+ * @throws {BangerError} `invalid_state`, `not_found`: what was shipped is not known any more
+ */
+export async function compareWithHost(
+  deps: UpdateDeps,
+  {
+    workspace,
+    shippedFile,
+    signal,
+  }: { readonly workspace: VmWorkspace; readonly shippedFile: string; readonly signal: AbortSignal },
+): Promise<readonly TreeChange[]> {
+  return await withScratch(deps, async (scratch) => {
+    const git = hostGit(deps.runner, workspace.sourcePath, signal);
+    const [repo, records] = await Promise.all([
+      repoState(git, workspace.sourcePath),
+      readShippedRecords(shippedFile),
+    ]);
+    const last = lastShipped(workspace, records);
+    if (last === undefined) throw new BangerError('invalid_state', 'what was shipped is not known any more');
+    const untracked = await untrackedFiles(git, workspace.includeUntracked);
+    const next = await nextState(git, repo, { ...workspace, untracked }, last, scratch);
+    const { changes } = await planUpdate(git, last, next);
+    return withoutVanished(next.rootPath, changes);
+  });
+}
+
+async function withScratch<T>(deps: UpdateDeps, work: (scratch: string) => Promise<T>): Promise<T> {
   await mkdir(deps.scratchDir, { recursive: true, mode: 0o700 });
   const scratch = await makeTemporaryDir(join(deps.scratchDir, 'workspace')).catch((error: unknown) => {
     throw fileError(`cannot use ${deps.scratchDir}`, error);
   });
   try {
-    return await new Update(deps, job, scratch).run();
+    return await work(scratch);
   } finally {
     await removeTree(scratch, { below: deps.scratchDir });
   }
+}
+
+async function untrackedFiles(git: HostGit, areWanted: boolean): Promise<readonly BytePath[]> {
+  return areWanted ? (await listUntracked(git)).filter((path) => !path.endsWith('/')) : [];
+}
+
+/** What the row says was shipped; undefined: more is not known of it. */
+function lastShipped(
+  { shipped, headCommit }: VmWorkspace,
+  records: readonly ShippedRecord[],
+): ShippedRecord | undefined {
+  const known = records.find((record) => record.commit === shipped?.commit);
+  if (known !== undefined || shipped === null || shipped.commit !== headCommit) return known;
+  return { ...shipped, headCommit, changes: [], indexStamp: '', hidden: hiddenEntries([]) };
 }
 
 class Update {
@@ -97,10 +142,8 @@ class Update {
       repoState(this.#git, workspace.sourcePath),
       readShippedRecords(shippedFile),
     ]);
-    const last = this.#lastOf(records);
-    const untracked = asked.includeUntracked
-      ? (await listUntracked(this.#git)).filter((path) => !path.endsWith('/'))
-      : [];
+    const last = lastShipped(workspace, records);
+    const untracked = await untrackedFiles(this.#git, asked.includeUntracked);
     const next = await nextState(this.#git, repo, { ...asked, untracked }, last, this.#scratch);
     try {
       return await this.#bring(repo, last, next, records);
@@ -108,14 +151,6 @@ class Update {
       const other = await this.#whatElse(error, records);
       return await this.#bring(repo, other, next, records);
     }
-  }
-
-  /** What the row says was shipped; undefined: more is not known of it. */
-  #lastOf(records: readonly ShippedRecord[]): ShippedRecord | undefined {
-    const { shipped, headCommit } = this.#job.workspace;
-    const known = records.find((record) => record.commit === shipped?.commit);
-    if (known !== undefined || shipped === null || shipped.commit !== headCommit) return known;
-    return { ...shipped, headCommit, changes: [], indexStamp: '', hidden: hiddenEntries([]) };
   }
 
   /** The guest may hold what a shipping brought that was cut off before anyone heard of its end. */

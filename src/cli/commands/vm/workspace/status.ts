@@ -1,0 +1,54 @@
+import type { WorkspaceFileStatus, WorkspaceStatus } from '../../../../api/contract.ts';
+import { defineCommand, oneArgument } from '../../../command.ts';
+import { completeVms } from '../../../complete-names.ts';
+import { jsonFlag } from '../../../flags.ts';
+import { withProgress } from '../../../long-call.ts';
+import { distanceOf } from '../../../output/drift.ts';
+import { printJson } from '../../../output/json.ts';
+import { formatTable } from '../../../output/table.ts';
+import { withClient } from '../../../with-client.ts';
+
+const HEADER = ['HERE', 'VM', 'FILE'] as const;
+
+export const command = defineCommand({
+  description:
+    'Names the files that were changed since the copy was made or brought up to date: on this host, in the VM, and on both sides. ' +
+    'Those changed on both sides keep "vm workspace prepare" from writing anything. Files that git ignores are not looked at.',
+  examples: [
+    { line: 'banger vm workspace status dev', brief: 'what differs, and where it was changed' },
+    {
+      line: `banger vm workspace status dev --json | jq '.files[] | select(.here and .there)'`,
+      brief: 'what was changed on both sides',
+    },
+  ],
+  argument: oneArgument('VM', 'Name or id of a running VM', completeVms),
+  flags: { json: jsonFlag },
+  async run(context, flags, [ref = '']) {
+    const status = await withClient(context, (client) =>
+      withProgress(context, (work) => client.call('workspace.status', { ref }, work)),
+    );
+    if (flags.json) printJson(context.stdout, status);
+    else context.stdout.write(textOf(status));
+  },
+});
+
+function textOf(status: WorkspaceStatus): string {
+  const { vm, guestPath, sourcePath, headCommit, drift, commits, files, total } = status;
+  const behind = drift === null ? '' : `, ${distanceOf(drift)}`;
+  const lines = [`${vm}:${guestPath} is a copy of ${sourcePath} at ${headCommit.slice(0, 12)}${behind}`];
+  if (commits > 0) lines.push(`${commits} ${commits === 1 ? 'commit was' : 'commits were'} made in the VM`);
+  if (!status.knowsHere) lines.push('what was shipped is not known any more: changes here are not listed');
+  if (total === 0) lines.push('no file was changed on either side');
+  const both = files.filter(({ here, there }) => here !== null && there !== null).length;
+  const table = total === 0 ? '' : `\n${formatTable(HEADER, files.map(row))}`;
+  const more = total > files.length ? `and ${total - files.length} more\n` : '';
+  const way =
+    both === 0
+      ? ''
+      : `${both} changed on both sides: take the VM's with "banger vm workspace export ${vm} --apply", which merges\n`;
+  return `${lines.join('\n')}\n${table}${more}${way}`;
+}
+
+function row({ path, here, there }: WorkspaceFileStatus): string[] {
+  return [here ?? '-', there ?? '-', path];
+}
