@@ -15,7 +15,12 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import type { WorkspaceApplied, WorkspaceExported, WorkspaceFetched } from '../../src/api/contract.ts';
+import type {
+  OperationSummary,
+  WorkspaceApplied,
+  WorkspaceExported,
+  WorkspaceFetched,
+} from '../../src/api/contract.ts';
 import { makeRepo } from '../fixtures/make-repo.ts';
 import { ROOT, settled, TestHome } from '../helpers/test-home.ts';
 import { THOROUGH } from '../helpers/thorough.ts';
@@ -198,6 +203,12 @@ describe('workspace export', () => {
     const held = home.start(['vm', 'workspace', 'export', 'dev'], { holdOutput: true });
     await settled(async () => (await inGuest('ls /var/lib/banger')).includes('workspace-git'));
     const second = home.start(['vm', 'workspace', 'export', 'dev', '-o', file]);
+    const begun = async (): Promise<boolean> => {
+      const operations = await home.json<readonly OperationSummary[]>(['operation', 'list']);
+      return operations.filter(({ method }) => method === 'workspace.export').length === 2;
+    };
+    await settled(begun);
+    assert(await begun());
     await home.ok(['vm', 'stop', 'dev']);
     held.child.stdout.resume();
     for (const running of [held, second]) {
