@@ -1,7 +1,7 @@
 /** The product as a whole process, in a home of its own on images that were built before. */
 
 import { type SpawnOptions, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { timed } from './stats.ts';
@@ -27,8 +27,10 @@ export class ProgramHome {
   readonly dir: string;
   readonly env: NodeJS.ProcessEnv;
 
-  constructor(stateDir: string) {
+  constructor(stateDir: string, settings = '') {
     this.dir = mkdtempSync(join(tmpdir(), 'bp-'));
+    mkdirSync(join(this.dir, 'config'), { mode: 0o700 });
+    writeFileSync(join(this.dir, 'config', 'config.toml'), settings, { mode: 0o600 });
     mkdirSync(join(this.dir, 'state'), { mode: 0o700 });
     for (const kind of ['images', 'kernels'])
       symlinkSync(join(stateDir, kind), join(this.dir, 'state', kind));

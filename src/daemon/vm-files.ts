@@ -27,6 +27,8 @@ export interface VmFiles {
   readonly savedDir: string;
   /** What of the workspace's last shipping is not in git: workspace/shipped-record.ts. */
   readonly shippedFile: string;
+  /** Git's index of what was shipped. */
+  readonly shippedIndex: string;
   readonly consoleLog: string;
   readonly vmmLog: string;
 }
@@ -48,6 +50,7 @@ export function vmFiles(paths: BangerPaths, id: string): VmFiles {
     machineFile: join(dir, 'machine.json'),
     savedDir: join(dir, 'saved'),
     shippedFile: join(dir, 'shipped.json'),
+    shippedIndex: join(dir, 'shipped.index'),
     consoleLog: join(dir, 'console.log'),
     vmmLog: join(dir, 'vmm.log'),
   };

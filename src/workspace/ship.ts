@@ -11,6 +11,7 @@ import { type HostGit, hostGit } from './git.ts';
 import { makeGuestGit } from './guest-git.ts';
 import type { GitFilesReady, ImageAnswer, ImageJob } from './image-job.ts';
 import type { WorkingTreeSource, WorkspacePlanData } from './plan.ts';
+import { keepShippedIndex } from './shipped-record.ts';
 import { stagedDigest } from './staged.ts';
 import {
   type CommittedTree,
@@ -18,6 +19,7 @@ import {
   committedTree,
   hiddenEntries,
   type WorkingTreeFacts,
+  workingTreeIndexPath,
 } from './shipped-commit.ts';
 
 export interface ShipProgress {
@@ -35,6 +37,8 @@ export interface ShipOptions {
   readonly runner: CommandRunner;
   readonly signal: AbortSignal;
   readonly onProgress: (progress: ShipProgress) => void;
+  /** Where the index that goes with what was shipped is kept; on the file system of `scratchDir`. */
+  readonly keepIndexAt?: string;
 }
 
 export interface ShippedImage {
@@ -122,6 +126,8 @@ async function ship(
   const [written] = await Promise.allSettled([image.catch(stopTheOther), gitFiles.catch(stopTheOther)]);
   throwIfCancelled(signal);
   if (written.status === 'fulfilled') {
+    if (options.keepIndexAt !== undefined)
+      await keepShippedIndex(workingTreeIndexPath(scratch), options.keepIndexAt);
     return { ...written.value, shipped: await shipped, staged: stagedDigest(source.entries) };
   }
   throw reason;

@@ -42,6 +42,8 @@ export interface CommittedTree {
 const MAX_LISTING_BYTES = 256 * 1024 * 1024;
 /** Reading so many files twice takes longer than asking git once more. */
 const MANY_TOUCHED = 50;
+/** The kernel gives files times that are some milliseconds old. */
+const CLOCK_SLACK_SECONDS = 1;
 const CONFIG = ['core.looseCompression=0', 'core.safecrlf=false'];
 /** The same files on the same commit have the same commit, whoever ships them when. */
 const IDENTITY = {
@@ -83,8 +85,9 @@ export async function commitWorkingTree(
   });
   const changes = parseTreeChanges(listed.stdout);
   if (changes.length === 0) return { ...(await committedTree(git, headCommit)), changes };
+  // With the repository's objects: only directories in which something differs are written.
   const written = await git.run(['write-tree', '--missing-ok'], {
-    env: { ...index, GIT_OBJECT_DIRECTORY: objectsDirOf(scratchDir) },
+    env: { ...index, ...ownObjects(scratchDir, objectsPath) },
     config: CONFIG,
   });
   const tree = line(written.stdout);
@@ -132,6 +135,7 @@ async function indexOfWorkingTree(
   const isThere = (path: BytePath): boolean =>
     lstatSync(bytesOf(`${root}/${path}`), { throwIfNoEntry: false }) !== undefined;
   await update(['update-index', '-z', '--no-skip-worktree', '--stdin'], sparse.filter(isThere));
+  const begunAtMs = Date.now();
   let touched = await touchedFiles(git, env);
   if (touched.changed.length > MANY_TOUCHED) {
     // Most are the same: a repository that was copied, or checked out anew. They need not be written.
@@ -147,6 +151,9 @@ async function indexOfWorkingTree(
   // One of them has just gone behind a symbolic link.
   if (!isDone) await git.run(add, { env, config: CONFIG, okStatuses: [0, 1] });
   await update(['update-index', '-z', '--add', '--stdin'], facts.untracked);
+  // Git has compared the files that were as young as the index. Who changes one later makes it younger than this.
+  const seconds = Math.floor(begunAtMs / 1000) - CLOCK_SLACK_SECONDS;
+  await utimes(indexPath, seconds, seconds);
   return index;
 }
 

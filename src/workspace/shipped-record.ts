@@ -3,7 +3,7 @@
  * or what differs counts as changed in the guest.
  */
 
-import { stat } from 'node:fs/promises';
+import { rename, rm, stat } from 'node:fs/promises';
 import { z } from 'zod';
 import type { ShippedState } from '../core/model/workspace.ts';
 import { readJsonFile, writeFileAtomic } from '../host/files.ts';
@@ -51,6 +51,11 @@ export async function indexStampOf(indexPath: string): Promise<string> {
 export async function readShippedRecords(path: string): Promise<readonly ShippedRecord[]> {
   const found = recordsSchema.safeParse(await readJsonFile(path, MAX_RECORD_BYTES).catch(() => undefined));
   return found.success ? found.data : [];
+}
+
+/** Beside the record; where it cannot be kept, the next shipping takes the repository's own. */
+export async function keepShippedIndex(from: string, to: string): Promise<void> {
+  await rename(from, to).catch(() => rm(to, { force: true }));
 }
 
 /** Not fsynced: what a crash of the host leaves is told from what counts by its commit. */

@@ -2,6 +2,7 @@
 
 import { BangerError } from '../core/errors.ts';
 import type { VmWorkspace } from '../core/model/workspace.ts';
+import { isThere } from '../host/files.ts';
 import { type BytePath, displayPath } from './byte-path.ts';
 import { checkOutCommit } from './commit-checkout.ts';
 import type { HostGit } from './git.ts';
@@ -42,6 +43,7 @@ export interface UpdatePlan extends NextState {
 
 /**
  * Looks at the repository as it is now. Objects that it lacks are in `scratchDir` afterwards.
+ * @param lastIndexPath the index that went with what was shipped last, if it was kept
  * @throws {BangerError} `bad_request` (the commit asked for is gone, submodules), what git throws
  */
 export async function nextState(
@@ -49,6 +51,7 @@ export async function nextState(
   repo: RepoState,
   asked: Pick<VmWorkspace, 'branch' | 'from'> & { readonly untracked: readonly BytePath[] },
   last: ShippedRecord | undefined,
+  lastIndexPath: string,
   scratchDir: string,
 ): Promise<NextState> {
   const commit = asked.from === null ? repo.headCommit : await resolveCommit(git, asked.from);
@@ -62,7 +65,10 @@ export async function nextState(
   const indexStamp = await indexStampOf(repo.indexPath);
   const isSameIndex = indexStamp !== '' && indexStamp === last?.indexStamp;
   const index = isSameIndex ? last : await indexFacts(git);
-  const facts = { ...repo, gone: [], untracked: asked.untracked, hidden: index.hidden };
+  // It knows what was not committed, too. Files that git does not track would stay in it for ever.
+  const isKept = isSameIndex && asked.untracked.length === 0 && (await isThere(lastIndexPath));
+  const indexPath = isKept ? lastIndexPath : repo.indexPath;
+  const facts = { ...repo, indexPath, gone: [], untracked: asked.untracked, hidden: index.hidden };
   const tree = await commitWorkingTree(git, facts, scratchDir);
   const { staged, hidden } = index;
   return {

@@ -159,6 +159,7 @@ function draftFiles(dir: string, socketDir: string): VmFiles {
     machineFile: join(dir, 'machine.json'),
     savedDir: join(dir, 'saved'),
     shippedFile: join(dir, 'shipped.json'),
+    shippedIndex: join(dir, 'shipped.index'),
     consoleLog: join(dir, 'console.log'),
     vmmLog: join(dir, 'vmm.log'),
   };

@@ -114,22 +114,25 @@ export class WorkspacePrepare {
     const { registry, runner, paths } = this.#deps;
     await this.#assertSame(job, workspace);
     if (workspace.readOnly) throw readOnly(vm.name);
-    // Mounted already, unless the daemon was killed before it came to that.
-    if (workspace.mode === 'shallow_overlay') await mountWorkspace(agent, workspace, operation.signal);
     const asked = {
       branch: params.branch ?? workspace.branch,
       from: params.from ?? workspace.from,
       includeUntracked: params.includeUntracked ?? workspace.includeUntracked,
     };
+    const files = registry.files(vm.id);
     operation.progress({ step: 'workspace', text: `comparing ${workspace.sourcePath}` });
     const { headCommit, changes, movesHead } = await updateWorkspace(
       { runner, scratchDir: paths.scratchDir },
       {
         ...{ vmName: vm.name, workspace, asked, agent },
-        shippedFile: registry.files(vm.id).shippedFile,
+        shippedFile: files.shippedFile,
+        shippedIndex: files.shippedIndex,
         force: params.force,
         dryRun: params.dryRun,
         signal: operation.signal,
+        mountAgain: async () => {
+          if (workspace.mode === 'shallow_overlay') await mountWorkspace(agent, workspace, operation.signal);
+        },
         onProgress: (done, total) =>
           operation.progress({
             step: 'workspace',

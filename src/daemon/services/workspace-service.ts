@@ -100,6 +100,7 @@ export class WorkspaceService {
     const image = await buildWorkspaceImage({
       plan,
       imagePath: files.transferDisk,
+      keepIndexAt: files.shippedIndex,
       scratchDir: this.#paths.scratchDir,
       runner: this.#runner,
       signal,

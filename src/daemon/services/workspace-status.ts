@@ -64,11 +64,11 @@ export class WorkspaceStatusService {
     signal: AbortSignal,
   ): Promise<readonly TreeChange[] | null> {
     const { registry, runner, paths } = this.#deps;
-    const { shippedFile } = registry.files(vmId);
+    const { shippedFile, shippedIndex } = registry.files(vmId);
     try {
       return await compareWithHost(
         { runner, scratchDir: paths.scratchDir },
-        { workspace, shippedFile, signal },
+        { workspace, shippedFile, shippedIndex, signal },
       );
     } catch (error) {
       if (error instanceof BangerError && ['invalid_state', 'not_found'].includes(error.code)) return null;

@@ -17,6 +17,7 @@ import { listUntracked } from '../../workspace/plan.ts';
 import { repoState, type RepoState } from '../../workspace/repo-state.ts';
 import { hiddenEntries } from '../../workspace/shipped-commit.ts';
 import {
+  keepShippedIndex,
   readShippedRecords,
   type ShippedRecord,
   writeShippedRecords,
@@ -41,10 +42,13 @@ export interface UpdateJob {
   readonly asked: Pick<VmWorkspace, 'branch' | 'from' | 'includeUntracked'>;
   readonly agent: AgentClient;
   readonly shippedFile: string;
+  readonly shippedIndex: string;
   readonly force: boolean;
   readonly dryRun: boolean;
   readonly signal: AbortSignal;
   readonly onProgress: (done: number, total: number) => void;
+  /** The copy may not be mounted, when a daemon was killed before it came to that. */
+  readonly mountAgain: () => Promise<void>;
   /** Called when the guest has it all: for the row. */
   readonly onShipped: (shipped: ShippedRecord) => Promise<void>;
 }
@@ -79,8 +83,9 @@ export async function compareWithHost(
   {
     workspace,
     shippedFile,
+    shippedIndex,
     signal,
-  }: { readonly workspace: VmWorkspace; readonly shippedFile: string; readonly signal: AbortSignal },
+  }: Pick<UpdateJob, 'workspace' | 'shippedFile' | 'shippedIndex' | 'signal'>,
 ): Promise<readonly TreeChange[]> {
   return await withScratch(deps, async (scratch) => {
     const git = hostGit(deps.runner, workspace.sourcePath, signal);
@@ -91,7 +96,7 @@ export async function compareWithHost(
     const last = lastShipped(workspace, records);
     if (last === undefined) throw new BangerError('invalid_state', 'what was shipped is not known any more');
     const untracked = await untrackedFiles(git, workspace.includeUntracked);
-    const next = await nextState(git, repo, { ...workspace, untracked }, last, scratch);
+    const next = await nextState(git, repo, { ...workspace, untracked }, last, shippedIndex, scratch);
     const { changes } = await planUpdate(git, last, next);
     return withoutVanished(next.rootPath, changes);
   });
@@ -137,14 +142,14 @@ class Update {
   }
 
   async run(): Promise<UpdateOutcome> {
-    const { workspace, asked, shippedFile } = this.#job;
+    const { workspace, asked, shippedFile, shippedIndex } = this.#job;
     const [repo, records] = await Promise.all([
       repoState(this.#git, workspace.sourcePath),
       readShippedRecords(shippedFile),
     ]);
     const last = lastShipped(workspace, records);
     const untracked = await untrackedFiles(this.#git, asked.includeUntracked);
-    const next = await nextState(this.#git, repo, { ...asked, untracked }, last, this.#scratch);
+    const next = await nextState(this.#git, repo, { ...asked, untracked }, last, shippedIndex, this.#scratch);
     try {
       return await this.#bring(repo, last, next, records);
     } catch (error) {
@@ -158,7 +163,11 @@ class Update {
     const isOther =
       error instanceof ArchiveConflicts && error.conflicts.some(({ path }) => path.equals(SHIPPED_PATH));
     if (!isOther) throw error;
-    const commit = await this.#copy.shippedCommit(SHIPPED_REF);
+    let commit = await this.#copy.shippedCommit(SHIPPED_REF);
+    if (commit === undefined) {
+      await this.#job.mountAgain();
+      commit = await this.#copy.shippedCommit(SHIPPED_REF);
+    }
     return records.find((record) => record.commit === commit);
   }
 
@@ -168,7 +177,7 @@ class Update {
     next: NextState,
     records: readonly ShippedRecord[],
   ): Promise<UpdateOutcome> {
-    const { force, dryRun, shippedFile, onShipped } = this.#job;
+    const { force, dryRun, shippedFile, shippedIndex, onShipped } = this.#job;
     const planned = await this.#plan(repo, last, next);
     const plan = { ...planned, changes: withoutVanished(next.rootPath, planned.changes) };
     const { headCommit } = next.shipped;
@@ -183,6 +192,7 @@ class Update {
       await this.#send(repo, plan, last, head, new Set());
     }
     await onShipped(next.shipped);
+    await keepShippedIndex(next.seenIndexPath, shippedIndex);
     await writeShippedRecords(shippedFile, [next.shipped]);
     return outcome;
   }
