@@ -6,7 +6,6 @@
 import { z } from 'zod';
 import { SNAPSHOT_ENCODINGS } from '../core/model/snapshot.ts';
 import { ACCELERATORS, GUEST_INITS } from '../core/model/vm.ts';
-import { WORKSPACE_MODES } from '../core/model/workspace.ts';
 
 /** Caps that hold for every request, whoever sends it. Policy limits (what this host can give) are the daemon's. */
 export const LIMITS = {
@@ -35,7 +34,6 @@ const gitSource = {
 /** Where in the guest and how; checked, and refused with a better message, by the daemon. */
 const placement = {
   guestPath: path.optional(),
-  mode: z.enum(WORKSPACE_MODES).optional(),
   readOnly: z.boolean().optional(),
 };
 

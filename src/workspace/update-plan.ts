@@ -136,7 +136,7 @@ function withoutSubmodules(changes: readonly TreeChange[]): readonly TreeChange[
   const submodule = changes.find(({ to }) => to?.mode === GITLINK_MODE);
   if (submodule !== undefined) {
     throw new BangerError('bad_request', `${displayPath(submodule.path)} is a submodule now`, {
-      hint: 'submodules are shipped only by: banger vm workspace prepare --mode full_copy, into a new VM',
+      hint: 'submodules are not shipped; clone it inside the VM',
     });
   }
   return changes;

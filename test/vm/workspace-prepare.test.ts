@@ -177,6 +177,19 @@ describe('workspace prepare', () => {
     await assertEqualTrees('.env', 'untracked');
   });
 
+  test('a copy elsewhere, which the guest cannot write to', async () => {
+    const script = 'pwd; cat run.sh >/dev/null && touch new 2>&1 | grep -c Read-only';
+    const where = ['--guest-path', '/work/project', '--readonly'];
+    const there = await home.run(['vm', 'run', '--name', 'ro', repo.dir, ...where, '--', 'sh', '-c', script]);
+    assert.deepEqual([there.status, there.stdout.toString()], [0, '/work/project\n1\n'], there.stderr);
+    const again = await home.run(['vm', 'workspace', 'prepare', 'ro']);
+    assert.match(again.stderr, /the copy in VM "ro" is read-only, and stays as it is/);
+    const bad = await home.run(['vm', 'run', repo.dir, '--guest-path', '/etc/project', '--', 'true']);
+    assert.equal(bad.status, 125);
+    assert.match(bad.stderr, /\/etc belongs to the system/);
+    await home.ok(['vm', 'delete', 'ro']);
+  });
+
   test('another repository, or another place, is refused', async () => {
     await gitIn(home.dir, 'clone', '--quiet', repo.dir, 'other');
     await assert.rejects(prepare(join(home.dir, 'other')), /has a copy of .*project at \/root\/repo/);

@@ -1,6 +1,7 @@
 /** A copy of a host git repository inside a VM, as the VM's row has it. */
 
-export const WORKSPACE_MODES = ['shallow_overlay', 'full_copy'] as const;
+/** How a copy is made: the last commits, and the files on a disk of their own, under an overlay on the VM's. */
+export const WORKSPACE_MODES = ['shallow_overlay'] as const;
 export type WorkspaceMode = (typeof WORKSPACE_MODES)[number];
 
 /**

@@ -15,7 +15,7 @@ test('cancelling ends the transfers of one VM, and they say why', async () => {
   const other = transfers.run('b', NEVER, async () => 'done');
   transfers.cancel('a', 'VM "a" is being stopped');
   for (const ended of [one, two, waits])
-    await assert.rejects(ended, { code: 'cancelled', message: 'VM "a" is being stopped' });
+    await assert.rejects(ended, { code: 'invalid_state', message: 'VM "a" is being stopped' });
   assert.equal(await other, 'done');
   assert.equal(await transfers.run('a', NEVER, async (signal) => signal.aborted), false);
 });

@@ -12,7 +12,7 @@ export class Transfers {
 
   /**
    * Runs `work` with a signal that aborts with the caller's, and when the VM is stopped or deleted.
-   * @throws {BangerError} `cancelled` naming why; what `work` throws
+   * @throws {BangerError} `invalid_state` naming why; what `work` throws
    */
   async run<T>(vmId: string, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const own = new AbortController();
@@ -40,6 +40,7 @@ export class Transfers {
 
   /** Ends all of the VM's. `why` is what they say: `VM "dev" is being stopped`. */
   cancel(vmId: string, why: string): void {
-    for (const transfer of this.#running.get(vmId) ?? []) transfer.abort(new BangerError('cancelled', why));
+    for (const transfer of this.#running.get(vmId) ?? [])
+      transfer.abort(new BangerError('invalid_state', why));
   }
 }

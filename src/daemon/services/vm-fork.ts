@@ -152,6 +152,7 @@ export class VmFork {
       operation.progress({ step: 'fork', text: `started ${vm.name}`, done, total, unit });
     });
     await this.#allOrNone(reserved, started);
+    await this.#keep(reserved);
     const { registry } = this.#deps;
     // One may have been deleted as soon as it was there.
     const rows = reserved.flatMap(({ id }) => registry.find(id) ?? []);
@@ -200,7 +201,8 @@ export class VmFork {
               frozen === undefined && vm.workspace ? workspaces.remount(vm.workspace) : undefined;
             const from = frozen === undefined ? 'best' : ({ frozen, identity: 'new' } as const);
             await lifecycle.start(vm, image, errand, operation, from);
-            await registry.save(registry.changed(vm.id, 'running', { pending: undefined }));
+            // Still to be undone by the next daemon: only all of them together are there to stay.
+            registry.update(vm.id, 'running');
           },
           async () => {
             const row = registry.find(vm.id);
@@ -209,6 +211,17 @@ export class VmFork {
         );
       }),
     );
+  }
+
+  /** From the first of these rows on a daemon that dies leaves them where they are. */
+  async #keep(started: readonly VmRecord[]): Promise<void> {
+    const { registry } = this.#deps;
+    for (const { id } of started) {
+      const row = registry.find(id);
+      if (row !== undefined) registry.update(id, row.state, { pending: undefined });
+    }
+    const kept = await Promise.allSettled(started.map(({ id }) => registry.keepRecord(id)));
+    await this.#allOrNone(started, kept);
   }
 
   /** The first failure that was not only the others' end is the reason; those that had started go. */

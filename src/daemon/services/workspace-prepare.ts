@@ -130,9 +130,7 @@ export class WorkspacePrepare {
         force: params.force,
         dryRun: params.dryRun,
         signal: operation.signal,
-        mountAgain: async () => {
-          if (workspace.mode === 'shallow_overlay') await mountWorkspace(agent, workspace, operation.signal);
-        },
+        mountAgain: () => mountWorkspace(agent, workspace, operation.signal),
         onProgress: (done, total) =>
           operation.progress({
             step: 'workspace',
@@ -176,7 +174,7 @@ export class WorkspacePrepare {
   /** @throws {BangerError} `already_exists`: another copy is asked for than the one that is there */
   async #assertSame({ vm, params, operation }: Job, workspace: VmWorkspace): Promise<void> {
     const { path } = params;
-    const different = (['guestPath', 'mode', 'readOnly'] as const).find(
+    const different = (['guestPath', 'readOnly'] as const).find(
       (key) => params[key] !== undefined && params[key] !== workspace[key],
     );
     let isOther = different !== undefined;
@@ -188,7 +186,7 @@ export class WorkspacePrepare {
     if (!isOther) return;
     throw new BangerError(
       'already_exists',
-      `VM "${vm.name}" has a copy of ${workspace.sourcePath} at ${workspace.guestPath} (${workspace.mode})`,
+      `VM "${vm.name}" has a copy of ${workspace.sourcePath} at ${workspace.guestPath}${workspace.readOnly ? ', read-only' : ''}`,
       { hint: 'a VM has one copy, where it was put first; make another VM: banger vm run PATH' },
     );
   }

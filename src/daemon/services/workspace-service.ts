@@ -121,8 +121,7 @@ export class WorkspaceService {
   }
 
   /** A restarted VM still has the image on its transfer disk and the changes on its root disk: mount them again. */
-  remount(workspace: VmWorkspace): GuestErrand | undefined {
-    if (workspace.mode !== 'shallow_overlay') return undefined;
+  remount(workspace: VmWorkspace): GuestErrand {
     return {
       ships: false,
       prepare: async () => undefined,
@@ -134,12 +133,11 @@ export class WorkspaceService {
 /** @throws {BangerError} `bad_request`: not a place for a copy */
 export function placementOf(asked: {
   readonly guestPath?: string | undefined;
-  readonly mode?: WorkspaceMode | undefined;
   readonly readOnly?: boolean | undefined;
 }): Placement {
   const guestPath = asked.guestPath ?? DEFAULT_GUEST_PATH;
   assertGuestPath(guestPath);
-  return { guestPath, mode: asked.mode ?? 'shallow_overlay', readOnly: asked.readOnly ?? false };
+  return { guestPath, mode: 'shallow_overlay', readOnly: asked.readOnly ?? false };
 }
 
 export function reportOf(

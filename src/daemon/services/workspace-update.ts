@@ -262,8 +262,8 @@ class Update {
         gitFiles,
         onFile: (done) => onProgress(done, plan.changes.length),
       });
-      const upper = workspace.mode === 'shallow_overlay' ? OVERLAY_UPPER : undefined;
-      await agent.unpack({ base: workspace.guestPath, upper, marksShipped: true }, records, signal);
+      const request = { base: workspace.guestPath, upper: OVERLAY_UPPER, marksShipped: true };
+      await agent.unpack(request, records, signal);
     } catch (error) {
       const also = await this.#sameAsHere(error, plan, same);
       await this.#send(repo, plan, last, head, also);
