@@ -179,9 +179,9 @@ describe('workspace prepare', () => {
 
   test('a copy elsewhere, which the guest cannot write to', async () => {
     const script = 'pwd; cat run.sh >/dev/null && touch new 2>&1 | grep -c Read-only';
-    const where = ['--guest-path', '/work/project', '--readonly'];
+    const where = ['--guest-path', '/data/project', '--readonly'];
     const there = await home.run(['vm', 'run', '--name', 'ro', repo.dir, ...where, '--', 'sh', '-c', script]);
-    assert.deepEqual([there.status, there.stdout.toString()], [0, '/work/project\n1\n'], there.stderr);
+    assert.deepEqual([there.status, there.stdout.toString()], [0, '/data/project\n1\n'], there.stderr);
     const again = await home.run(['vm', 'workspace', 'prepare', 'ro']);
     assert.match(again.stderr, /the copy in VM "ro" is read-only, and stays as it is/);
     const bad = await home.run(['vm', 'run', repo.dir, '--guest-path', '/etc/project', '--', 'true']);
