@@ -47,7 +47,7 @@ export async function indexStampOf(indexPath: string): Promise<string> {
   }
 }
 
-/** What was shipped last, and what before it: a shipping that was cut off may have come to its end in the guest, or not. */
+/** What was shipped last, and what before it: a shipping that was cut off may have come to its end in the guest, or not. Latest first. */
 export async function readShippedRecords(path: string): Promise<readonly ShippedRecord[]> {
   const found = recordsSchema.safeParse(await readJsonFile(path, MAX_RECORD_BYTES).catch(() => undefined));
   return found.success ? found.data : [];

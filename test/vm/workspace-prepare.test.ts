@@ -177,6 +177,17 @@ describe('workspace prepare', () => {
     await assertEqualTrees('.env', 'untracked');
   });
 
+  test('a file that was shipped untracked and is ignored now is shipped no more', async () => {
+    unlinkSync(join(repo.dir, 'untracked'));
+    repo.write('secret', 'one\n');
+    await prepare('--include-untracked');
+    assert.equal(await inGuest('cat secret'), 'one');
+    repo.write('.gitignore', 'built\n.env\nsecret\n');
+    repo.write('secret', 'two\n');
+    assert.equal((await prepare()).deleted, 1);
+    assert.equal(await inGuest('cat secret 2>/dev/null || echo gone'), 'gone');
+  });
+
   test('a copy elsewhere, which the guest cannot write to', async () => {
     const script = 'pwd; cat run.sh >/dev/null && touch new 2>&1 | grep -c Read-only';
     const where = ['--guest-path', '/data/project', '--readonly'];

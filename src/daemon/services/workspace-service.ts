@@ -100,7 +100,8 @@ export class WorkspaceService {
     const image = await buildWorkspaceImage({
       plan,
       imagePath: files.transferDisk,
-      keepIndexAt: files.shippedIndex,
+      // Files that git does not track may be ignored tomorrow, and would stay in it.
+      ...(plan.asked.includeUntracked ? {} : { keepIndexAt: files.shippedIndex }),
       scratchDir: this.#paths.scratchDir,
       runner: this.#runner,
       signal,

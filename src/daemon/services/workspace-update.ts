@@ -1,6 +1,6 @@
 /** Brings the copy in a running guest up to what the host's repository is now, sending only what differs. */
 
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { printable } from '../../core/channel/close.ts';
 import { BangerError } from '../../core/errors.ts';
@@ -118,6 +118,13 @@ async function untrackedFiles(git: HostGit, areWanted: boolean): Promise<readonl
   return areWanted ? (await listUntracked(git)).filter((path) => !path.endsWith('/')) : [];
 }
 
+/** A guest that lost its power may have lost the last shippings, too: it goes on from one of these. */
+const KEPT_RECORDS = 8;
+
+function withShipped(latest: ShippedRecord, records: readonly ShippedRecord[]): readonly ShippedRecord[] {
+  return [latest, ...records.filter(({ commit }) => commit !== latest.commit)].slice(0, KEPT_RECORDS);
+}
+
 /** What the row says was shipped; undefined: more is not known of it. */
 function lastShipped(
   { shipped, headCommit }: VmWorkspace,
@@ -177,23 +184,25 @@ class Update {
     next: NextState,
     records: readonly ShippedRecord[],
   ): Promise<UpdateOutcome> {
-    const { force, dryRun, shippedFile, shippedIndex, onShipped } = this.#job;
+    const { force, dryRun, asked, shippedFile, shippedIndex, onShipped } = this.#job;
     const planned = await this.#plan(repo, last, next);
     const plan = { ...planned, changes: withoutVanished(next.rootPath, planned.changes) };
     const { headCommit } = next.shipped;
     const outcome = { headCommit, changes: plan.changes, movesHead: plan.movesHead };
     const isSame = plan.changes.length === 0 && !plan.movesHead;
     if (dryRun) return outcome;
+    // It must never stand beside the record of another shipping.
+    await rm(shippedIndex, { force: true });
     if (!isSame) {
       const head = plan.movesHead ? await this.#copy.head() : undefined;
       if (head !== undefined && !force) this.#assertHeadAsShipped(head, last);
       // Before the guest has it: what was cut off can be told by it.
-      await writeShippedRecords(shippedFile, [next.shipped, ...records.slice(0, 1)]);
+      await writeShippedRecords(shippedFile, withShipped(next.shipped, records));
       await this.#send(repo, plan, last, head, new Set());
     }
     await onShipped(next.shipped);
-    await keepShippedIndex(next.seenIndexPath, shippedIndex);
-    await writeShippedRecords(shippedFile, [next.shipped]);
+    if (!asked.includeUntracked) await keepShippedIndex(next.seenIndexPath, shippedIndex);
+    await writeShippedRecords(shippedFile, withShipped(next.shipped, records));
     return outcome;
   }
 
