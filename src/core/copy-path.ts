@@ -1,4 +1,4 @@
-/** What the ends of `vm cp` mean, on either side: src/daemon/services/vm-copy.ts, docs/files.md. */
+/** What the ends of `vm cp` mean, on either side: src/daemon/services/guests/vm-copy.ts, docs/files.md. */
 
 export interface CopyPath {
   /** As it was given. */

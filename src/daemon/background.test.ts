@@ -6,10 +6,10 @@ import type { VmState } from '../core/model/vm.ts';
 import { NO_LOG } from '../host/log.ts';
 import { openStore, type Store } from '../store/store.ts';
 import { startBackground } from './background.ts';
-import type { LiveVm } from './services/live-vm.ts';
-import type { PortForwards } from './services/port-forwards.ts';
-import { VmRegistry } from './services/vm-registry.ts';
-import type { VmService } from './services/vm-service.ts';
+import type { LiveVm } from './services/vms/live-vm.ts';
+import type { PortForwards } from './services/ports/port-forwards.ts';
+import { VmRegistry } from './services/vms/vm-registry.ts';
+import type { VmService } from './services/vms/vm-service.ts';
 
 let dir: StateDirectory;
 let store: Store;

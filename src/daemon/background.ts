@@ -2,9 +2,9 @@
 
 import type { VmView } from '../api/contract.ts';
 import type { Log } from '../host/log.ts';
-import type { PortForwards } from './services/port-forwards.ts';
-import type { VmRegistry } from './services/vm-registry.ts';
-import type { VmService } from './services/vm-service.ts';
+import type { PortForwards } from './services/ports/port-forwards.ts';
+import type { VmRegistry } from './services/vms/vm-registry.ts';
+import type { VmService } from './services/vms/vm-service.ts';
 import { capLog } from './vm-files.ts';
 
 const STOP_TIMEOUT_MS = 120_000;

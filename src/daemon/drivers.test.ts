@@ -4,7 +4,7 @@ import { DEFAULT_CONFIG } from '../host/config.ts';
 import { createRunner } from '../host/runner.ts';
 import type { Machine, MachineHandles, VmmDriver } from '../vmm/driver.ts';
 import { adoptingAll, createDriver, vmmProgramOf } from './drivers.ts';
-import { assertDriverCan, diskFormatOf, networkFor, rootDiskFormat } from './services/driver-limits.ts';
+import { assertDriverCan, diskFormatOf, networkFor, rootDiskFormat } from './services/vms/driver-limits.ts';
 
 const deps = { runner: createRunner(), guestBinDir: '/nonexistent' };
 const qemu = createDriver(DEFAULT_CONFIG, deps);

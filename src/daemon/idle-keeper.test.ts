@@ -8,9 +8,9 @@ import { type Log, NO_LOG } from '../host/log.ts';
 import { openStore, type Store } from '../store/store.ts';
 import { IdleKeeper, type IdleOptions } from './idle-keeper.ts';
 import { KeyedLock } from './keyed-lock.ts';
-import type { LiveVm } from './services/live-vm.ts';
-import type { PortTraffic } from './services/vm-ports.ts';
-import { VmRegistry } from './services/vm-registry.ts';
+import type { LiveVm } from './services/vms/live-vm.ts';
+import type { PortTraffic } from './services/ports/vm-ports.ts';
+import { VmRegistry } from './services/vms/vm-registry.ts';
 
 const ONE = '1'.repeat(32);
 const TWO = '2'.repeat(32);

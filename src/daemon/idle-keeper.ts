@@ -11,12 +11,12 @@ import type { VmRecord } from '../core/model/vm.ts';
 import { type ProcessUsage, processUsage } from '../host/proc.ts';
 import type { Log } from '../host/log.ts';
 import type { OperationHandle } from './operations.ts';
-import type { LiveVm } from './services/live-vm.ts';
-import type { PortForwards } from './services/port-forwards.ts';
-import type { VmLifecycle } from './services/vm-lifecycle.ts';
-import type { VmPause } from './services/vm-pause.ts';
-import type { VmRegistry } from './services/vm-registry.ts';
-import { isAsleep, type VmSleep } from './services/vm-sleep.ts';
+import type { LiveVm } from './services/vms/live-vm.ts';
+import type { PortForwards } from './services/ports/port-forwards.ts';
+import type { VmLifecycle } from './services/vms/vm-lifecycle.ts';
+import type { VmPause } from './services/vms/vm-pause.ts';
+import type { VmRegistry } from './services/vms/vm-registry.ts';
+import { isAsleep, type VmSleep } from './services/vms/vm-sleep.ts';
 
 /** A guest that does nothing takes 1 to 2 % of a CPU under emulation, and next to nothing with KVM. */
 const BUSY_CPU_SHARE = 0.05;

@@ -5,8 +5,8 @@ import { now } from '../host/clock.ts';
 import type { BangerPaths } from '../host/paths.ts';
 import { MIGRATIONS } from '../store/migrations/list.ts';
 import { viewSource } from '../store/state-source.ts';
-import type { RestoreService } from './services/restore-service.ts';
-import { StateService } from './services/state-service.ts';
+import type { RestoreService } from './services/state/restore-service.ts';
+import { StateService } from './services/state/state-service.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -16,6 +16,6 @@ export function offlineState(paths: BangerPaths, env: Environment): StateService
 }
 
 export async function offlineRestore(paths: BangerPaths): Promise<RestoreService> {
-  const { RestoreService } = await import('./services/restore-service.ts');
+  const { RestoreService } = await import('./services/state/restore-service.ts');
   return new RestoreService({ paths, migrations: MIGRATIONS, version: VERSION });
 }

@@ -9,8 +9,8 @@ import { serveOne } from '../rpc/serve-one.ts';
 import type { Handlers, RpcLog } from '../rpc/server-types.ts';
 import type { ConfigHandlers } from './config-handlers.ts';
 import type { Doctor } from './doctor/doctor.ts';
-import type { RestoreService } from './services/restore-service.ts';
-import type { StateService } from './services/state-service.ts';
+import type { RestoreService } from './services/state/restore-service.ts';
+import type { StateService } from './services/state/state-service.ts';
 import { refusal, type RunOperation, type StateHandlers, stateServiceHandlers } from './state-handlers.ts';
 
 const CLIENT_DESCRIPTOR = 3;

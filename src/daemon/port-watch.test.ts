@@ -6,7 +6,7 @@ import type { ForwardedPort, VmState } from '../core/model/vm.ts';
 import type { GuestPort } from '../guest/answers.ts';
 import { NO_LOG } from '../host/log.ts';
 import { PortWatch, type PortWatchOptions } from './port-watch.ts';
-import type { LiveVm } from './services/live-vm.ts';
+import type { LiveVm } from './services/vms/live-vm.ts';
 
 const ID = '1'.repeat(32);
 const listener = (port: number): GuestPort => ({

@@ -8,9 +8,9 @@ import { errorText } from '../core/errors.ts';
 import type { GuestPort } from '../guest/answers.ts';
 import type { Log } from '../host/log.ts';
 import { type ProcessUsage, processUsage } from '../host/proc.ts';
-import type { LiveVm } from './services/live-vm.ts';
-import type { PortForwards } from './services/port-forwards.ts';
-import type { VmRegistry } from './services/vm-registry.ts';
+import type { LiveVm } from './services/vms/live-vm.ts';
+import type { PortForwards } from './services/ports/port-forwards.ts';
+import type { VmRegistry } from './services/vms/vm-registry.ts';
 
 const TICK_MS = 1000;
 /** After a command has begun or ended: its server may be up by then. */

@@ -4,7 +4,7 @@ import type { Method } from '../api/contract.ts';
 import { BangerError } from '../core/errors.ts';
 import type { Handlers, RequestContext } from '../rpc/server-types.ts';
 import type { OperationHandle } from './operations.ts';
-import type { StateService } from './services/state-service.ts';
+import type { StateService } from './services/state/state-service.ts';
 
 /** Methods of these two groups. */
 export type StateMethod = Extract<Method, `state.${string}` | `doctor.${string}`>;

@@ -2,7 +2,7 @@
  * Where a VM's files lie, and its handles file.
  *
  *   <state>/vms/<id>/      vm.json (vm-record-file.ts), root.qcow2, transfer.img, shipped.json, handles.json, machine.json,
- *                          console.log, vmm.log, ssh_host_ed25519_key{,.pub} (services/ssh-service.ts)
+ *                          console.log, vmm.log, ssh_host_ed25519_key{,.pub} (services/guests/ssh-service.ts)
  *   <runtime>/vm/<id12>/   sockets
  */
 
@@ -17,13 +17,13 @@ import type { MachineHandles } from '../vmm/driver.ts';
 export interface VmFiles {
   readonly dir: string;
   readonly socketDir: string;
-  /** `root.qcow2`, also for a driver that has raw disks: services/driver-limits.ts, diskFormatOf. */
+  /** `root.qcow2`, also for a driver that has raw disks: services/vms/driver-limits.ts, diskFormatOf. */
   readonly rootDisk: string;
   readonly transferDisk: string;
   readonly handlesFile: string;
-  /** What the machine that runs was started as: services/machine-facts.ts. */
+  /** What the machine that runs was started as: services/vms/machine-facts.ts. */
   readonly machineFile: string;
-  /** The memory of a VM in state `saved`: services/saved-memory.ts. */
+  /** The memory of a VM in state `saved`: services/vms/saved-memory.ts. */
   readonly savedDir: string;
   /** What of the workspace's last shipping is not in git: workspace/shipped-record.ts. */
   readonly shippedFile: string;

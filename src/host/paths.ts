@@ -23,7 +23,7 @@ export interface BangerPaths {
   /** Snapshots of VMs: frozen/vm-snapshot-store.ts. */
   readonly vmSnapshotsDir: string;
   readonly sshDir: string;
-  /** For ssh clients: daemon/services/ssh-service.ts. */
+  /** For ssh clients: daemon/services/guests/ssh-service.ts. */
   readonly sshConfigFile: string;
   /** Where builds work before their result is renamed into imagesDir or kernelsDir: the same file system. */
   readonly scratchDir: string;

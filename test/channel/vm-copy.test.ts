@@ -25,10 +25,10 @@ import type { CheckedParamsOf } from '../../src/api/contract.ts';
 import type { VmRecord } from '../../src/core/model/vm.ts';
 import type { ByteStreams } from '../../src/daemon/byte-streams.ts';
 import type { OperationHandle } from '../../src/daemon/operations.ts';
-import type { LiveVm } from '../../src/daemon/services/live-vm.ts';
-import { Transfers } from '../../src/daemon/services/transfers.ts';
-import { VmCopy } from '../../src/daemon/services/vm-copy.ts';
-import type { VmSleep } from '../../src/daemon/services/vm-sleep.ts';
+import type { LiveVm } from '../../src/daemon/services/vms/live-vm.ts';
+import { Transfers } from '../../src/daemon/services/guests/transfers.ts';
+import { VmCopy } from '../../src/daemon/services/guests/vm-copy.ts';
+import type { VmSleep } from '../../src/daemon/services/vms/vm-sleep.ts';
 import type { AgentClient } from '../../src/guest/agent-client.ts';
 import { AgentHost } from '../helpers/agent-host.ts';
 

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { truncateSync, writeFileSync } from 'node:fs';
 import { BangerError } from '../../src/core/errors.ts';
-import { writeMachineFacts } from '../../src/daemon/services/machine-facts.ts';
+import { writeMachineFacts } from '../../src/daemon/services/vms/machine-facts.ts';
 import type { VmFiles } from '../../src/daemon/vm-files.ts';
 import type {
   FrozenState,

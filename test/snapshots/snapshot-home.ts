@@ -13,11 +13,11 @@ import type {
 import type { VmPolicy } from '../../src/core/policy/vm-policy.ts';
 import { vmPolicy } from '../../src/core/policy/vm-policy.ts';
 import type { OperationHandle } from '../../src/daemon/operations.ts';
-import type { ImageService } from '../../src/daemon/services/image-service.ts';
-import { makeSnapshotFiles, type SnapshotFiles } from '../../src/daemon/services/snapshot-files.ts';
-import type { VmRegistry } from '../../src/daemon/services/vm-registry.ts';
-import { SnapshotShelf } from '../../src/daemon/services/snapshot-shelf.ts';
-import { VmSnapshots, type VmSnapshotsDeps } from '../../src/daemon/services/vm-snapshots.ts';
+import type { ImageService } from '../../src/daemon/services/images/image-service.ts';
+import { makeSnapshotFiles, type SnapshotFiles } from '../../src/daemon/services/snapshots/snapshot-files.ts';
+import type { VmRegistry } from '../../src/daemon/services/vms/vm-registry.ts';
+import { SnapshotShelf } from '../../src/daemon/services/snapshots/snapshot-shelf.ts';
+import { VmSnapshots, type VmSnapshotsDeps } from '../../src/daemon/services/snapshots/vm-snapshots.ts';
 import { frozenPaths } from '../../src/frozen/manifest.ts';
 import { type VmSnapshotManifest, VmSnapshotStore } from '../../src/frozen/vm-snapshot-store.ts';
 import { newId } from '../../src/host/ids.ts';

@@ -9,7 +9,7 @@ import { findProgram } from '../../host/find-program.ts';
 import { NO_LOG } from '../../host/log.ts';
 import { readKernelManifest } from '../../images/manifests.ts';
 import type { ProbeResult, VmmDriver } from '../../vmm/driver.ts';
-import { PlatformService } from '../services/platform-service.ts';
+import { PlatformService } from '../services/images/platform-service.ts';
 import type { HostFacts } from './host-facts.ts';
 
 /** A host without the named programs; the others say what is given, or a version. */

@@ -6,7 +6,7 @@ import { formatDuration } from '../../core/units.ts';
 import { frozenPaths } from '../../frozen/manifest.ts';
 import { type Template, TemplateStore } from '../../frozen/template-store.ts';
 import { sparseDigest } from '../../host/sparse-digest.ts';
-import { MAX_FAILURES_A_DAY } from '../services/template-failures.ts';
+import { MAX_FAILURES_A_DAY } from '../services/templates/template-failures.ts';
 import { type Check, info, type Outcome, orOk, warning } from './check.ts';
 import type { DoctorContext } from './context.ts';
 import { fileDigest } from './file-digest.ts';

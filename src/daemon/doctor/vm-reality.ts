@@ -43,7 +43,7 @@ export async function isTemplateBeingMade({ paths }: DoctorContext): Promise<boo
   return names.some((name) => name.startsWith('.') && !isAbandonedTemporary(name));
 }
 
-/** Ids of machines that wait for a VM (services/standby.ts): a living daemon has marked them as its own. */
+/** Ids of machines that wait for a VM (services/vms/standby.ts): a living daemon has marked them as its own. */
 export async function standbyIds({ paths }: DoctorContext): Promise<ReadonlySet<string>> {
   const ids = new Set<string>();
   for (const id of await listDir(paths.vmsDir)) {

@@ -12,7 +12,7 @@ import { newId } from '../../host/ids.ts';
 import { vmRuntimeDir } from '../../host/paths.ts';
 import { processIdentity } from '../../host/proc.ts';
 import { createRunner } from '../../host/runner.ts';
-import { saveMemory } from '../services/saved-memory.ts';
+import { saveMemory } from '../services/vms/saved-memory.ts';
 import { vmFiles, writeHandles } from '../vm-files.ts';
 import { recordOf, writeVmRecord } from '../vm-record-file.ts';
 

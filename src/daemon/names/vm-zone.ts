@@ -3,7 +3,7 @@
 import { instanceAddressOf, reverseZoneOf } from '../../core/host-address.ts';
 import type { VmRecord, VmState } from '../../core/model/vm.ts';
 import type { Store } from '../../store/store.ts';
-import type { VmRegistry } from '../services/vm-registry.ts';
+import type { VmRegistry } from '../services/vms/vm-registry.ts';
 import type { Zone } from './answer.ts';
 
 /** No VM can have it, because it has a dot: what `banger doctor` asks for. It stands for the instance. */

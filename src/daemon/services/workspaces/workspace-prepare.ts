@@ -1,0 +1,235 @@
+/** `vm workspace prepare`: a copy of a repository in a VM that runs, made or brought up to date. */
+
+import { stat } from 'node:fs/promises';
+import type { CheckedParamsOf, WorkspacePrepared } from '../../../api/contract.ts';
+import { BangerError } from '../../../core/errors.ts';
+import type { VmRecord } from '../../../core/model/vm.ts';
+import type { VmWorkspace } from '../../../core/model/workspace.ts';
+import type { AgentClient } from '../../../guest/agent-client.ts';
+import { run } from '../../../guest/run.ts';
+import { now } from '../../../host/clock.ts';
+import type { BangerPaths } from '../../../host/paths.ts';
+import type { CommandRunner } from '../../../host/runner.ts';
+import type { Store } from '../../../store/store.ts';
+import { displayPath } from '../../../workspace/byte-path.ts';
+import { hostGit } from '../../../workspace/git.ts';
+import type { WorkspacePlanData } from '../../../workspace/plan.ts';
+import { checkDirectory, findRepo } from '../../../workspace/repo.ts';
+import type { OperationHandle } from '../../operations.ts';
+import type { Transfers } from '../guests/transfers.ts';
+import type { VmRegistry } from '../vms/vm-registry.ts';
+import type { VmSleep } from '../vms/vm-sleep.ts';
+import {
+  mountWorkspace,
+  type Placement,
+  placementOf,
+  recordOf,
+  type WorkspaceService,
+} from './workspace-service.ts';
+import { updateWorkspace } from './workspace-update.ts';
+
+export interface WorkspacePrepareDeps {
+  readonly workspaces: WorkspaceService;
+  readonly registry: VmRegistry;
+  readonly sleep: VmSleep;
+  readonly store: Store;
+  readonly transfers: Transfers;
+  readonly paths: BangerPaths;
+  readonly runner: CommandRunner;
+}
+
+type PrepareParams = CheckedParamsOf<'workspace.prepare'>;
+type Outcome = Omit<WorkspacePrepared, 'vm' | 'elapsedMs'>;
+
+interface Job {
+  readonly vm: VmRecord;
+  readonly agent: AgentClient;
+  readonly params: PrepareParams;
+  readonly operation: OperationHandle;
+}
+
+const AGENT_TIMEOUT_MS = 10_000;
+const LOOK_TIMEOUT_MS = 10_000;
+const MAX_LISTED = 1000;
+
+export class WorkspacePrepare {
+  readonly #deps: WorkspacePrepareDeps;
+
+  constructor(deps: WorkspacePrepareDeps) {
+    this.#deps = deps;
+  }
+
+  /**
+   * Holds no lock of the VM's: stopping and deleting it end this.
+   * @throws {BangerError} what planning and shipping throw; `invalid_state` (the guest changed what would be overwritten),
+   *   `already_exists` (the VM has a copy of something else), `cancelled`
+   */
+  async prepare(params: PrepareParams, operation: OperationHandle): Promise<WorkspacePrepared> {
+    const begun = performance.now();
+    const { sleep, transfers, registry } = this.#deps;
+    const { vm } = await sleep.running(params.ref, 'workspace', operation.signal);
+    operation.about(vm.name);
+    return await transfers.runAlone(vm.id, operation.signal, async (signal) => {
+      const row = registry.row(vm.id);
+      const agent = await registry.liveOf(row, 'workspace').agent(signal, AGENT_TIMEOUT_MS);
+      const job = { vm: row, agent, params, operation: { ...operation, signal } };
+      const outcome =
+        row.workspace === null ? await this.#create(job) : await this.#update(job, row.workspace);
+      return { ...outcome, vm: vm.name, elapsedMs: performance.now() - begun };
+    });
+  }
+
+  async #create(job: Job): Promise<Outcome> {
+    const { vm, params, operation } = job;
+    const { workspaces, registry } = this.#deps;
+    const { path } = params;
+    if (path === undefined) {
+      throw new BangerError('bad_request', `VM "${vm.name}" has no copy of a repository yet`, {
+        hint: `say of which: banger vm workspace prepare ${vm.name} PATH`,
+      });
+    }
+    const placement = placementOf(params);
+    const { includeUntracked = false, branch, from } = params;
+    const plan = await workspaces.plan({ path, includeUntracked, branch, from }, operation.signal);
+    const tools = await workspaces.tools(plan, operation.signal);
+    const outcome = createdOutcome(plan, placement);
+    if (params.dryRun) return outcome;
+    const files = registry.files(vm.id);
+    await assertOwnDisk(vm.name, files.transferDisk);
+    if (!params.force) await assertEmpty(job, placement.guestPath);
+    const image = await workspaces.writeImage(plan, files, operation.progress, operation.signal);
+    // Before the mount: the next prepare must never write to a disk that is mounted.
+    await this.#record(vm.id, recordOf(plan, placement, tools, image));
+    try {
+      await mountWorkspace(job.agent, placement, operation.signal);
+    } catch (error) {
+      await this.#record(vm.id, null);
+      throw error;
+    }
+    return outcome;
+  }
+
+  async #update(job: Job, workspace: VmWorkspace): Promise<Outcome> {
+    const { vm, agent, params, operation } = job;
+    const { registry, runner, paths } = this.#deps;
+    await this.#assertSame(job, workspace);
+    if (workspace.readOnly) throw readOnly(vm.name);
+    const asked = {
+      branch: params.branch ?? workspace.branch,
+      from: params.from ?? workspace.from,
+      includeUntracked: params.includeUntracked ?? workspace.includeUntracked,
+    };
+    const files = registry.files(vm.id);
+    operation.progress({ step: 'workspace', text: `comparing ${workspace.sourcePath}` });
+    const { headCommit, changes, movesHead } = await updateWorkspace(
+      { runner, scratchDir: paths.scratchDir },
+      {
+        ...{ vmName: vm.name, workspace, asked, agent },
+        shippedFile: files.shippedFile,
+        shippedIndex: files.shippedIndex,
+        force: params.force,
+        dryRun: params.dryRun,
+        signal: operation.signal,
+        mountAgain: () => mountWorkspace(agent, workspace, operation.signal),
+        onProgress: (done, total) =>
+          operation.progress({
+            step: 'workspace',
+            text: 'shipping what changed',
+            done,
+            total,
+            unit: 'items',
+          }),
+        onShipped: async ({ commit, tree, branch, staged, headCommit }) =>
+          await this.#record(vm.id, {
+            ...workspace,
+            ...asked,
+            headCommit,
+            shipped: { commit, tree, branch, staged },
+            preparedAt: now(),
+          }),
+      },
+    );
+    const deleted = changes.filter(({ to }) => to === null).length;
+    return {
+      guestPath: workspace.guestPath,
+      sourcePath: workspace.sourcePath,
+      outcome: changes.length === 0 && !movesHead ? 'unchanged' : 'updated',
+      headCommit,
+      previousHead: workspace.headCommit,
+      files: changes.length - deleted,
+      deleted,
+      paths: changes.slice(0, MAX_LISTED).map(({ path }) => displayPath(path)),
+      untrackedLeft: null,
+    };
+  }
+
+  /** The row's own column, and what stands beside the disks for when the database is lost. */
+  async #record(vmId: string, workspace: VmWorkspace | null): Promise<void> {
+    const { store, registry } = this.#deps;
+    if (!store.setVmWorkspace(vmId, workspace, now()))
+      throw new BangerError('not_found', 'the VM was deleted');
+    await registry.keepRecord(vmId);
+  }
+
+  /** @throws {BangerError} `already_exists`: another copy is asked for than the one that is there */
+  async #assertSame({ vm, params, operation }: Job, workspace: VmWorkspace): Promise<void> {
+    const { path } = params;
+    const different = (['guestPath', 'readOnly'] as const).find(
+      (key) => params[key] !== undefined && params[key] !== workspace[key],
+    );
+    let isOther = different !== undefined;
+    if (path !== undefined && path !== workspace.sourcePath) {
+      await checkDirectory(path);
+      const repo = await findRepo(hostGit(this.#deps.runner, path, operation.signal), path);
+      isOther ||= repo.topLevel !== workspace.sourcePath;
+    }
+    if (!isOther) return;
+    throw new BangerError(
+      'already_exists',
+      `VM "${vm.name}" has a copy of ${workspace.sourcePath} at ${workspace.guestPath}${workspace.readOnly ? ', read-only' : ''}`,
+      { hint: 'a VM has one copy, where it was put first; make another VM: banger vm run PATH' },
+    );
+  }
+}
+
+function createdOutcome(plan: WorkspacePlanData, { guestPath }: Placement): Outcome {
+  const { sourcePath, headCommit, files, untrackedLeft, displayPaths } = plan;
+  return {
+    ...{ guestPath, sourcePath, headCommit, files, untrackedLeft },
+    outcome: 'created',
+    previousHead: null,
+    deleted: 0,
+    paths: displayPaths.slice(0, MAX_LISTED),
+  };
+}
+
+/** Snapshots and copies of a VM have its disks under other names. */
+async function assertOwnDisk(vmName: string, transferDisk: string): Promise<void> {
+  if ((await stat(transferDisk)).nlink === 1) return;
+  throw new BangerError(
+    'in_use',
+    `the second disk of VM "${vmName}" belongs to a snapshot or a copy of it, too`,
+    {
+      hint: `stop and start the VM first: banger vm restart ${vmName}`,
+    },
+  );
+}
+
+/** @throws {BangerError} `already_exists` */
+async function assertEmpty({ vm, agent, operation }: Job, guestPath: string): Promise<void> {
+  const listed = await run(
+    agent,
+    { argv: ['find', guestPath, '-mindepth', '1', '-maxdepth', '1', '-print', '-quit'], cwd: '/' },
+    { signal: operation.signal, timeoutMs: LOOK_TIMEOUT_MS, maxOutputBytes: 64 * 1024 },
+  );
+  if (listed.stdout.length === 0) return;
+  throw new BangerError('already_exists', `there are files at ${guestPath} in VM "${vm.name}"`, {
+    hint: 'give another place with --guest-path, or add --force to put the copy over them',
+  });
+}
+
+function readOnly(vmName: string): BangerError {
+  return new BangerError('invalid_state', `the copy in VM "${vmName}" is read-only, and stays as it is`, {
+    hint: 'make another VM: banger vm run PATH --readonly',
+  });
+}

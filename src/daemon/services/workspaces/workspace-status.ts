@@ -1,0 +1,91 @@
+/** `vm workspace status`: what was changed since a copy was made, on the host, in the guest, and in both places. */
+
+import type { FileChange, WorkspaceFileStatus, WorkspaceStatus } from '../../../api/contract.ts';
+import { BangerError } from '../../../core/errors.ts';
+import type { VmWorkspace } from '../../../core/model/workspace.ts';
+import type { BangerPaths } from '../../../host/paths.ts';
+import type { CommandRunner } from '../../../host/runner.ts';
+import { displayPath } from '../../../workspace/byte-path.ts';
+import type { TreeChange } from '../../../workspace/tree-change.ts';
+import type { OperationHandle } from '../../operations.ts';
+import type { VmRegistry } from '../vms/vm-registry.ts';
+import type { DriftWatch } from './workspace-drift.ts';
+import type { GuestChanges, WorkspaceExport } from './workspace-export.ts';
+import { compareWithHost } from './workspace-update.ts';
+
+export interface WorkspaceStatusDeps {
+  readonly registry: VmRegistry;
+  readonly exports: WorkspaceExport;
+  readonly drift: DriftWatch;
+  readonly runner: CommandRunner;
+  readonly paths: BangerPaths;
+}
+
+/** More are not for reading. All are counted. */
+const MAX_LISTED = 10_000;
+
+export class WorkspaceStatusService {
+  readonly #deps: WorkspaceStatusDeps;
+
+  constructor(deps: WorkspaceStatusDeps) {
+    this.#deps = deps;
+  }
+
+  /** @throws {BangerError} `not_found` (there is no copy), `guest_failed`, and what the repository says that is gone */
+  async status(ref: string, operation: OperationHandle): Promise<WorkspaceStatus> {
+    const { registry, exports, drift } = this.#deps;
+    const vm = registry.resolve(ref);
+    operation.progress({ step: 'look', text: 'comparing both sides' });
+    const { workspace } = vm;
+    const [there, here, behind] = await Promise.all([
+      exports.guestChanges(vm.id, operation),
+      workspace && this.#here(vm.id, workspace, operation.signal),
+      drift.of(vm, operation.signal),
+    ]);
+    if (workspace === null) throw new BangerError('not_found', `VM "${vm.name}" has no copy of a repository`);
+    const { guestPath, sourcePath, headCommit, mode, readOnly, preparedAt } = workspace;
+    const files = merged(here, there);
+    return {
+      vm: vm.name,
+      ...{ guestPath, sourcePath, headCommit, mode, readOnly, preparedAt },
+      drift: behind,
+      knowsHere: here !== null,
+      commits: there.commits,
+      files: files.slice(0, MAX_LISTED),
+      total: files.length,
+      nested: there.nested,
+    };
+  }
+
+  /** Null: what was shipped is not known any more. */
+  async #here(
+    vmId: string,
+    workspace: VmWorkspace,
+    signal: AbortSignal,
+  ): Promise<readonly TreeChange[] | null> {
+    const { registry, runner, paths } = this.#deps;
+    const { shippedFile, shippedIndex } = registry.files(vmId);
+    try {
+      return await compareWithHost(
+        { runner, scratchDir: paths.scratchDir },
+        { workspace, shippedFile, shippedIndex, signal },
+      );
+    } catch (error) {
+      if (error instanceof BangerError && ['invalid_state', 'not_found'].includes(error.code)) return null;
+      throw error;
+    }
+  }
+}
+
+function merged(here: readonly TreeChange[] | null, { changes }: GuestChanges): WorkspaceFileStatus[] {
+  const files = new Map<string, { here: FileChange | null; there: FileChange | null }>();
+  for (const { path, from, to } of here ?? [])
+    files.set(path, { here: from === null ? 'added' : to === null ? 'deleted' : 'modified', there: null });
+  for (const { path, kind } of changes) {
+    const there = kind === 'type_changed' ? 'modified' : kind;
+    files.set(path, { here: files.get(path)?.here ?? null, there });
+  }
+  return [...files]
+    .toSorted(([one], [other]) => (one < other ? -1 : 1))
+    .map(([path, sides]) => ({ path: displayPath(path), ...sides }));
+}

@@ -1,0 +1,341 @@
+/** Brings the copy in a running guest up to what the host's repository is now, sending only what differs. */
+
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { printable } from '../../../core/channel/close.ts';
+import { BangerError } from '../../../core/errors.ts';
+import { SHIPPED_REF, type VmWorkspace } from '../../../core/model/workspace.ts';
+import type { AgentClient } from '../../../guest/agent-client.ts';
+import type { ConflictRecord } from '../../../guest/archive/records.ts';
+import { ArchiveConflicts } from '../../../guest/archive/transfer.ts';
+import { fileError, makeTemporaryDir, removeTree } from '../../../host/files.ts';
+import type { CommandRunner } from '../../../host/runner.ts';
+import { type BytePath, bytesOf, displayPath } from '../../../workspace/byte-path.ts';
+import { hostGit, type HostGit } from '../../../workspace/git.ts';
+import type { GitFile } from '../../../workspace/guest-git.ts';
+import { listUntracked } from '../../../workspace/plan.ts';
+import { repoState, type RepoState } from '../../../workspace/repo-state.ts';
+import { hiddenEntries } from '../../../workspace/shipped-commit.ts';
+import {
+  keepShippedIndex,
+  readShippedRecords,
+  type ShippedRecord,
+  writeShippedRecords,
+} from '../../../workspace/shipped-record.ts';
+import type { TreeChange } from '../../../workspace/tree-change.ts';
+import { headOfUpdate, objectsOfUpdate } from '../../../workspace/update-git.ts';
+import {
+  type NextState,
+  nextState,
+  planAnew,
+  planUpdate,
+  type UpdatePlan,
+} from '../../../workspace/update-plan.ts';
+import { updateRecords, withoutVanished } from '../../../workspace/update-records.ts';
+import { type CopyHead, GuestRepository } from './guest-repository.ts';
+import { OVERLAY_UPPER } from './workspace-service.ts';
+
+export interface UpdateJob {
+  readonly vmName: string;
+  readonly workspace: VmWorkspace;
+  /** As it is to be from now on; what was asked for anew is in it. */
+  readonly asked: Pick<VmWorkspace, 'branch' | 'from' | 'includeUntracked'>;
+  readonly agent: AgentClient;
+  readonly shippedFile: string;
+  readonly shippedIndex: string;
+  readonly force: boolean;
+  readonly dryRun: boolean;
+  readonly signal: AbortSignal;
+  readonly onProgress: (done: number, total: number) => void;
+  /** The copy may not be mounted, when a daemon was killed before it came to that. */
+  readonly mountAgain: () => Promise<void>;
+  /** Called when the guest has it all: for the row. */
+  readonly onShipped: (shipped: ShippedRecord) => Promise<void>;
+}
+
+export interface UpdateOutcome {
+  readonly headCommit: string;
+  readonly changes: readonly TreeChange[];
+  readonly movesHead: boolean;
+}
+
+export interface UpdateDeps {
+  readonly runner: CommandRunner;
+  readonly scratchDir: string;
+}
+
+const MAX_NAMED = 5;
+
+/**
+ * @throws {BangerError} `invalid_state`: the guest has changed what is to be written, and `force` was not given; nothing has been
+ *   written then. What git and the transfer throw
+ */
+export async function updateWorkspace(deps: UpdateDeps, job: UpdateJob): Promise<UpdateOutcome> {
+  return await withScratch(deps, (scratch) => new Update(deps, job, scratch).run());
+}
+
+/**
+ * What was changed in the repository since the copy was made of it; nothing is asked of the guest.
+ * @throws {BangerError} `invalid_state`, `not_found`: what was shipped is not known any more
+ */
+export async function compareWithHost(
+  deps: UpdateDeps,
+  {
+    workspace,
+    shippedFile,
+    shippedIndex,
+    signal,
+  }: Pick<UpdateJob, 'workspace' | 'shippedFile' | 'shippedIndex' | 'signal'>,
+): Promise<readonly TreeChange[]> {
+  return await withScratch(deps, async (scratch) => {
+    const git = hostGit(deps.runner, workspace.sourcePath, signal);
+    const [repo, records] = await Promise.all([
+      repoState(git, workspace.sourcePath),
+      readShippedRecords(shippedFile),
+    ]);
+    const last = lastShipped(workspace, records);
+    if (last === undefined) throw new BangerError('invalid_state', 'what was shipped is not known any more');
+    const untracked = await untrackedFiles(git, workspace.includeUntracked);
+    const next = await nextState(git, repo, { ...workspace, untracked }, last, shippedIndex, scratch);
+    const { changes } = await planUpdate(git, last, next);
+    return withoutVanished(next.rootPath, changes);
+  });
+}
+
+async function withScratch<T>(deps: UpdateDeps, work: (scratch: string) => Promise<T>): Promise<T> {
+  await mkdir(deps.scratchDir, { recursive: true, mode: 0o700 });
+  const scratch = await makeTemporaryDir(join(deps.scratchDir, 'workspace')).catch((error: unknown) => {
+    throw fileError(`cannot use ${deps.scratchDir}`, error);
+  });
+  try {
+    return await work(scratch);
+  } finally {
+    await removeTree(scratch, { below: deps.scratchDir });
+  }
+}
+
+async function untrackedFiles(git: HostGit, areWanted: boolean): Promise<readonly BytePath[]> {
+  return areWanted ? (await listUntracked(git)).filter((path) => !path.endsWith('/')) : [];
+}
+
+/** A guest that lost its power may have lost the last shippings, too: it goes on from one of these. */
+const KEPT_RECORDS = 8;
+
+function withShipped(latest: ShippedRecord, records: readonly ShippedRecord[]): readonly ShippedRecord[] {
+  return [latest, ...records.filter(({ commit }) => commit !== latest.commit)].slice(0, KEPT_RECORDS);
+}
+
+/** What the row says was shipped; undefined: more is not known of it. */
+function lastShipped(
+  { shipped, headCommit }: VmWorkspace,
+  records: readonly ShippedRecord[],
+): ShippedRecord | undefined {
+  const known = records.find((record) => record.commit === shipped?.commit);
+  if (known !== undefined || shipped === null || shipped.commit !== headCommit) return known;
+  return { ...shipped, headCommit, changes: [], indexStamp: '', hidden: hiddenEntries([]) };
+}
+
+class Update {
+  readonly #job: UpdateJob;
+  readonly #git: HostGit;
+  readonly #scratch: string;
+  readonly #copy: GuestRepository;
+
+  constructor(deps: UpdateDeps, job: UpdateJob, scratch: string) {
+    this.#job = job;
+    this.#git = hostGit(deps.runner, job.workspace.sourcePath, job.signal);
+    this.#scratch = scratch;
+    this.#copy = new GuestRepository(job.agent, job.workspace.guestPath, job.signal);
+  }
+
+  async run(): Promise<UpdateOutcome> {
+    const { workspace, asked, shippedFile, shippedIndex } = this.#job;
+    const [repo, records] = await Promise.all([
+      repoState(this.#git, workspace.sourcePath),
+      readShippedRecords(shippedFile),
+    ]);
+    const last = lastShipped(workspace, records);
+    const untracked = await untrackedFiles(this.#git, asked.includeUntracked);
+    const next = await nextState(this.#git, repo, { ...asked, untracked }, last, shippedIndex, this.#scratch);
+    try {
+      return await this.#bring(repo, last, next, records);
+    } catch (error) {
+      const other = await this.#whatElse(error, records);
+      return await this.#bring(repo, other, next, records);
+    }
+  }
+
+  /** The guest may hold what a shipping brought that was cut off before anyone heard of its end. */
+  async #whatElse(error: unknown, records: readonly ShippedRecord[]): Promise<ShippedRecord | undefined> {
+    const isOther =
+      error instanceof ArchiveConflicts && error.conflicts.some(({ path }) => path.equals(SHIPPED_PATH));
+    if (!isOther) throw error;
+    let commit = await this.#copy.shippedCommit(SHIPPED_REF);
+    if (commit === undefined) {
+      await this.#job.mountAgain();
+      commit = await this.#copy.shippedCommit(SHIPPED_REF);
+    }
+    return records.find((record) => record.commit === commit);
+  }
+
+  async #bring(
+    repo: RepoState,
+    last: ShippedRecord | undefined,
+    next: NextState,
+    records: readonly ShippedRecord[],
+  ): Promise<UpdateOutcome> {
+    const { force, dryRun, asked, shippedFile, shippedIndex, onShipped } = this.#job;
+    const planned = await this.#plan(repo, last, next);
+    const plan = { ...planned, changes: withoutVanished(next.rootPath, planned.changes) };
+    const { headCommit } = next.shipped;
+    const outcome = { headCommit, changes: plan.changes, movesHead: plan.movesHead };
+    const isSame = plan.changes.length === 0 && !plan.movesHead;
+    if (dryRun) return outcome;
+    // It must never stand beside the record of another shipping.
+    await rm(shippedIndex, { force: true });
+    if (!isSame) {
+      const head = plan.movesHead ? await this.#copy.head() : undefined;
+      if (head !== undefined && !force) this.#assertHeadAsShipped(head, last);
+      // Before the guest has it: what was cut off can be told by it.
+      await writeShippedRecords(shippedFile, withShipped(next.shipped, records));
+      await this.#send(repo, plan, last, head, new Set());
+    }
+    await onShipped(next.shipped);
+    if (!asked.includeUntracked) await keepShippedIndex(next.seenIndexPath, shippedIndex);
+    await writeShippedRecords(shippedFile, withShipped(next.shipped, records));
+    return outcome;
+  }
+
+  async #plan(repo: RepoState, last: ShippedRecord | undefined, next: NextState): Promise<UpdatePlan> {
+    if (last !== undefined) {
+      try {
+        return await planUpdate(this.#git, last, next);
+      } catch (error) {
+        const isGone = error instanceof BangerError && error.code === 'not_found';
+        if (!isGone || !this.#job.force) throw error;
+      }
+    } else if (!this.#job.force) {
+      throw new BangerError(
+        'invalid_state',
+        `what was shipped to VM "${this.#job.vmName}" is not known any more`,
+        {
+          hint: `keep what was changed there, then add --force to make the copy anew: banger vm workspace export ${this.#job.vmName} --output changes.patch`,
+        },
+      );
+    }
+    return await planAnew(this.#git, repo, next, this.#scratch);
+  }
+
+  #assertHeadAsShipped(head: CopyHead, last: ShippedRecord | undefined): void {
+    const { vmName } = this.#job;
+    const what =
+      head.commit !== last?.headCommit
+        ? 'commits were made'
+        : head.branch !== last.branch
+          ? 'another branch was checked out'
+          : head.staged !== last.staged
+            ? 'changes were staged'
+            : undefined;
+    if (what === undefined) return;
+    throw new BangerError(
+      'invalid_state',
+      `${what} in the copy in VM "${vmName}", and HEAD or the index moved here`,
+      {
+        hint: waysOut(vmName),
+      },
+    );
+  }
+
+  /** Paths that the guest made the same as the host did are no conflict: they are sent again, unchecked. */
+  async #send(
+    repo: RepoState,
+    plan: UpdatePlan,
+    last: ShippedRecord | undefined,
+    head: CopyHead | undefined,
+    same: ReadonlySet<string>,
+  ): Promise<void> {
+    const { agent, force, signal, onProgress, workspace } = this.#job;
+    const facts = { repo, plan, scratchDir: this.#scratch };
+    const gitFiles =
+      head === undefined
+        ? objectsOfUpdate(this.#git, facts)
+        : this.#headFiles(headOfUpdate(this.#git, facts, head), head, last);
+    gitFiles.catch(() => undefined);
+    try {
+      const records = updateRecords({
+        rootPath: plan.rootPath,
+        changes: plan.changes,
+        shippedBefore: force ? undefined : last?.commit,
+        shippedNow: plan.shipped.commit,
+        unchecked: force ? new Set(plan.changes.map(({ path }) => path)) : same,
+        gitFiles,
+        onFile: (done) => onProgress(done, plan.changes.length),
+      });
+      const request = { base: workspace.guestPath, upper: OVERLAY_UPPER, marksShipped: true };
+      await agent.unpack(request, records, signal);
+    } catch (error) {
+      const also = await this.#sameAsHere(error, plan, same);
+      await this.#send(repo, plan, last, head, also);
+    } finally {
+      await gitFiles.catch(() => undefined);
+    }
+  }
+
+  /** What the guest's HEAD named is kept under a name of its own. */
+  async #headFiles(
+    files: Promise<GitFile[]>,
+    head: CopyHead,
+    last: ShippedRecord | undefined,
+  ): Promise<GitFile[]> {
+    if (head.commit === last?.headCommit) return await files;
+    const kept = { path: `refs/banger/overwritten/${head.commit.slice(0, 12)}`, content: `${head.commit}\n` };
+    return [kept, ...(await files)];
+  }
+
+  /** @throws the error itself, unless all it names is in the guest as it is here */
+  async #sameAsHere(
+    error: unknown,
+    plan: UpdatePlan,
+    same: ReadonlySet<string>,
+  ): Promise<ReadonlySet<string>> {
+    if (!(error instanceof ArchiveConflicts)) throw error;
+    if (error.conflicts.some(({ path }) => path.equals(SHIPPED_PATH))) throw error;
+    const changes = new Map(plan.changes.map((change) => [change.path, change]));
+    const wanted = error.conflicts.map((conflict) => ({
+      conflict,
+      to: changes.get(conflict.path.toString('latin1'))?.to ?? null,
+    }));
+    const files = wanted.filter(({ conflict, to }) => to !== null && conflict.reason !== 'deleted');
+    const ids = (await this.#copy.blobIds(files.map(({ conflict }) => conflict.path))) ?? [];
+    const equal = new Set(files.filter(({ to }, at) => to?.oid === ids[at]).map(({ conflict }) => conflict));
+    const real = wanted.filter(
+      ({ conflict, to }) => !equal.has(conflict) && !(to === null && conflict.reason === 'deleted'),
+    );
+    if (real.length > 0)
+      throw overwrites(
+        this.#job.vmName,
+        real.map(({ conflict }) => conflict),
+      );
+    const found = error.conflicts.map(({ path }) => path.toString('latin1'));
+    // The guest names at most so many at once: what is new must be.
+    if (found.every((path) => same.has(path))) throw error;
+    return new Set([...same, ...found]);
+  }
+}
+
+const SHIPPED_PATH = bytesOf(`.git/${SHIPPED_REF}`);
+
+function overwrites(vmName: string, conflicts: readonly ConflictRecord[]): BangerError {
+  const named = conflicts
+    .slice(0, MAX_NAMED)
+    .map(({ path }) => printable(displayPath(path.toString('latin1'))));
+  const left = conflicts.length - named.length;
+  const list = left > 0 ? `${named.join(', ')} and ${left} more` : named.join(', ');
+  return new BangerError('invalid_state', `changed both here and in VM "${vmName}": ${list}`, {
+    hint: waysOut(vmName),
+  });
+}
+
+function waysOut(vmName: string): string {
+  return `banger vm workspace status ${vmName} shows both sides; keep the VM's with "banger vm workspace export ${vmName} --output changes.patch", or overwrite it with --force`;
+}
