@@ -2,7 +2,7 @@
 
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { VmForked } from '../src/api/contract.ts';
+import type { VmForked } from '../src/api/results/vm.ts';
 import type { BenchContext } from './lib/context.ts';
 import { templateOf } from './lib/home-template.ts';
 import { ProgramHome } from './lib/program.ts';

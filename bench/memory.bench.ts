@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { VmView } from '../src/api/contract.ts';
+import type { VmView } from '../src/api/results/vm.ts';
 import type { BenchContext } from './lib/context.ts';
 import { ProgramHome } from './lib/program.ts';
 import { figure, heading } from './lib/report.ts';

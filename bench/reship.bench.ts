@@ -3,7 +3,7 @@
 import { appendFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { WorkspacePrepared } from '../src/api/contract.ts';
+import type { WorkspacePrepared } from '../src/api/results/workspace.ts';
 import { createRunner } from '../src/host/runner.ts';
 import { makeRepo } from '../test/fixtures/make-repo.ts';
 import type { BenchContext } from './lib/context.ts';

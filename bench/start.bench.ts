@@ -5,7 +5,7 @@
 
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { DaemonStatus } from '../src/api/contract.ts';
+import type { DaemonStatus } from '../src/api/results/daemon.ts';
 import { bareDriver, BareMachine } from './lib/bare-machine.ts';
 import type { BenchContext } from './lib/context.ts';
 import { restoreBare, templateOf } from './lib/home-template.ts';

@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { VmDetail } from '../../src/api/contract.ts';
+import type { VmDetail } from '../../src/api/results/vm.ts';
 import type { Platform } from '../../src/vmm/driver.ts';
 import { ProgramHome } from './program.ts';
 

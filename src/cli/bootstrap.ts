@@ -1,6 +1,6 @@
 /** Tools that a repository asks for: installed after its VM is there, or said in one line. */
 
-import type { VmCreated } from '../api/contract.ts';
+import type { VmCreated } from '../api/results/vm.ts';
 import type { ToolingPlan, ToolRequest } from '../core/toolingplan/model.ts';
 import type { CliClient, CliContext } from './cli-context.ts';
 import { toggle } from './flags.ts';

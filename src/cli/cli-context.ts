@@ -3,7 +3,9 @@
  * tests make their own, so that no command reaches for `process`.
  */
 
-import type { ExecTicket, Method, ParamsOf, Progress, ResultOf, StreamTicket } from '../api/contract.ts';
+import type { ExecTicket } from '../api/results/vm.ts';
+import type { Method, ParamsOf, Progress, ResultOf } from '../api/contract.ts';
+import type { StreamTicket } from '../api/results/stream.ts';
 import type { BangerError } from '../core/errors.ts';
 import type { BytePipeEnd } from './exec-session/run-byte-pipe.ts';
 

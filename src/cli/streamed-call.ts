@@ -1,6 +1,7 @@
 /** A long call whose bytes come from stdin or go to stdout: on a stream beside it. */
 
-import type { ResultOf, StreamTicket } from '../api/contract.ts';
+import type { ResultOf } from '../api/contract.ts';
+import type { StreamTicket } from '../api/results/stream.ts';
 import { BangerError } from '../core/errors.ts';
 import type { CliClient, CliContext } from './cli-context.ts';
 import type { LongWork } from './long-call.ts';

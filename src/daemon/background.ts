@@ -1,6 +1,6 @@
 /** What the daemon does unasked, at intervals: sample statistics, stop stale VMs, keep logs bounded. */
 
-import type { VmView } from '../api/contract.ts';
+import type { VmView } from '../api/results/vm.ts';
 import type { Log } from '../host/log.ts';
 import type { PortForwards } from './services/ports/port-forwards.ts';
 import type { VmRegistry } from './services/vms/vm-registry.ts';

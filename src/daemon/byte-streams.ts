@@ -5,7 +5,7 @@
  */
 
 import type { Socket } from 'node:net';
-import type { StreamTicket } from '../api/contract.ts';
+import type { StreamTicket } from '../api/results/stream.ts';
 import { encodeClose, ERRNO } from '../core/channel/close.ts';
 import { ReceiveCredit, SendCredit } from '../core/channel/credit.ts';
 import {

@@ -1,7 +1,7 @@
 /** The composition root: makes every service, gives each its ports, and takes it all down again. */
 
 import { join } from 'node:path';
-import type { DaemonStatus } from '../api/contract.ts';
+import type { DaemonStatus } from '../api/results/daemon.ts';
 import { VERSION } from '../core/buildinfo.ts';
 import { DRIVER_NAMES } from '../core/model/vm.ts';
 import { vmPolicy } from '../core/policy/vm-policy.ts';

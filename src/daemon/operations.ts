@@ -1,6 +1,7 @@
 /** The register of requests under way: what `operation list` shows and `operation cancel` ends. */
 
-import type { Method, OperationSummary, Progress } from '../api/contract.ts';
+import type { Method, Progress } from '../api/contract.ts';
+import type { OperationSummary } from '../api/results/daemon.ts';
 import { BangerError } from '../core/errors.ts';
 
 interface Operation {

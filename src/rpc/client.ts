@@ -4,7 +4,8 @@
  */
 
 import { connect as connectSocket, type Socket } from 'node:net';
-import type { DaemonHello, Method, ParamsOf, Progress, ResultOf } from '../api/contract.ts';
+import type { DaemonHello } from '../api/results/daemon.ts';
+import type { Method, ParamsOf, Progress, ResultOf } from '../api/contract.ts';
 import { BangerError } from '../core/errors.ts';
 import { encodeMessage, FramingError, MessageParser } from './framing.ts';
 import { assertSocketPath } from './socket-path.ts';

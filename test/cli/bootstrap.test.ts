@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { VmCreated } from '../../src/api/contract.ts';
+import type { VmCreated } from '../../src/api/results/vm.ts';
 import { BangerError } from '../../src/core/errors.ts';
 import { planTools } from '../../src/core/toolingplan/plan.ts';
 import { fakeCli, fakeDetail, fakeVm } from './fake-cli.ts';

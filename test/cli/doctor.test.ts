@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { DoctorFinding, DoctorFix, DoctorReport } from '../../src/api/contract.ts';
+import type { DoctorFinding, DoctorFix, DoctorReport } from '../../src/api/results/doctor.ts';
 import { type Answers, fakeCli, type FakeOptions } from './fake-cli.ts';
 
 function finding(id: string, changes: Partial<DoctorFinding> = {}): DoctorFinding {

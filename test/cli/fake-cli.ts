@@ -1,6 +1,7 @@
 /** The command line with fakes around it: a daemon that is a table of answers, and terminals that are strings. */
 
-import type { Method, ParamsOf, ResultOf, VmDetail, VmView } from '../../src/api/contract.ts';
+import type { Method, ParamsOf, ResultOf } from '../../src/api/contract.ts';
+import type { VmDetail, VmView } from '../../src/api/results/vm.ts';
 import type { CallOptions, CliClient, CliIo, CliPorts } from '../../src/cli/cli-context.ts';
 import { runCli } from '../../src/cli/run-cli.ts';
 import { BangerError } from '../../src/core/errors.ts';

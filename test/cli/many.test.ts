@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { VmView } from '../../src/api/contract.ts';
+import type { VmView } from '../../src/api/results/vm.ts';
 import { BangerError } from '../../src/core/errors.ts';
 import { type Answers, fakeCli, fakeDetail, fakeVm } from './fake-cli.ts';
 

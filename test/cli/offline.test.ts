@@ -4,14 +4,14 @@ import assert from 'node:assert/strict';
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import type { DoctorReport } from '../../src/api/results/doctor.ts';
 import type {
-  DoctorReport,
   SnapshotView,
   StateDiff,
   StateExported,
   StateRestored,
   StateVerified,
-} from '../../src/api/contract.ts';
+} from '../../src/api/results/state.ts';
 import { settled } from '../helpers/test-home.ts';
 import { atMoments } from '../helpers/thorough.ts';
 import { type Started, StateHome } from './state-home.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { VmView } from '../../src/api/contract.ts';
+import type { VmView } from '../../src/api/results/vm.ts';
 import { type Answers, type FakeOptions, fakeCli, fakeVm } from './fake-cli.ts';
 
 const stopped = (name: string) => fakeVm(name, { state: 'stopped' });

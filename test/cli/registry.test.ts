@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { SnapshotView, StateExported, StatePushed } from '../../src/api/contract.ts';
+import type { SnapshotView, StateExported, StatePushed } from '../../src/api/results/state.ts';
 import { HTPASSWD, PASSWORD, RegistryProcess } from '../oci/registry-process.ts';
 import { StateHome } from './state-home.ts';
 

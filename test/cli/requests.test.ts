@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { DaemonStatus, Method } from '../../src/api/contract.ts';
+import type { DaemonStatus } from '../../src/api/results/daemon.ts';
+import type { Method } from '../../src/api/contract.ts';
 import { type Leaf, isGroup, root } from '../../src/cli/tree.ts';
 import { type Answers, fakeCli } from './fake-cli.ts';
 

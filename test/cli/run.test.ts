@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { VmCreated, WorkspaceReport } from '../../src/api/contract.ts';
+import type { VmCreated } from '../../src/api/results/vm.ts';
+import type { WorkspaceReport } from '../../src/api/results/workspace.ts';
 import { BangerError } from '../../src/core/errors.ts';
 import { NO_TOOLS } from '../../src/core/toolingplan/plan.ts';
 import { type Answers, fakeCli, fakeDetail, fakeVm } from './fake-cli.ts';

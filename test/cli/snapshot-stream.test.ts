@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { VmSnapshotExported, VmSnapshotView } from '../../src/api/contract.ts';
+import type { VmSnapshotExported, VmSnapshotView } from '../../src/api/results/snapshot.ts';
 import { BangerError } from '../../src/core/errors.ts';
 import { fakeCli } from './fake-cli.ts';
 

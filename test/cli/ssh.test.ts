@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { SshSetup } from '../../src/api/contract.ts';
+import type { SshSetup } from '../../src/api/results/vm.ts';
 import type { BytePipeEnd } from '../../src/cli/exec-session/run-byte-pipe.ts';
 import { BangerError } from '../../src/core/errors.ts';
 import { type Answers, type FakeOptions, fakeCli, fakeVm } from './fake-cli.ts';

@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { SnapshotView, StateRestored } from '../../src/api/contract.ts';
+import type { SnapshotView, StateRestored } from '../../src/api/results/state.ts';
 import { snapshotSource } from '../../src/cli/snapshot-argument.ts';
 import { BangerError } from '../../src/core/errors.ts';
 import { type Answers, fakeCli } from './fake-cli.ts';

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { ParamsOf } from '../../src/api/contract.ts';
+import type { VmDetail } from '../../src/api/results/vm.ts';
 import type {
-  ParamsOf,
-  VmDetail,
   WorkspaceApplied,
   WorkspaceExported,
   WorkspaceFetched,
-} from '../../src/api/contract.ts';
+} from '../../src/api/results/workspace.ts';
 import type { CliPorts } from '../../src/cli/cli-context.ts';
 import { parseAddress } from '../../src/cli/commands/git-remote.ts';
 import { fakeCli } from './fake-cli.ts';

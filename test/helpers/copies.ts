@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import type { VmForked } from '../../src/api/contract.ts';
+import type { VmForked } from '../../src/api/results/vm.ts';
 import { type Running, settled, type TestHome } from './test-home.ts';
 
 /** Small, and from boot on as in every other test of copies. */

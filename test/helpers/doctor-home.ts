@@ -6,13 +6,9 @@ import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import type {
-  DaemonStatus,
-  DoctorFinding,
-  DoctorFix,
-  DoctorReport,
-  Progress,
-} from '../../src/api/contract.ts';
+import type { DaemonStatus } from '../../src/api/results/daemon.ts';
+import type { DoctorFinding, DoctorFix, DoctorReport } from '../../src/api/results/doctor.ts';
+import type { Progress } from '../../src/api/contract.ts';
 import type { ImageManifest, ImageRecord, KernelManifest } from '../../src/core/model/image.ts';
 import type { VmRecord } from '../../src/core/model/vm.ts';
 import { CHECKS, createDoctor, type DoctorDeps } from '../../src/daemon/doctor/doctor.ts';

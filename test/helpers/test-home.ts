@@ -20,7 +20,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
-import type { VmDetail, VmView } from '../../src/api/contract.ts';
+import type { VmDetail, VmView } from '../../src/api/results/vm.ts';
 
 export const ROOT = join(import.meta.dirname, '..', '..');
 export const BANGER = join(ROOT, 'bin', 'banger');

@@ -19,7 +19,10 @@ import { BangerError } from '../../src/core/errors.ts';
 import type { ErrorCode } from '../../src/core/errors.ts';
 import { vmPolicy } from '../../src/core/policy/vm-policy.ts';
 import { frozenPaths } from '../../src/frozen/manifest.ts';
-import { SnapshotRestore, type SnapshotRestoreDeps } from '../../src/daemon/services/snapshots/snapshot-restore.ts';
+import {
+  SnapshotRestore,
+  type SnapshotRestoreDeps,
+} from '../../src/daemon/services/snapshots/snapshot-restore.ts';
 import { type ManifestChange, SnapshotHome } from './snapshot-home.ts';
 
 let root: string;

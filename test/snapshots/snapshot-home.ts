@@ -4,12 +4,8 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type {
-  CheckedParamsOf,
-  Progress,
-  VmSnapshotExported,
-  VmSnapshotView,
-} from '../../src/api/contract.ts';
+import type { CheckedParamsOf, Progress } from '../../src/api/contract.ts';
+import type { VmSnapshotExported, VmSnapshotView } from '../../src/api/results/snapshot.ts';
 import type { VmPolicy } from '../../src/core/policy/vm-policy.ts';
 import { vmPolicy } from '../../src/core/policy/vm-policy.ts';
 import type { OperationHandle } from '../../src/daemon/operations.ts';

@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import type { VmCopied } from '../../src/api/contract.ts';
+import type { VmCopied } from '../../src/api/results/vm.ts';
 import { settled, TestHome } from '../helpers/test-home.ts';
 
 const MIB = 1024 * 1024;

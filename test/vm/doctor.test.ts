@@ -6,7 +6,7 @@ import { existsSync, lstatSync, readdirSync, realpathSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import type { DoctorFinding, DoctorFix, DoctorReport } from '../../src/api/contract.ts';
+import type { DoctorFinding, DoctorFix, DoctorReport } from '../../src/api/results/doctor.ts';
 import { isAlive, settled, TestHome } from '../helpers/test-home.ts';
 
 interface Outcome {

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { existsSync, statSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
-import type { PortEntry, VmCreated, VmHealth, VmView } from '../../src/api/contract.ts';
+import type { PortEntry, VmCreated, VmHealth, VmView } from '../../src/api/results/vm.ts';
 import { isAlive, settled, TestHome } from '../helpers/test-home.ts';
 
 interface One<T> {

@@ -9,7 +9,8 @@ import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import type { DoctorReport, PortEntry } from '../../src/api/contract.ts';
+import type { DoctorReport } from '../../src/api/results/doctor.ts';
+import type { PortEntry } from '../../src/api/results/vm.ts';
 import { NetworkNamespace, outcomeOf, whyNoNamespace } from '../helpers/network-namespace.ts';
 import { BANGER, isAlive, ROOT, settled, TestHome } from '../helpers/test-home.ts';
 

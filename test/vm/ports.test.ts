@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { PortEntry } from '../../src/api/contract.ts';
+import type { PortEntry } from '../../src/api/results/vm.ts';
 import { isAlive, settled, TestHome } from '../helpers/test-home.ts';
 
 const MIB = 1024 * 1024;

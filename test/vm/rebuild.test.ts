@@ -5,7 +5,8 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import type { StateRebuilt, StateRestored, VmDetail } from '../../src/api/contract.ts';
+import type { StateRebuilt, StateRestored } from '../../src/api/results/state.ts';
+import type { VmDetail } from '../../src/api/results/vm.ts';
 import { isAlive, settled, TestHome } from '../helpers/test-home.ts';
 
 const SMALL = ['--memory', '512M'] as const;

@@ -5,7 +5,7 @@ import { existsSync, openSync, readFileSync, statSync, writeFileSync, writeSync 
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { VmDetail } from '../../src/api/contract.ts';
+import type { VmDetail } from '../../src/api/results/vm.ts';
 import { isAlive, settled, TestHome } from '../helpers/test-home.ts';
 
 /** Parts of the time that a save, or a wake, takes undisturbed. */

@@ -5,7 +5,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import type { VmSnapshotExported, VmSnapshotView } from '../../src/api/contract.ts';
+import type { VmSnapshotExported, VmSnapshotView } from '../../src/api/results/snapshot.ts';
 import { BANGER, settled, TestHome } from '../helpers/test-home.ts';
 
 /** Counts in a file for as long as it lives, detached. */

@@ -4,12 +4,8 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import type {
-  DaemonStatus,
-  VmSnapshotDetail,
-  VmSnapshotList,
-  VmSnapshotTaken,
-} from '../../src/api/contract.ts';
+import type { DaemonStatus } from '../../src/api/results/daemon.ts';
+import type { VmSnapshotDetail, VmSnapshotList, VmSnapshotTaken } from '../../src/api/results/snapshot.ts';
 import type { BangerError } from '../../src/core/errors.ts';
 import { connect } from '../../src/rpc/client.ts';
 import { drop, forkOf, snapshot, source } from '../helpers/copies.ts';

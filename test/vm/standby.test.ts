@@ -4,7 +4,8 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import type { DaemonStatus, VmCreated } from '../../src/api/contract.ts';
+import type { DaemonStatus } from '../../src/api/results/daemon.ts';
+import type { VmCreated } from '../../src/api/results/vm.ts';
 import { SMALL_WITH_STANDBY, theTemplate } from '../helpers/template-settings.ts';
 import { settled, TestHome } from '../helpers/test-home.ts';
 

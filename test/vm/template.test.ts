@@ -5,7 +5,8 @@ import { closeSync, existsSync, openSync, readSync, statSync, writeSync } from '
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ImageWarmed, VmCreated } from '../../src/api/contract.ts';
+import type { ImageWarmed } from '../../src/api/results/image.ts';
+import type { VmCreated } from '../../src/api/results/vm.ts';
 import { initRepo } from '../helpers/host-repo.ts';
 import { failures, forgeState, SMALL_WITH_TEMPLATES, theTemplate } from '../helpers/template-settings.ts';
 import { settled, TestHome } from '../helpers/test-home.ts';

@@ -5,7 +5,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import type { VmCreated } from '../../src/api/contract.ts';
+import type { VmCreated } from '../../src/api/results/vm.ts';
 import { TestHome } from '../helpers/test-home.ts';
 
 const GIT = ['-c', 'user.name=A', '-c', 'user.email=a@example.com'];

@@ -15,12 +15,12 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import type { OperationSummary } from '../../src/api/results/daemon.ts';
 import type {
-  OperationSummary,
   WorkspaceApplied,
   WorkspaceExported,
   WorkspaceFetched,
-} from '../../src/api/contract.ts';
+} from '../../src/api/results/workspace.ts';
 import { makeRepo } from '../fixtures/make-repo.ts';
 import { ROOT, settled, TestHome } from '../helpers/test-home.ts';
 import { THOROUGH } from '../helpers/thorough.ts';

@@ -8,7 +8,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import type { WorkspacePrepared } from '../../src/api/contract.ts';
+import type { WorkspacePrepared } from '../../src/api/results/workspace.ts';
 import { connect } from '../../src/rpc/client.ts';
 import { initRepo, type TestRepo, treeOf } from '../helpers/host-repo.ts';
 import { isAlive, settled, TestHome } from '../helpers/test-home.ts';

@@ -5,7 +5,8 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, renameSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import type { VmDetail, WorkspacePrepared, WorkspaceStatus } from '../../src/api/contract.ts';
+import type { VmDetail } from '../../src/api/results/vm.ts';
+import type { WorkspacePrepared, WorkspaceStatus } from '../../src/api/results/workspace.ts';
 import { gitIn, initRepo, type TestRepo, treeOf } from '../helpers/host-repo.ts';
 import { TestHome } from '../helpers/test-home.ts';
 

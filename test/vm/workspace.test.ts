@@ -5,7 +5,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import type { WorkspacePlan } from '../../src/api/contract.ts';
+import type { WorkspacePlan } from '../../src/api/results/workspace.ts';
 import { TestHome } from '../helpers/test-home.ts';
 
 const ODD = 'odd\nname  "quoted" ünï -x';

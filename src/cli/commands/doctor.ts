@@ -1,4 +1,4 @@
-import type { DoctorFix } from '../../api/contract.ts';
+import type { DoctorFix } from '../../api/results/doctor.ts';
 import { BangerError } from '../../core/errors.ts';
 import type { CliClient, CliContext } from '../cli-context.ts';
 import { defineCommand } from '../command.ts';

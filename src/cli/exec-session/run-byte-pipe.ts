@@ -3,7 +3,7 @@
  * written; the two are pipes, and a program of the host at their other end decides how long this lasts.
  */
 
-import type { StreamTicket } from '../../api/contract.ts';
+import type { StreamTicket } from '../../api/results/stream.ts';
 import { type CloseResult, printable } from '../../core/channel/close.ts';
 import { openStream } from '../../rpc/stream-client.ts';
 import { pumpInput } from './input-pump.ts';

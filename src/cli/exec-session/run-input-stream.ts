@@ -1,6 +1,6 @@
 /** A stream that is only written: `vm snapshot import -`. */
 
-import type { StreamTicket } from '../../api/contract.ts';
+import type { StreamTicket } from '../../api/results/stream.ts';
 import { openStream } from '../../rpc/stream-client.ts';
 import { failureOf } from './failure.ts';
 import { pumpInput } from './input-pump.ts';

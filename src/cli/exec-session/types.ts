@@ -1,7 +1,7 @@
 /** What a command gives to run a program's stream on this terminal. */
 
 import type { EventEmitter } from 'node:events';
-import type { StreamTicket } from '../../api/contract.ts';
+import type { StreamTicket } from '../../api/results/stream.ts';
 import type { BangerError } from '../../core/errors.ts';
 
 /** `process.stdin`, or a stand-in. */

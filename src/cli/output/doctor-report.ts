@@ -1,6 +1,6 @@
 /** What `banger doctor` found, for people. */
 
-import type { DoctorFinding, DoctorFix, DoctorReport, DoctorSeverity } from '../../api/contract.ts';
+import type { DoctorFinding, DoctorFix, DoctorReport, DoctorSeverity } from '../../api/results/doctor.ts';
 import type { Style } from './style.ts';
 import { printable } from './table.ts';
 

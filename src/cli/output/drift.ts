@@ -1,6 +1,6 @@
 /** That the copy in a VM is not of the commit the host is at. */
 
-import type { WorkspaceDrift } from '../../api/contract.ts';
+import type { WorkspaceDrift } from '../../api/results/workspace.ts';
 import type { CliIo } from '../cli-context.ts';
 import { styleFor } from './style.ts';
 

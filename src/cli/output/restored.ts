@@ -1,6 +1,6 @@
 /** What a restore did, and what is to be done after it. */
 
-import type { StateRestored } from '../../api/contract.ts';
+import type { StateRestored } from '../../api/results/state.ts';
 import { formatCounts } from './snapshots.ts';
 import { formatPairs, printable } from './table.ts';
 

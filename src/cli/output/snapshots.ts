@@ -1,6 +1,6 @@
 /** Snapshots as the commands of `banger state` show them. */
 
-import type { SnapshotView } from '../../api/contract.ts';
+import type { SnapshotView } from '../../api/results/state.ts';
 import { formatSize, formatSizeShort } from '../../core/units.ts';
 import { formatPairs, formatTable } from './table.ts';
 import { timeAgo } from './times.ts';

@@ -1,6 +1,6 @@
 /** Templates of booted guests, as image commands show them. */
 
-import type { TemplateView } from '../../api/contract.ts';
+import type { TemplateView } from '../../api/results/image.ts';
 import { formatSize } from '../../core/units.ts';
 import { timeAgo } from './times.ts';
 

@@ -1,6 +1,6 @@
 /** Snapshots of VMs as the commands of `banger vm snapshot` show them. */
 
-import type { VmSnapshotDetail, VmSnapshotList } from '../../api/contract.ts';
+import type { VmSnapshotDetail, VmSnapshotList } from '../../api/results/snapshot.ts';
 import { shortId } from '../../core/names.ts';
 import { formatSize, formatSizeShort } from '../../core/units.ts';
 import { formatPairs, formatTable } from './table.ts';

@@ -1,6 +1,6 @@
 /** VMs as `vm list` shows them. */
 
-import type { VmView } from '../../api/contract.ts';
+import type { VmView } from '../../api/results/vm.ts';
 import { DEFAULT_HOST_ADDRESS, formatHostEnd, publishedPorts } from '../../core/published-port.ts';
 import { shortId } from '../../core/names.ts';
 import { formatSizeShort } from '../../core/units.ts';

@@ -1,6 +1,6 @@
 /** What a check of `banger doctor` is: a value with a name, a time limit and a function that looks and changes nothing. */
 
-import type { DoctorGroup, DoctorSeverity } from '../../api/contract.ts';
+import type { DoctorGroup, DoctorSeverity } from '../../api/results/doctor.ts';
 
 /** Something `doctor --fix` can do about an outcome. Only what is safe, whoever wrote the files it is about. */
 export interface Repair {

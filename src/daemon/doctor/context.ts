@@ -2,7 +2,9 @@
 
 import { join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
-import type { DaemonHello, Progress, StateVerified } from '../../api/contract.ts';
+import type { DaemonHello } from '../../api/results/daemon.ts';
+import type { Progress } from '../../api/contract.ts';
+import type { StateVerified } from '../../api/results/state.ts';
 import { BangerError } from '../../core/errors.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
 import { type Config, DEFAULT_CONFIG, loadConfig } from '../../host/config.ts';

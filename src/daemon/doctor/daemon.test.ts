@@ -5,7 +5,7 @@ import { chmodSync, chownSync, existsSync, mkdirSync, rmSync, truncateSync, writ
 import { createServer, type Server } from 'node:net';
 import { test, type TestContext } from 'node:test';
 import { daemonOf, DoctorHome, VERSION } from '../../../test/helpers/doctor-home.ts';
-import type { DaemonStatus } from '../../api/contract.ts';
+import type { DaemonStatus } from '../../api/results/daemon.ts';
 import { acquireInstanceLock } from '../../host/instance-lock.ts';
 
 function directories(): DoctorHome {

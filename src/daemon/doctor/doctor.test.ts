@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { DoctorHome } from '../../../test/helpers/doctor-home.ts';
-import { DOCTOR_GROUPS } from '../../api/contract.ts';
+import { DOCTOR_GROUPS } from '../../api/results/doctor.ts';
 import { ok } from './check.ts';
 import { CHECKS } from './doctor.ts';
 

@@ -3,7 +3,7 @@
  * nothing. `fix` mends what is safe to mend. Runs in a process of its own, without a daemon, and never starts one.
  */
 
-import type { DoctorFix, DoctorReport } from '../../api/contract.ts';
+import type { DoctorFix, DoctorReport } from '../../api/results/doctor.ts';
 import type { BangerPaths } from '../../host/paths.ts';
 import { type CommandRunner, createRunner } from '../../host/runner.ts';
 import type { OperationHandle } from '../operations.ts';

@@ -1,6 +1,6 @@
 /** Applies what checks offer to mend, one thing after the other, and looks again after each. */
 
-import type { DoctorFix } from '../../api/contract.ts';
+import type { DoctorFix } from '../../api/results/doctor.ts';
 import { errorText } from '../../core/errors.ts';
 import { acquireInstanceLock, type InstanceLock } from '../../host/instance-lock.ts';
 import type { OperationHandle } from '../operations.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { daemonOf, DoctorHome } from '../../../test/helpers/doctor-home.ts';
-import type { DaemonStatus, NameServerStatus } from '../../api/contract.ts';
+import type { DaemonStatus, NameServerStatus } from '../../api/results/daemon.ts';
 import { BangerError } from '../../core/errors.ts';
 import { hostPrefixOf, instanceAddressOf } from '../../core/host-address.ts';
 import { tagOf } from '../../host/paths.ts';

@@ -1,6 +1,6 @@
 /** Whether this host looks names of VMs up where the daemon answers for them: docs/names.md. */
 
-import type { NameServerStatus } from '../../api/contract.ts';
+import type { NameServerStatus } from '../../api/results/daemon.ts';
 import { BangerError } from '../../core/errors.ts';
 import { hostPrefixOf, instanceAddressOf } from '../../core/host-address.ts';
 import { tagOf } from '../../host/paths.ts';

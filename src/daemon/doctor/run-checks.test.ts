@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import type { DoctorFinding } from '../../api/contract.ts';
+import type { DoctorFinding } from '../../api/results/doctor.ts';
 import { BangerError } from '../../core/errors.ts';
 import { type Check, failure, ok, warning } from './check.ts';
 import { type CheckResult, runChecks, type RunChecksOptions, worstOf } from './run-checks.ts';

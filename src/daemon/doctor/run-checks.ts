@@ -4,7 +4,7 @@
  */
 
 import { z } from 'zod';
-import { DOCTOR_SEVERITIES, type DoctorFinding } from '../../api/contract.ts';
+import { DOCTOR_SEVERITIES, type DoctorFinding } from '../../api/results/doctor.ts';
 import { BangerError, errorText } from '../../core/errors.ts';
 import type { Check, Outcome } from './check.ts';
 

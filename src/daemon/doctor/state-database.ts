@@ -1,7 +1,7 @@
 /** Checks inside the database: by the daemon's word, or in a copy of it. SQLite works synchronously, so they run alone. */
 
 import type { DatabaseSync } from 'node:sqlite';
-import type { StateVerified } from '../../api/contract.ts';
+import type { StateVerified } from '../../api/results/state.ts';
 import { BangerError, errorText } from '../../core/errors.ts';
 import { formatSize, MIB } from '../../core/units.ts';
 import { assertSchema, schemaAt } from '../../state/state-schema.ts';

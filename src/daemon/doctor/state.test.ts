@@ -15,7 +15,7 @@ import {
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { daemonOf, DoctorHome } from '../../../test/helpers/doctor-home.ts';
-import type { StateVerified } from '../../api/contract.ts';
+import type { StateVerified } from '../../api/results/state.ts';
 import { BangerError } from '../../core/errors.ts';
 import { exportState } from '../../state/export.ts';
 import { writeRestorePlan } from '../../state/restore-plan.ts';

@@ -20,7 +20,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { daemonOf, DoctorHome } from '../../../test/helpers/doctor-home.ts';
-import type { DoctorReport } from '../../api/contract.ts';
+import type { DoctorReport } from '../../api/results/doctor.ts';
 import { temporaryPath } from '../../host/files.ts';
 import { vmRuntimeDir } from '../../host/paths.ts';
 import { CHECKS, type DoctorDeps } from './doctor.ts';

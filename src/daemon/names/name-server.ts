@@ -2,7 +2,7 @@
 
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { createServer, type Server, type Socket } from 'node:net';
-import type { NameServerStatus } from '../../api/contract.ts';
+import type { NameServerStatus } from '../../api/results/daemon.ts';
 import { errorText } from '../../core/errors.ts';
 import type { Log } from '../../host/log.ts';
 import { answerTo, type Zone } from './answer.ts';

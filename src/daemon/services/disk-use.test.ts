@@ -3,7 +3,7 @@ import { linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, wr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { SnapshotView } from '../../api/contract.ts';
+import type { SnapshotView } from '../../api/results/state.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
 import { type BangerPaths, resolvePaths } from '../../host/paths.ts';
 import { DiskUseService } from './disk-use.ts';

@@ -3,7 +3,8 @@
 import type { Dirent } from 'node:fs';
 import { lstat, opendir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import type { DiskUse, DiskUseRow, SnapshotView } from '../../api/contract.ts';
+import type { DiskUse, DiskUseRow } from '../../api/results/daemon.ts';
+import type { SnapshotView } from '../../api/results/state.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
 import type { BangerPaths } from '../../host/paths.ts';
 

@@ -1,4 +1,4 @@
-import type { DaemonStatus } from '../../../api/contract.ts';
+import type { DaemonStatus } from '../../../api/results/daemon.ts';
 import { formatSize } from '../../../core/units.ts';
 import type { CliContext } from '../../cli-context.ts';
 import { defineCommand } from '../../command.ts';

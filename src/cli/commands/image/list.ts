@@ -1,4 +1,4 @@
-import type { ImageEntry, ImageView } from '../../../api/contract.ts';
+import type { ImageEntry, ImageView } from '../../../api/results/image.ts';
 import { formatSizeShort } from '../../../core/units.ts';
 import { defineCommand } from '../../command.ts';
 import { jsonFlag } from '../../flags.ts';

@@ -1,4 +1,4 @@
-import type { KernelEntry } from '../../../api/contract.ts';
+import type { KernelEntry } from '../../../api/results/image.ts';
 import { formatSizeShort } from '../../../core/units.ts';
 import { defineCommand } from '../../command.ts';
 import { jsonFlag } from '../../flags.ts';

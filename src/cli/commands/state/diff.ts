@@ -1,4 +1,4 @@
-import type { StateDiff, StateDiffRow } from '../../../api/contract.ts';
+import type { StateDiff, StateDiffRow } from '../../../api/results/state.ts';
 import type { CliContext } from '../../cli-context.ts';
 import { defineCommand } from '../../command.ts';
 import { completeSnapshots } from '../../complete-names.ts';

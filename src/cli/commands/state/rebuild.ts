@@ -1,4 +1,4 @@
-import type { StateRebuilt } from '../../../api/contract.ts';
+import type { StateRebuilt } from '../../../api/results/state.ts';
 import type { CliContext } from '../../cli-context.ts';
 import { defineCommand } from '../../command.ts';
 import { jsonFlag, toggle } from '../../flags.ts';

@@ -1,4 +1,4 @@
-import type { StateVerified } from '../../../api/contract.ts';
+import type { StateVerified } from '../../../api/results/state.ts';
 import type { CliContext } from '../../cli-context.ts';
 import { defineCommand } from '../../command.ts';
 import { jsonFlag } from '../../flags.ts';

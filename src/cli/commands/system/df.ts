@@ -1,4 +1,4 @@
-import type { DiskUseRow } from '../../../api/contract.ts';
+import type { DiskUseRow } from '../../../api/results/daemon.ts';
 import { formatSizeShort } from '../../../core/units.ts';
 import { defineCommand } from '../../command.ts';
 import { jsonFlag } from '../../flags.ts';

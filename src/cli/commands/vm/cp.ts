@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
-import type { ParamsOf, VmCopied } from '../../../api/contract.ts';
+import type { ParamsOf } from '../../../api/contract.ts';
+import type { VmCopied } from '../../../api/results/vm.ts';
 import { BangerError } from '../../../core/errors.ts';
 import { formatSize } from '../../../core/units.ts';
 import { defineCommand } from '../../command.ts';

@@ -1,4 +1,4 @@
-import type { PortEntry } from '../../../api/contract.ts';
+import type { PortEntry } from '../../../api/results/vm.ts';
 import { defineCommand, manyArguments } from '../../command.ts';
 import { completeVms } from '../../complete-names.ts';
 import { jsonFlag } from '../../flags.ts';

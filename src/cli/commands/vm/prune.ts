@@ -1,4 +1,4 @@
-import type { VmView } from '../../../api/contract.ts';
+import type { VmView } from '../../../api/results/vm.ts';
 import { BangerError } from '../../../core/errors.ts';
 import type { CliClient, CliContext } from '../../cli-context.ts';
 import { defineCommand } from '../../command.ts';

@@ -1,4 +1,5 @@
-import type { VmCreated, WorkspacePlan } from '../../../api/contract.ts';
+import type { VmCreated } from '../../../api/results/vm.ts';
+import type { WorkspacePlan } from '../../../api/results/workspace.ts';
 import { BangerError } from '../../../core/errors.ts';
 import { formatDuration, formatSize } from '../../../core/units.ts';
 import type { CliClient, CliContext } from '../../cli-context.ts';

@@ -1,4 +1,4 @@
-import type { VmDetail } from '../../../api/contract.ts';
+import type { VmDetail } from '../../../api/results/vm.ts';
 import type { BoundPort, ForwardedPort } from '../../../core/model/vm.ts';
 import { formatHostEnd, publishedPorts } from '../../../core/published-port.ts';
 import { formatSize } from '../../../core/units.ts';

@@ -1,4 +1,4 @@
-import type { VmView } from '../../../api/contract.ts';
+import type { VmView } from '../../../api/results/vm.ts';
 import { formatDuration, formatSize } from '../../../core/units.ts';
 import { defineCommand, manyArguments } from '../../command.ts';
 import { completeVms } from '../../complete-names.ts';

@@ -1,6 +1,6 @@
 /** What a copy has done so far: for its progress and its result. */
 
-import type { VmCopied } from '../../../api/contract.ts';
+import type { VmCopied } from '../../../api/results/vm.ts';
 import type { ArchiveRecord } from '../../../guest/archive/records.ts';
 import type { OperationHandle } from '../../operations.ts';
 

@@ -1,7 +1,9 @@
 /** Programs in guests, and what guests and VMMs printed: everything that answers with a stream ticket. */
 
 import type { Socket } from 'node:net';
-import type { CheckedParamsOf, ExecTicket, PortEntry, StreamTicket, VmHealth } from '../../../api/contract.ts';
+import type { CheckedParamsOf } from '../../../api/contract.ts';
+import type { ExecTicket, PortEntry, VmHealth } from '../../../api/results/vm.ts';
+import type { StreamTicket } from '../../../api/results/stream.ts';
 import { encodeClose, ERRNO } from '../../../core/channel/close.ts';
 import { encodeFrame, FRAME_TYPES } from '../../../core/channel/frame.ts';
 import { errorText } from '../../../core/errors.ts';

@@ -4,7 +4,8 @@
  */
 
 import { stat } from 'node:fs/promises';
-import type { SshSetup, StreamTicket } from '../../../api/contract.ts';
+import type { SshSetup } from '../../../api/results/vm.ts';
+import type { StreamTicket } from '../../../api/results/stream.ts';
 import { BangerError } from '../../../core/errors.ts';
 import { filesOnly } from '../../../core/guestconfig/guest-config.ts';
 import { assertLegal } from '../../../core/lifecycle.ts';
@@ -15,7 +16,13 @@ import { SSHD_ARGV, sshServerFiles } from '../../../core/ssh/server-files.ts';
 import { isThere, readTextFile, writeFileAtomic } from '../../../host/files.ts';
 import { type BangerPaths, ensurePrivateDir } from '../../../host/paths.ts';
 import type { CommandRunner } from '../../../host/runner.ts';
-import { keepPublicFile, makeSshKey, privateKeyBytes, readSshKey, type SshKey } from '../../../host/ssh-keys.ts';
+import {
+  keepPublicFile,
+  makeSshKey,
+  privateKeyBytes,
+  readSshKey,
+  type SshKey,
+} from '../../../host/ssh-keys.ts';
 import { KeyedLock } from '../../keyed-lock.ts';
 import type { ExecService } from './exec-service.ts';
 import type { VmRegistry } from '../vms/vm-registry.ts';

@@ -1,6 +1,6 @@
 /** Tools that a repository asks for, installed in its VM with the mise that its image has. */
 
-import type { ToolsInstalled } from '../../../api/contract.ts';
+import type { ToolsInstalled } from '../../../api/results/vm.ts';
 import { printable } from '../../../core/channel/close.ts';
 import { BangerError } from '../../../core/errors.ts';
 import type { VmRecord } from '../../../core/model/vm.ts';

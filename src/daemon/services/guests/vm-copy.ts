@@ -1,6 +1,7 @@
 /** Files between the host and a running guest: `vm cp`. Holds no lock: a VM that is stopped or deleted meanwhile ends the copy. */
 
-import type { CheckedParamsOf, VmCopied } from '../../../api/contract.ts';
+import type { CheckedParamsOf } from '../../../api/contract.ts';
+import type { VmCopied } from '../../../api/results/vm.ts';
 import { type CopyPath, parseCopyPath } from '../../../core/copy-path.ts';
 import type { VmRecord } from '../../../core/model/vm.ts';
 import { BangerError } from '../../../core/errors.ts';

@@ -1,7 +1,8 @@
 /** Images: the store's rows over published artifact directories, and building the ones banger knows how to make. */
 
 import { join } from 'node:path';
-import type { ImageEntry, ImageView, Progress } from '../../../api/contract.ts';
+import type { ImageEntry, ImageView } from '../../../api/results/image.ts';
+import type { Progress } from '../../../api/contract.ts';
 import { BangerError } from '../../../core/errors.ts';
 import type { ImageManifest, ImageRecord } from '../../../core/model/image.ts';
 import { assertImageName } from '../../../core/names.ts';

@@ -2,7 +2,7 @@
 
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { KernelEntry, KernelView } from '../../../api/contract.ts';
+import type { KernelEntry, KernelView } from '../../../api/results/image.ts';
 import { BangerError } from '../../../core/errors.ts';
 import type { KernelManifest } from '../../../core/model/image.ts';
 import type { BangerPaths } from '../../../host/paths.ts';

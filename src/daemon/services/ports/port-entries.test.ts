@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { someVm } from '../../../../test/helpers/store-records.ts';
-import type { VmView } from '../../../api/contract.ts';
+import type { VmView } from '../../../api/results/vm.ts';
 import { portEntries } from './port-entries.ts';
 
 const port = (hostPort: number, guestPort: number, problem?: string) => ({

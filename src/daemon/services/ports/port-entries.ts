@@ -1,6 +1,6 @@
 /** What listens in a guest, joined with what the host publishes of it. */
 
-import type { PortEntry, VmView } from '../../../api/contract.ts';
+import type { PortEntry, VmView } from '../../../api/results/vm.ts';
 import { guessUrl } from '../../../core/port-url.ts';
 import { formatHostEnd, isReachedByLoopback, publishedPorts } from '../../../core/published-port.ts';
 import type { GuestPort } from '../../../guest/answers.ts';

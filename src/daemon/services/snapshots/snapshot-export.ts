@@ -3,7 +3,8 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { CheckedParamsOf, VmSnapshotExported } from '../../../api/contract.ts';
+import type { CheckedParamsOf } from '../../../api/contract.ts';
+import type { VmSnapshotExported } from '../../../api/results/snapshot.ts';
 import { BangerError } from '../../../core/errors.ts';
 import { type ExportedFile, partsOf } from '../../../frozen/export-format.ts';
 import { type ByteSink, type FileToExport, writeExport } from '../../../frozen/export-writer.ts';

@@ -1,7 +1,8 @@
 /** Puts a VM back to a snapshot of it: the VM is as it was before, or as the snapshot has it, whatever happens meanwhile. */
 
 import { mkdir } from 'node:fs/promises';
-import type { CheckedParamsOf, VmView } from '../../../api/contract.ts';
+import type { CheckedParamsOf } from '../../../api/contract.ts';
+import type { VmView } from '../../../api/results/vm.ts';
 import { BangerError } from '../../../core/errors.ts';
 import { assertLegal } from '../../../core/lifecycle.ts';
 import type { VmRecord } from '../../../core/model/vm.ts';

@@ -1,7 +1,8 @@
 /** Copies of a VM with its processes, disk and memory; the source goes on. */
 
 import { mkdir } from 'node:fs/promises';
-import type { CheckedParamsOf, VmForked } from '../../../api/contract.ts';
+import type { CheckedParamsOf } from '../../../api/contract.ts';
+import type { VmForked } from '../../../api/results/vm.ts';
 import { BangerError, errorText } from '../../../core/errors.ts';
 import type { VmRecord, VmSpec } from '../../../core/model/vm.ts';
 import type { FrozenMachine } from '../../../frozen/manifest.ts';

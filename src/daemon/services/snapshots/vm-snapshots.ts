@@ -1,14 +1,14 @@
 /** Snapshots of VMs: taking them, and saying what they are and need. */
 
 import { stat } from 'node:fs/promises';
+import type { CheckedParamsOf } from '../../../api/contract.ts';
 import type {
-  CheckedParamsOf,
   VmSnapshotDeleted,
   VmSnapshotDetail,
   VmSnapshotList,
   VmSnapshotTaken,
   VmSnapshotView,
-} from '../../../api/contract.ts';
+} from '../../../api/results/snapshot.ts';
 import { BangerError } from '../../../core/errors.ts';
 import { assertLegal } from '../../../core/lifecycle.ts';
 import type { VmRecord } from '../../../core/model/vm.ts';

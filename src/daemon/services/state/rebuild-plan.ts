@@ -2,7 +2,7 @@
 
 import { createHash } from 'node:crypto';
 import { basename } from 'node:path';
-import type { StateRebuilt } from '../../../api/contract.ts';
+import type { StateRebuilt } from '../../../api/results/state.ts';
 import { BangerError } from '../../../core/errors.ts';
 import type { ImageRecord } from '../../../core/model/image.ts';
 import type { VmRecord } from '../../../core/model/vm.ts';

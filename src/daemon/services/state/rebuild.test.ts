@@ -15,7 +15,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, test } from 'node:test';
 import { StateDirectory } from '../../../../test/helpers/state-directory.ts';
 import { someImage, someVm, someWorkspace } from '../../../../test/helpers/store-records.ts';
-import type { StateRebuilt } from '../../../api/contract.ts';
+import type { StateRebuilt } from '../../../api/results/state.ts';
 import { acquireInstanceLock } from '../../../host/instance-lock.ts';
 import type { BangerPaths } from '../../../host/paths.ts';
 import { openStore } from '../../../store/store.ts';

@@ -7,7 +7,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
-import type { StateRebuilt } from '../../../api/contract.ts';
+import type { StateRebuilt } from '../../../api/results/state.ts';
 import { BangerError, errorText } from '../../../core/errors.ts';
 import { now } from '../../../host/clock.ts';
 import { acquireInstanceLock } from '../../../host/instance-lock.ts';

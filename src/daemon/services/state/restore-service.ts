@@ -1,7 +1,8 @@
 /** Restoring the state in its place: only where no daemon runs, and so only in a process of its own. */
 
 import { lstat } from 'node:fs/promises';
-import type { CheckedParamsOf, StateRebuilt, StateRestored } from '../../../api/contract.ts';
+import type { CheckedParamsOf } from '../../../api/contract.ts';
+import type { StateRebuilt, StateRestored } from '../../../api/results/state.ts';
 import type { ImageRecord } from '../../../core/model/image.ts';
 import type { VmRecord } from '../../../core/model/vm.ts';
 import { type BangerPaths, vmDir } from '../../../host/paths.ts';

@@ -1,6 +1,7 @@
 /** Snapshots to and from OCI registries. */
 
-import type { CheckedParamsOf, StatePushed } from '../../../api/contract.ts';
+import type { CheckedParamsOf } from '../../../api/contract.ts';
+import type { StatePushed } from '../../../api/results/state.ts';
 import { BangerError } from '../../../core/errors.ts';
 import { createRunner } from '../../../host/runner.ts';
 import { dockerCredentials } from '../../../oci/credentials.ts';

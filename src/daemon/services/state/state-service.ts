@@ -1,14 +1,14 @@
 /** Snapshots of the state: taking, checking, keeping, comparing them. The database is only ever read. */
 
 import type { DatabaseSync } from 'node:sqlite';
+import type { CheckedParamsOf } from '../../../api/contract.ts';
 import type {
-  CheckedParamsOf,
   SnapshotView,
   StateDiff,
   StateExported,
   StatePushed,
   StateVerified,
-} from '../../../api/contract.ts';
+} from '../../../api/results/state.ts';
 import { BangerError } from '../../../core/errors.ts';
 import type { SnapshotEncoding } from '../../../core/model/snapshot.ts';
 import type { BangerPaths } from '../../../host/paths.ts';

@@ -2,7 +2,7 @@
 
 import { join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
-import type { StateVerified } from '../../../api/contract.ts';
+import type { StateVerified } from '../../../api/results/state.ts';
 import { BangerError, errorText } from '../../../core/errors.ts';
 import { exportState, type ExportOptions } from '../../../state/export.ts';
 import { checkNewDatabase, openTemporary } from '../../../state/new-database.ts';

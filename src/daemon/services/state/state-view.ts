@@ -1,6 +1,6 @@
 /** Snapshots as clients see them. */
 
-import type { SnapshotView } from '../../../api/contract.ts';
+import type { SnapshotView } from '../../../api/results/state.ts';
 import type { SnapshotEntry } from '../../../state/snapshot-collection.ts';
 
 /** Without a manifest nothing is known but where it is and what is wrong with it. */

@@ -1,6 +1,7 @@
 /** `image warm`: makes the template that VMs of one shape start from, before anybody waits for it. */
 
-import type { CheckedParamsOf, ImageWarmed } from '../../../api/contract.ts';
+import type { CheckedParamsOf } from '../../../api/contract.ts';
+import type { ImageWarmed } from '../../../api/results/image.ts';
 import { checkVmSpec, type VmPolicy } from '../../../core/policy/vm-policy.ts';
 import type { OperationHandle } from '../../operations.ts';
 import type { ImageService } from '../images/image-service.ts';

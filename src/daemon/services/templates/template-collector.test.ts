@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { ImageEntry } from '../../../api/contract.ts';
+import type { ImageEntry } from '../../../api/results/image.ts';
 import { BangerError } from '../../../core/errors.ts';
 import type { Template } from '../../../frozen/template-store.ts';
 import type { Platform } from '../../../vmm/driver.ts';

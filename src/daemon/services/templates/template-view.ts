@@ -1,6 +1,6 @@
 /** Templates as clients see them. */
 
-import type { TemplateView } from '../../../api/contract.ts';
+import type { TemplateView } from '../../../api/results/image.ts';
 import type { ListedTemplate } from './template-service.ts';
 
 const SHORT_KEY = 12;

@@ -18,7 +18,13 @@ import { BangerError } from '../../../core/errors.ts';
 import type { VmRecord } from '../../../core/model/vm.ts';
 import { type Log, NO_LOG } from '../../../host/log.ts';
 import { openStore, type Store } from '../../../store/store.ts';
-import type { Machine, MachineExit, MachineHandles, MachineRunState, VmmDriver } from '../../../vmm/driver.ts';
+import type {
+  Machine,
+  MachineExit,
+  MachineHandles,
+  MachineRunState,
+  VmmDriver,
+} from '../../../vmm/driver.ts';
 import { beginExchange } from '../../disk-exchange.ts';
 import { vmFiles, writeHandles } from '../../vm-files.ts';
 import { listVmDirs, readVmRecord } from '../../vm-record-file.ts';

@@ -1,6 +1,6 @@
 /** Which VMs there are: the rows of the store joined with the machines that run now. */
 
-import type { VmView } from '../../../api/contract.ts';
+import type { VmView } from '../../../api/results/vm.ts';
 import { BangerError } from '../../../core/errors.ts';
 import { assertLegal, type VmAction } from '../../../core/lifecycle.ts';
 import { hostAddressOf, hostPrefixOf } from '../../../core/host-address.ts';

@@ -1,7 +1,8 @@
 /** What users ask of VMs: decides whether it may be, takes the VM's lock, and has it done. */
 
 import { existsSync } from 'node:fs';
-import type { CheckedParamsOf, VmCreated, VmDetail, VmView } from '../../../api/contract.ts';
+import type { CheckedParamsOf } from '../../../api/contract.ts';
+import type { VmCreated, VmDetail, VmView } from '../../../api/results/vm.ts';
 import { BangerError } from '../../../core/errors.ts';
 import { assertLegal, isLegal, type VmAction } from '../../../core/lifecycle.ts';
 import type { VmRecord, VmSpec } from '../../../core/model/vm.ts';

@@ -1,6 +1,6 @@
 /** Whether the host's repository has gone on since a VM's copy of it was made. Beside a command, so never in its way for long. */
 
-import type { WorkspaceDrift } from '../../../api/contract.ts';
+import type { WorkspaceDrift } from '../../../api/results/workspace.ts';
 import { errorText } from '../../../core/errors.ts';
 import type { VmRecord } from '../../../core/model/vm.ts';
 import type { Log } from '../../../host/log.ts';

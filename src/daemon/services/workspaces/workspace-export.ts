@@ -1,12 +1,12 @@
 /** What guests changed in their copies, brought back: as a patch, merged onto the host's files, or as a branch. */
 
+import type { CheckedParamsOf } from '../../../api/contract.ts';
 import type {
-  CheckedParamsOf,
   WorkspaceApplied,
   WorkspaceChange,
   WorkspaceExported,
   WorkspaceFetched,
-} from '../../../api/contract.ts';
+} from '../../../api/results/workspace.ts';
 import { BangerError } from '../../../core/errors.ts';
 import type { VmRecord } from '../../../core/model/vm.ts';
 import type { ShippedState, VmWorkspace } from '../../../core/model/workspace.ts';

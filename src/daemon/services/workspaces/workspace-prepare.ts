@@ -1,7 +1,8 @@
 /** `vm workspace prepare`: a copy of a repository in a VM that runs, made or brought up to date. */
 
 import { stat } from 'node:fs/promises';
-import type { CheckedParamsOf, WorkspacePrepared } from '../../../api/contract.ts';
+import type { CheckedParamsOf } from '../../../api/contract.ts';
+import type { WorkspacePrepared } from '../../../api/results/workspace.ts';
 import { BangerError } from '../../../core/errors.ts';
 import type { VmRecord } from '../../../core/model/vm.ts';
 import type { VmWorkspace } from '../../../core/model/workspace.ts';

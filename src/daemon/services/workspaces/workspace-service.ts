@@ -1,6 +1,7 @@
 /** Copies of host repositories in guests: planned before anything is created, shipped while the guest boots. */
 
-import type { CheckedParamsOf, Progress, WorkspacePlan, WorkspaceReport } from '../../../api/contract.ts';
+import type { CheckedParamsOf, Progress } from '../../../api/contract.ts';
+import type { WorkspacePlan, WorkspaceReport } from '../../../api/results/workspace.ts';
 import { assertGuestPath, DEFAULT_GUEST_PATH } from '../../../core/guest-path.ts';
 import type { VmWorkspace, WorkspaceMode } from '../../../core/model/workspace.ts';
 import type { ToolingPlan } from '../../../core/toolingplan/model.ts';

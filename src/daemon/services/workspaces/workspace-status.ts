@@ -1,6 +1,6 @@
 /** `vm workspace status`: what was changed since a copy was made, on the host, in the guest, and in both places. */
 
-import type { FileChange, WorkspaceFileStatus, WorkspaceStatus } from '../../../api/contract.ts';
+import type { FileChange, WorkspaceFileStatus, WorkspaceStatus } from '../../../api/results/workspace.ts';
 import { BangerError } from '../../../core/errors.ts';
 import type { VmWorkspace } from '../../../core/model/workspace.ts';
 import type { BangerPaths } from '../../../host/paths.ts';

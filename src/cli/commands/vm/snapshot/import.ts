@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import type { VmSnapshotView } from '../../../../api/contract.ts';
+import type { VmSnapshotView } from '../../../../api/results/snapshot.ts';
 import { defineCommand } from '../../../command.ts';
 import type { CliContext } from '../../../cli-context.ts';
 import { jsonFlag, text, toggle } from '../../../flags.ts';

@@ -1,5 +1,9 @@
 import { resolve } from 'node:path';
-import type { WorkspaceApplied, WorkspaceChange, WorkspaceExported } from '../../../../api/contract.ts';
+import type {
+  WorkspaceApplied,
+  WorkspaceChange,
+  WorkspaceExported,
+} from '../../../../api/results/workspace.ts';
 import { printable } from '../../../../core/channel/close.ts';
 import { BangerError } from '../../../../core/errors.ts';
 import type { CliContext } from '../../../cli-context.ts';

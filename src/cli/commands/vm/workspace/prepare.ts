@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import type { WorkspacePrepared } from '../../../../api/contract.ts';
+import type { WorkspacePrepared } from '../../../../api/results/workspace.ts';
 import { formatDuration } from '../../../../core/units.ts';
 import { defineCommand, oneArgument } from '../../../command.ts';
 import { completeVms } from '../../../complete-names.ts';

@@ -1,4 +1,4 @@
-import type { WorkspaceFileStatus, WorkspaceStatus } from '../../../../api/contract.ts';
+import type { WorkspaceFileStatus, WorkspaceStatus } from '../../../../api/results/workspace.ts';
 import { defineCommand, oneArgument } from '../../../command.ts';
 import { completeVms } from '../../../complete-names.ts';
 import { jsonFlag } from '../../../flags.ts';
