@@ -66,7 +66,7 @@ static void decode_archive_requests(const uint8_t *data, size_t size) {
 	static struct pack_request pack;
 	struct reader reader;
 	reader_init(&reader, data, size);
-	if (unpack_request_decode(&reader, &unpack) && unpack.base[0] != '/') abort();
+	if (unpack_request_decode(&reader, &unpack) && (unpack.base[0] != '/' || unpack.staging[0] == '/')) abort();
 	reader_init(&reader, data, size);
 	if (!pack_request_decode(&reader, &pack)) return;
 	for (uint32_t i = 0; i < pack.path_count; i++) {

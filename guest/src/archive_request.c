@@ -5,8 +5,10 @@
 bool unpack_request_decode(struct reader *reader, struct unpack_request *request) {
 	read_str_into(reader, request->base, sizeof request->base);
 	read_str_into(reader, request->upper, sizeof request->upper);
+	read_str_into(reader, request->staging, sizeof request->staging);
 	request->flags = read_u32(reader);
 	if (!reader_finished(reader) || (request->flags & ~(uint32_t)(UNPACK_MARK | UNPACK_BASE_MUST_EXIST)) != 0) return false;
+	if (request->staging[0] != 0 && !archive_path_valid(request->staging)) return false;
 	return request->base[0] == '/' && (request->upper[0] == 0 || request->upper[0] == '/');
 }
 

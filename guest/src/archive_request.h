@@ -28,6 +28,8 @@ enum pack_flag {
 struct unpack_request {
 	/* Absolute; `upper` may be empty. */
 	char base[MAX_PATH_BYTES], upper[MAX_PATH_BYTES];
+	/* Below the base, or empty. */
+	char staging[MAX_PATH_BYTES];
 	uint32_t flags;
 };
 

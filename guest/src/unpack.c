@@ -38,10 +38,13 @@ static int end_checks(struct unpacker *unpacker, const struct unpack_request *re
 		snprintf(subject, sizeof subject, "%u paths", unpacker->conflicts);
 		return worker_fail("conflict", subject, EEXIST);
 	}
-	if (unpacker->base >= 0) return 0;
-	int error = tree_make(request->base, geteuid(), getegid());
-	if (error == 0 && (unpacker->base = open_directory(request->base)) < 0) error = errno;
-	return error == 0 ? 0 : worker_fail("unpack", request->base, error);
+	if (unpacker->base < 0) {
+		int error = tree_make(request->base, geteuid(), getegid());
+		if (error == 0 && (unpacker->base = open_directory(request->base)) < 0) error = errno;
+		if (error != 0) return worker_fail("unpack", request->base, error);
+	}
+	if (request->staging[0] != 0) unpacker_open_staging(unpacker, request->staging);
+	return 0;
 }
 
 static int apply(struct unpacker *unpacker, const struct archive_record *record) {
@@ -67,7 +70,7 @@ static void give_up(int number) {
 
 static int work(const void *argument) {
 	const struct unpack_request *request = argument;
-	static struct unpacker unpacker = {.base = -1, .upper = -1, .parent = -1, .output = {.fd = 1}};
+	static struct unpacker unpacker = {.base = -1, .upper = -1, .staging = -1, .parent = -1, .output = {.fd = 1}};
 	static struct archive_record record;
 	struct sigaction ending = {.sa_handler = give_up};
 	bool writing = false;

@@ -13,15 +13,21 @@
 #define TEMPORARY_BYTES 64
 #define NS_PER_S 1000000000
 
-/* A file that is being written: it has no name, or a temporary one. */
+/* A file that is being written: it has no name, or a temporary one in `directory`. */
 struct fresh {
-	int fd;
+	int fd, directory;
 	char name[TEMPORARY_BYTES];
 };
 
 static void forget_parent(struct unpacker *unpacker) {
 	if (unpacker->parent >= 0) close(unpacker->parent);
 	unpacker->parent = -1;
+}
+
+/* Whether both are of one file system. */
+static bool is_near(int one, int other) {
+	struct stat first, second;
+	return one >= 0 && other >= 0 && fstat(one, &first) == 0 && fstat(other, &second) == 0 && first.st_dev == second.st_dev;
 }
 
 /* The directory a path lies in, made if missing; -1 with errno. */
@@ -31,6 +37,7 @@ static int parent_of(struct unpacker *unpacker, const char *path) {
 	if (unpacker->parent >= 0 && same) return unpacker->parent;
 	forget_parent(unpacker);
 	unpacker->parent = place_open(unpacker->base, path, length, &unpacker->made, NULL);
+	unpacker->parent_is_near = is_near(unpacker->parent, unpacker->staging);
 	memcpy(unpacker->parent_path, path, length);
 	unpacker->parent_path[length] = 0;
 	return unpacker->parent;
@@ -53,8 +60,14 @@ static void temporary_name(char *name) {
 	snprintf(name, TEMPORARY_BYTES, ".banger-new-%d-%u", getpid(), serial++);
 }
 
+/* Where what goes into the directory is written first. */
+static int staging_for(const struct unpacker *unpacker, int directory) {
+	return unpacker->parent_is_near ? unpacker->staging : directory;
+}
+
 static int open_fresh(struct fresh *fresh, int directory) {
 	fresh->name[0] = 0;
+	fresh->directory = directory;
 	fresh->fd = openat(directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	if (fresh->fd >= 0) return 0;
 	/* ENOENT, EISDIR, EINVAL: how kernels and file systems that have no such thing say so (open(2)). */
@@ -100,10 +113,10 @@ static int fill(struct archive_input *input, int fd, uint64_t size) {
 }
 
 /* Gives a nameless file a temporary name, to be renamed over what has the final one. */
-static int name_fresh(struct fresh *fresh, int directory, const char *own) {
+static int name_fresh(struct fresh *fresh, const char *own) {
 	do {
 		temporary_name(fresh->name);
-		if (linkat(AT_FDCWD, own, directory, fresh->name, AT_SYMLINK_FOLLOW) == 0) return 0;
+		if (linkat(AT_FDCWD, own, fresh->directory, fresh->name, AT_SYMLINK_FOLLOW) == 0) return 0;
 	} while (errno == EEXIST);
 	fresh->name[0] = 0;
 	return errno;
@@ -114,10 +127,10 @@ static int publish(struct fresh *fresh, int directory, const char *name) {
 	snprintf(own, sizeof own, "/proc/self/fd/%d", fresh->fd);
 	if (fresh->name[0] == 0) {
 		if (linkat(AT_FDCWD, own, directory, name, AT_SYMLINK_FOLLOW) == 0) return 0;
-		int error = errno == EEXIST ? name_fresh(fresh, directory, own) : errno;
+		int error = errno == EEXIST ? name_fresh(fresh, own) : errno;
 		if (error != 0) return error;
 	}
-	if (renameat(directory, fresh->name, directory, name) != 0) return errno;
+	if (renameat(fresh->directory, fresh->name, directory, name) != 0) return errno;
 	fresh->name[0] = 0;
 	return 0;
 }
@@ -133,13 +146,13 @@ int unpacker_write_file(struct unpacker *unpacker, const struct archive_record *
 	struct fresh fresh;
 	int directory = parent_of(unpacker, record->path);
 	if (directory < 0) return errno;
-	int error = open_fresh(&fresh, directory);
+	int error = open_fresh(&fresh, staging_for(unpacker, directory));
 	if (error != 0) return error;
 	error = fill(&unpacker->input, fresh.fd, record->size);
 	if (error == 0) error = finish(unpacker, fresh.fd, record);
 	if (error == 0) error = publish(&fresh, directory, place_name(record->path));
 	if (close(fresh.fd) != 0 && error == 0) error = errno;
-	if (fresh.name[0] != 0) unlinkat(directory, fresh.name, 0);
+	if (fresh.name[0] != 0) unlinkat(fresh.directory, fresh.name, 0);
 	return error;
 }
 
@@ -148,13 +161,14 @@ int unpacker_write_symlink(struct unpacker *unpacker, const struct archive_recor
 	struct timespec times[2];
 	int directory = parent_of(unpacker, record->path);
 	if (directory < 0) return errno;
+	int staging = staging_for(unpacker, directory);
 	temporary_name(name);
-	if (symlinkat(record->target, directory, name) != 0) return errno;
+	if (symlinkat(record->target, staging, name) != 0) return errno;
 	times_of(record->mtime_ns, times);
-	int error = utimensat(directory, name, times, AT_SYMLINK_NOFOLLOW) == 0 ? 0 : errno;
-	if (error == 0 && unpacker->marks) error = shipped_mark_link(directory, name);
-	if (error == 0 && renameat(directory, name, directory, place_name(record->path)) != 0) error = errno;
-	if (error != 0) unlinkat(directory, name, 0);
+	int error = utimensat(staging, name, times, AT_SYMLINK_NOFOLLOW) == 0 ? 0 : errno;
+	if (error == 0 && unpacker->marks) error = shipped_mark_link(staging, name);
+	if (error == 0 && renameat(staging, name, directory, place_name(record->path)) != 0) error = errno;
+	if (error != 0) unlinkat(staging, name, 0);
 	return error;
 }
 
@@ -220,4 +234,15 @@ int unpacker_delete(struct unpacker *unpacker, const struct archive_record *reco
 	close(directory);
 	if (error == 0 && (record->flags & ARCHIVE_DELETE_EMPTY_PARENTS) != 0) delete_empty_parents(unpacker, record->path);
 	return error;
+}
+
+void unpacker_open_staging(struct unpacker *unpacker, const char *path) {
+	int parent = place_open(unpacker->base, path, place_parent_length(path), NULL, NULL);
+	if (parent < 0) return;
+	mkdirat(parent, place_name(path), 0700);
+	unpacker->staging = openat(parent, place_name(path), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	close(parent);
+	int copy = unpacker->staging < 0 ? -1 : fcntl(unpacker->staging, F_DUPFD_CLOEXEC, 0);
+	if (copy >= 0) empty_directory(copy, MAX_ARCHIVE_DEPTH);
+	forget_parent(unpacker);
 }

@@ -24,6 +24,7 @@ struct fake_disk fake_disk;
 struct clock_offsets clock_offsets;
 int64_t next_wait_ms = -1;
 bool refuses_nameless_files;
+int made_in;
 
 void recorder_start(void) {
 	recorder = (struct recorder){.recording = true, .refused = -1};
@@ -181,6 +182,7 @@ int __wrap_openat(int directory, const char *path, int flags, ...) {
 	va_start(arguments, flags);
 	mode_t mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(arguments, mode_t) : 0;
 	va_end(arguments);
+	if ((flags & O_EXCL) != 0) made_in = directory;
 	if ((flags & O_TMPFILE) != O_TMPFILE || !refuses_nameless_files) return __real_openat(directory, path, flags, mode);
 	errno = EOPNOTSUPP;
 	return -1;

@@ -47,5 +47,7 @@ extern int64_t next_wait_ms;
 
 /* As if no file system had O_TMPFILE. */
 extern bool refuses_nameless_files;
+/* Where a file that did not exist was made last. */
+extern int made_in;
 
 #endif

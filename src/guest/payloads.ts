@@ -75,6 +75,11 @@ export interface UnpackRequest {
   readonly base: GuestPath;
   /** The upper directory of the overlay that is mounted at `base`: what is not in it is as it was shipped. */
   readonly upper?: GuestPath | undefined;
+  /**
+   * Below `base`: where files lie until they have their names, and what an archive left there whose machine lost its power is removed.
+   * Made if missing, but not the directory it is in: without that they lie beside their names. For one archive at a time.
+   */
+  readonly staging?: GuestPath;
   /** Mark what is written as shipped, for `check` records of later archives. */
   readonly marksShipped?: boolean;
   /** Fail when `base` does not exist. Otherwise it is made, 0755, with the directories above it. */
@@ -198,6 +203,7 @@ export function encodeUnpack(request: UnpackRequest): Uint8Array {
     .u8(OPERATIONS.unpack)
     .path(request.base)
     .path(request.upper ?? '')
+    .path(request.staging ?? '')
     .u32(
       (request.marksShipped === true ? UNPACK_MARK : 0) |
         (request.baseMustExist === true ? UNPACK_BASE_MUST_EXIST : 0),

@@ -400,3 +400,30 @@ test('requests that make no sense are refused', async () => {
     message: /refused.*check/,
   });
 });
+
+test('with a staging directory, what lost its power leaves nothing elsewhere, and the next one removes it', async () => {
+  const staging = join(base, '.git', 'new');
+  await mkdir(join(staging, 'deeper'), { recursive: true });
+  await writeFile(join(staging, '.banger-new-1-0'), 'half');
+  await writeFile(join(base, 'there'), 'before');
+  await agent.unpack({ base, staging: '.git/new' }, [
+    ...fileOf('there', 'after'),
+    ...fileOf('a/new', 'new'),
+    linkOf('link', 'there'),
+  ]);
+  assert.deepEqual(await readdir(staging), []);
+  assert.deepEqual((await readdir(base)).sort(), ['.git', 'a', 'link', 'there']);
+  assert.equal(await readFile(join(base, 'link'), 'utf8'), 'after');
+  assert.equal(await readFile(join(base, 'a/new'), 'utf8'), 'new');
+});
+
+test('a staging directory is made in a directory that is there, which is no link', async () => {
+  const elsewhere = await mkdtemp(join(root, 'elsewhere-'));
+  await symlink(elsewhere, join(base, 'link'));
+  for (const staging of ['missing/new', 'link/new']) {
+    await agent.unpack({ base, staging }, fileOf('file', staging));
+    assert.equal(await readFile(join(base, 'file'), 'utf8'), staging);
+  }
+  assert.deepEqual(await readdir(elsewhere), []);
+  assert.deepEqual((await readdir(base)).sort(), ['file', 'link']);
+});
