@@ -58,6 +58,7 @@ import { FileVerifier } from './services/images/file-verifier.ts';
 import { VmSnapshotStore } from '../frozen/vm-snapshot-store.ts';
 import { VmService } from './services/vms/vm-service.ts';
 import { ToolBootstrap } from './services/guests/tool-bootstrap.ts';
+import { KnownRepos } from '../workspace/known-repos.ts';
 import { DriftWatch } from './services/workspaces/workspace-drift.ts';
 import { WorkspacePrepare } from './services/workspaces/workspace-prepare.ts';
 import { WorkspaceExport } from './services/workspaces/workspace-export.ts';
@@ -85,6 +86,7 @@ export interface DaemonServices {
   readonly exec: ExecService;
   readonly ssh: SshService;
   readonly copies: VmCopy;
+  readonly transfers: Transfers;
   readonly images: ImageService;
   readonly kernels: KernelService;
   readonly workspaces: WorkspaceService;
@@ -243,12 +245,13 @@ export function compose(options: CompositionOptions): DaemonServices {
     natByDefault: config.natByDefault,
   });
   const warm = new ImageWarm({ images, platforms, templates, policy, defaultImage });
+  const repos = new KnownRepos(process.env);
   const prepare = new WorkspacePrepare({
-    ...{ workspaces, registry, sleep, store, transfers, paths, runner },
+    ...{ workspaces, registry, sleep, store, transfers, paths, runner, repos, log },
   });
-  const drift = new DriftWatch({ runner, log });
+  const drift = new DriftWatch({ runner, repos, log });
   const workspaceExport = new WorkspaceExport({
-    ...{ sleep, transfers, runner, paths },
+    ...{ sleep, transfers, registry, runner, paths },
     streams: snapshotFiles.streams,
     binDir: join(guestBinDir, '..', '..', 'bin'),
   });
@@ -308,6 +311,7 @@ export function compose(options: CompositionOptions): DaemonServices {
     exec,
     ssh,
     copies,
+    transfers,
     images,
     kernels,
     workspaces,

@@ -75,18 +75,22 @@ export async function findRepo(git: HostGit, path: string): Promise<RepoFacts> {
       `the path of the repository at ${path} is not one line of UTF-8 text`,
     );
   }
-  if (format === undefined || !FORMATS.includes(format)) {
+  if (!isObjectFormat(format)) {
     throw new BangerError('unsupported', `the repository at ${path} stores objects as ${format}`);
   }
   const facts = {
     topLevel: topLevel ?? '',
-    objectFormat: format as ObjectFormat,
+    objectFormat: format,
     indexPath: indexPath ?? '',
     shallowPath: shallowPath ?? '',
     objectsPath: objectsPath ?? '',
   };
   await checkTopLevel(git, path, facts.topLevel, gitDir ?? '');
   return facts;
+}
+
+export function isObjectFormat(text: string | undefined): text is ObjectFormat {
+  return text !== undefined && FORMATS.includes(text);
 }
 
 /** `core.worktree` can point anywhere, also at a home directory: only a tree that has this repository's `.git` is shipped. */

@@ -22,6 +22,8 @@ export interface WorkingTreeFacts {
   /** Tracked, and not there as files or links. Those that a sparse checkout left out are not deleted for that. */
   readonly gone: readonly BytePath[];
   readonly untracked: readonly BytePath[];
+  /** What differs from the index, where that is known; else git looks. */
+  readonly touched?: TouchedFiles;
 }
 
 /** Entries of the index whose files git does not look at. */
@@ -136,11 +138,11 @@ async function indexOfWorkingTree(
     lstatSync(bytesOf(`${root}/${path}`), { throwIfNoEntry: false }) !== undefined;
   await update(['update-index', '-z', '--no-skip-worktree', '--stdin'], sparse.filter(isThere));
   const begunAtMs = Date.now();
-  let touched = await touchedFiles(git, env);
+  let touched = facts.touched ?? touchedFiles(await touchedEntries(git, env));
   if (touched.changed.length > MANY_TOUCHED) {
     // Most are the same: a repository that was copied, or checked out anew. They need not be written.
     await git.run(['update-index', '-q', '--refresh'], { env, config: CONFIG, okStatuses: [0, 1] });
-    touched = await touchedFiles(git, env);
+    touched = touchedFiles(await touchedEntries(git, env));
   }
   const isSparse = new Set(sparse);
   const gone = [...facts.gone, ...touched.deleted].filter((path) => !isSparse.has(path));
@@ -165,18 +167,22 @@ async function copyIndex(from: string, to: string): Promise<void> {
   await utimes(to, seconds, seconds);
 }
 
-interface TouchedFiles {
+export interface TouchedFiles {
   /** Their times, size, mode or kind are not what the index knows. */
   readonly changed: readonly BytePath[];
   readonly deleted: readonly BytePath[];
 }
 
-async function touchedFiles(git: HostGit, env: Record<string, string>): Promise<TouchedFiles> {
+/** Entries of the index that `env` names whose files are not what it knows of them; the objects of what is there now are not known. */
+export async function touchedEntries(git: HostGit, env: Record<string, string>): Promise<TreeChange[]> {
   const listed = await git.run(['diff-files', '-z', '--raw', '--no-renames'], {
     env,
     maxOutputBytes: MAX_LISTING_BYTES,
   });
-  const changes = parseTreeChanges(listed.stdout);
+  return parseTreeChanges(listed.stdout);
+}
+
+export function touchedFiles(changes: readonly TreeChange[]): TouchedFiles {
   // Of an unresolved merge git shows neither side.
   const isDeleted = ({ from, to }: TreeChange): boolean => from !== null && to === null;
   return {

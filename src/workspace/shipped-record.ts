@@ -5,9 +5,9 @@
 
 import { rename, rm, stat } from 'node:fs/promises';
 import { z } from 'zod';
-import type { ShippedState } from '../core/model/workspace.ts';
+import type { ShippedState, VmWorkspace } from '../core/model/workspace.ts';
 import { readJsonFile, writeFileAtomic } from '../host/files.ts';
-import type { HiddenEntries } from './shipped-commit.ts';
+import { type HiddenEntries, hiddenEntries } from './shipped-commit.ts';
 import type { TreeChange } from './tree-change.ts';
 
 export interface ShippedRecord extends ShippedState {
@@ -20,6 +20,23 @@ export interface ShippedRecord extends ShippedState {
   readonly hidden: HiddenEntries;
 }
 
+/** Where a VM has what is known of its shippings. */
+export interface ShippedFiles {
+  readonly shippedFile: string;
+  readonly shippedIndex: string;
+}
+
+export interface ShippingSteps {
+  /** Undefined: the guest has it all. */
+  readonly send: (() => Promise<void>) | undefined;
+  /** The guest has it all: for the row. */
+  readonly onShipped: (shipped: ShippedRecord) => Promise<void>;
+  /** The index that goes with it; undefined: none is kept. */
+  readonly indexPath: string | undefined;
+}
+
+/** A guest that lost its power may have lost the last shippings, too: it goes on from one of these. */
+const KEPT_RECORDS = 8;
 const MAX_RECORD_BYTES = 256 * 1024 * 1024;
 const text = z.string().max(4096);
 const oid = z.string().regex(/^[0-9a-f]{40,64}$/);
@@ -51,6 +68,36 @@ export async function indexStampOf(indexPath: string): Promise<string> {
 export async function readShippedRecords(path: string): Promise<readonly ShippedRecord[]> {
   const found = recordsSchema.safeParse(await readJsonFile(path, MAX_RECORD_BYTES).catch(() => undefined));
   return found.success ? found.data : [];
+}
+
+/** What the row says was shipped; undefined: more is not known of it. */
+export function lastShipped(
+  { shipped, headCommit }: Pick<VmWorkspace, 'shipped' | 'headCommit'>,
+  records: readonly ShippedRecord[],
+): ShippedRecord | undefined {
+  if (shipped === null) return undefined;
+  const known = records.find((record) => isSameShipping(record, shipped));
+  if (known !== undefined || shipped.commit !== headCommit) return known;
+  return { ...shipped, headCommit, changes: [], indexStamp: '', hidden: hiddenEntries([]) };
+}
+
+/** In an order in which, wherever it is cut off, what the guest holds is among the records and no index stands beside another's. */
+export async function recordShipping(
+  { shippedFile, shippedIndex }: ShippedFiles,
+  shipped: ShippedRecord,
+  records: readonly ShippedRecord[],
+  { send, onShipped, indexPath }: ShippingSteps,
+): Promise<void> {
+  await rm(shippedIndex, { force: true });
+  const others = records.filter((record) => !isSameShipping(record, shipped));
+  await writeShippedRecords(shippedFile, [shipped, ...others].slice(0, KEPT_RECORDS));
+  await send?.();
+  await onShipped(shipped);
+  if (indexPath !== undefined) await keepShippedIndex(indexPath, shippedIndex);
+}
+
+function isSameShipping(one: ShippedState, other: ShippedState): boolean {
+  return one.commit === other.commit && one.branch === other.branch && one.staged === other.staged;
 }
 
 /** Beside the record; where it cannot be kept, the next shipping takes the repository's own. */

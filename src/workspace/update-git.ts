@@ -28,8 +28,14 @@ export interface UpdateGitFacts {
 const MAX_LISTING_BYTES = 256 * 1024 * 1024;
 
 /** Objects only: HEAD and what is staged stay as they are. */
-export async function objectsOfUpdate(git: HostGit, facts: UpdateGitFacts): Promise<GitFile[]> {
-  const { repo, plan, scratchDir } = facts;
+export async function objectsOfUpdate(
+  git: HostGit,
+  {
+    repo,
+    plan,
+    scratchDir,
+  }: Omit<UpdateGitFacts, 'plan'> & { readonly plan: Pick<UpdatePlan, 'shipped' | 'changes'> },
+): Promise<GitFile[]> {
   const { shipped } = plan;
   const { headCommit } = shipped;
   if (shipped.commit === headCommit) return [];

@@ -1,4 +1,4 @@
-/** The archive that brings a copy in a guest up to date: what must be as it was shipped, then files, then git's own. */
+/** The archives that bring a copy in a guest up to date: what must be as it was shipped, then files, then git's own. */
 
 import { closeSync, createReadStream, fstatSync, lstatSync, type Stats } from 'node:fs';
 import { stat } from 'node:fs/promises';
@@ -11,9 +11,14 @@ import { factsOf } from './ship-files.ts';
 import type { TreeChange } from './tree-change.ts';
 import { readNext, TreeReader } from './tree-reader.ts';
 
-export interface UpdateContent {
+export interface FilesContent {
   readonly rootPath: string;
   readonly changes: readonly TreeChange[];
+  /** As it was when it was read: at the end of each file and link. */
+  readonly onFile: (path: BytePath, stat: Stats) => void;
+}
+
+export interface UpdateContent extends FilesContent {
   /** The commit that the guest's ref must name now; undefined: whatever it names. */
   readonly shippedBefore: string | undefined;
   readonly shippedNow: string;
@@ -21,7 +26,6 @@ export interface UpdateContent {
   readonly unchecked: ReadonlySet<BytePath>;
   /** Below `.git`, in the order they are written. Awaited only once the files are on their way. */
   readonly gitFiles: Promise<readonly GitFile[]>;
-  readonly onFile: (filesDone: number) => void;
 }
 
 const NS_PER_SECOND = 1_000_000_000n;
@@ -39,44 +43,49 @@ export function withoutVanished(rootPath: string, changes: readonly TreeChange[]
 /** @throws {BangerError} `io_error`: a file changed while it was read; it does not appear in the guest then */
 export async function* updateRecords(content: UpdateContent): AsyncGenerator<ArchiveRecord, void, undefined> {
   const { changes, unchecked, shippedBefore, shippedNow } = content;
-  if (shippedBefore !== undefined) {
-    yield { kind: 'checkContent', path: gitPath(SHIPPED_REF), content: Buffer.from(`${shippedBefore}\n`) };
-  }
-  for (const { path, from } of changes) {
-    if (!unchecked.has(path)) yield { kind: 'check', path: bytesOf(path), isShipped: from !== null };
-  }
-  // First, because one may stand where a directory is to be.
-  for (const { path, to } of changes) {
-    if (to === null) yield { kind: 'delete', path: bytesOf(path), deleteEmptyParents: true };
-  }
+  if (shippedBefore !== undefined) yield shippedCheck(shippedBefore);
+  yield* checkRecords(changes.filter(({ path }) => !unchecked.has(path)));
   yield* fileRecords(content);
   for (const file of await content.gitFiles) yield* gitFileRecords(file);
   // Last: as long as it names the state before, the guest is on its way.
   yield* gitFileRecords({ path: SHIPPED_REF, content: `${shippedNow}\n` });
 }
 
-function* fileRecords({
+/** The guest's ref names that commit. */
+export function shippedCheck(commit: string): ArchiveRecord {
+  return { kind: 'checkContent', path: gitPath(SHIPPED_REF), content: Buffer.from(`${commit}\n`) };
+}
+
+export function* checkRecords(changes: readonly TreeChange[]): Generator<ArchiveRecord, void, undefined> {
+  for (const { path, from } of changes)
+    yield { kind: 'check', path: bytesOf(path), isShipped: from !== null };
+}
+
+/** @throws {BangerError} as `updateRecords` */
+export function* fileRecords({
   rootPath,
   changes,
   onFile,
-}: UpdateContent): Generator<ArchiveRecord, void, undefined> {
+}: FilesContent): Generator<ArchiveRecord, void, undefined> {
+  // First, because one may stand where a directory is to be.
+  for (const { path, to } of changes) {
+    if (to === null) yield { kind: 'delete', path: bytesOf(path), deleteEmptyParents: true };
+  }
   const reader = new TreeReader(rootPath, () => undefined);
-  let done = 0;
   try {
     for (const { path, to } of changes) {
-      if (to === null) continue;
-      const found = reader.open(path);
-      if (found?.kind === 'symlink') {
+      const found = to === null ? undefined : reader.open(path);
+      if (found === undefined) continue;
+      if (found.kind === 'symlink') {
         yield { kind: 'symlink', path: bytesOf(path), target: found.target, mtimeNs: timeOf(found.stat) };
-      } else if (found !== undefined) {
+      } else {
         try {
           yield* wholeFile(path, found.fd, found.stat);
         } finally {
           closeSync(found.fd);
         }
       }
-      done += 1;
-      onFile(done);
+      onFile(path, found.stat);
     }
   } finally {
     reader.close();

@@ -8,6 +8,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { WorkspacePrepared } from '../../src/api/results/workspace.ts';
 import { connect } from '../../src/rpc/client.ts';
 import { initRepo, type TestRepo, treeOf } from '../helpers/host-repo.ts';
@@ -116,11 +117,13 @@ describe('kills while a workspace is prepared', () => {
   const assertRecovers = async (): Promise<void> => {
     await home.json<WorkspacePrepared>(['vm', 'workspace', 'prepare', 'dev', repo.dir]);
     assert.deepEqual(await copyFiles(), treeOf(repo.dir));
+    // It waits for what goes on behind the answer.
+    await home.json(['vm', 'workspace', 'status', 'dev']);
     assert.equal(await home.guest('dev', 'git', 'diff', '--stat', 'refs/banger/shipped'), '');
     const again = await home.json<WorkspacePrepared>(['vm', 'workspace', 'prepare', 'dev']);
     assert.equal(again.outcome, 'unchanged');
     const scratch = join(home.dir, 'state', 'scratch');
-    assert.deepEqual(readdirSync(scratch), []);
+    await settled(() => readdirSync(scratch).length === 0);
     assert.equal(await home.guest('dev', 'find', '/root/repo', '-name', '.banger*'), '');
   };
 
@@ -140,6 +143,21 @@ describe('kills while a workspace is prepared', () => {
       await assertRecovers();
     });
   }
+
+  test('the daemon is killed behind the answer that one file was sent', async () => {
+    const path = 'many/0/0';
+    for (const waitMs of [0, 60]) {
+      const letter = waitMs === 0 ? 'y' : 'z';
+      const size = FILE_BYTES + 'abcdefghijklmnopqrstuvwxyz'.indexOf(letter);
+      repo.write(path, Buffer.alloc(size, letter));
+      const { files } = await home.json<WorkspacePrepared>(['vm', 'workspace', 'prepare', 'dev']);
+      assert.equal(files, 1);
+      await delay(waitMs);
+      await killDaemon();
+      assert.deepEqual(await copyFiles(), treeOf(repo.dir));
+      await assertRecovers();
+    }
+  });
 
   for (const moment of atMoments<Moment, Moment>([null, FILES / 2], [1, FILES])) {
     test(`it is cancelled after ${moment ?? 'no'} files`, async () => {

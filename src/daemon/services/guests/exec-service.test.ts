@@ -11,6 +11,7 @@ import { TicketBooth } from '../../../rpc/tickets.ts';
 import type { Machine } from '../../../vmm/driver.ts';
 import { createRunner } from '../../../host/runner.ts';
 import { ExecService } from './exec-service.ts';
+import { KnownRepos } from '../../../workspace/known-repos.ts';
 import { DriftWatch } from '../workspaces/workspace-drift.ts';
 import { LiveVm } from '../vms/live-vm.ts';
 import type { VmRegistry } from '../vms/vm-registry.ts';
@@ -52,7 +53,7 @@ function scene(before: LiveVm, awake: () => Promise<LiveVm>) {
     awake,
   } as unknown as VmSleep;
   const paths = { streamSocketPath: '/s' } as BangerPaths;
-  const drift = new DriftWatch({ runner: createRunner(), log: NO_LOG });
+  const drift = new DriftWatch({ runner: createRunner(), repos: new KnownRepos(process.env), log: NO_LOG });
   const portWatch = { stirred: () => undefined, heard: async () => undefined };
   const service = new ExecService({
     registry: {} as VmRegistry,

@@ -47,3 +47,58 @@ test('work on a whole workspace waits for the work before it, however that ends'
   await second;
   assert.deepEqual(order, ['first', 'beside', 'second']);
 });
+
+test('the rest is done behind the answer and before the next turn, whatever became of the caller', async () => {
+  const transfers = new Transfers();
+  const order: string[] = [];
+  const caller = new AbortController();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const answer = await transfers.runAlone('a', caller.signal, async (_signal, later) => {
+    later(async (signal) => {
+      await promise;
+      order.push(signal.aborted ? 'ended' : 'rest');
+    });
+    return 'answer';
+  });
+  caller.abort();
+  const next = transfers.runAlone('a', NEVER, async () => order.push('next'));
+  order.push(answer);
+  resolve();
+  await next;
+  assert.deepEqual(order, ['answer', 'rest', 'next']);
+});
+
+test('the end of the VM ends the rest, and work that failed has none', async () => {
+  const transfers = new Transfers();
+  const ended = Promise.withResolvers<unknown>();
+  await transfers.runAlone('a', NEVER, async (_signal, later) =>
+    later(async (signal) => {
+      await endless(signal).catch(() => undefined);
+      ended.resolve(signal.reason);
+    }),
+  );
+  transfers.cancel('a', 'VM "a" is being deleted');
+  assert.match(String(await ended.promise), /being deleted/);
+  const failed = transfers.runAlone('a', NEVER, async (_signal, later) => {
+    later(async () => assert.fail('the rest of what failed'));
+    throw new Error('failed');
+  });
+  await assert.rejects(failed, /failed/);
+  await transfers.runAlone('a', NEVER, async () => undefined);
+});
+
+test('closing waits for the rest', async () => {
+  const transfers = new Transfers();
+  let isDone = false;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  await transfers.runAlone('a', NEVER, async (_signal, later) =>
+    later(async () => {
+      await promise;
+      isDone = true;
+    }),
+  );
+  const closed = transfers.close();
+  resolve();
+  await closed;
+  assert.ok(isDone);
+});

@@ -24,6 +24,7 @@ import type { ByteStreams } from '../../byte-streams.ts';
 import type { OperationHandle } from '../../operations.ts';
 import { guestPrograms } from '../guests/guest-programs.ts';
 import type { Transfers } from '../guests/transfers.ts';
+import type { VmRegistry } from '../vms/vm-registry.ts';
 import type { VmSleep } from '../vms/vm-sleep.ts';
 
 /** Of changed paths in an answer: more are not for reading, and scripts have the patch. */
@@ -34,6 +35,7 @@ const PROGRESS_STEP = 50;
 export interface WorkspaceExportDeps {
   readonly sleep: VmSleep;
   readonly transfers: Transfers;
+  readonly registry: VmRegistry;
   readonly streams: ByteStreams;
   readonly runner: CommandRunner;
   readonly paths: BangerPaths;
@@ -177,31 +179,42 @@ export class WorkspaceExport {
     });
   }
 
-  /** How the guest's files differ from what was shipped; for `workspace.status`. @throws {BangerError} as `export` */
-  async guestChanges(ref: string, operation: OperationHandle): Promise<GuestChanges> {
+  /**
+   * How the guest's files differ from what was shipped, and what `beside` finds out at the same time; for `workspace.status`.
+   * @throws {BangerError} as `export`
+   */
+  async guestChanges<T>(
+    ref: string,
+    operation: OperationHandle,
+    beside: (vm: VmRecord, workspace: VmWorkspace, signal: AbortSignal) => Promise<T>,
+  ): Promise<{ vm: VmRecord; workspace: VmWorkspace; there: GuestChanges; beside: T }> {
     return await this.#open(ref, operation, async (copy) => {
       const { tree: base } = shippedOf(copy.vm, copy.workspace);
       const commits = countGuestCommits(copy.repo, copy.workspace.headCommit);
       commits.catch(() => undefined);
-      return await this.#look(copy, async (tree) => ({
+      const there = this.#look(copy, async (tree) => ({
         changes: await tree.changesSince(base),
         commits: await commits,
         nested: tree.nested.map(displayPath),
       }));
+      const both = await Promise.all([there, beside(copy.vm, copy.workspace, copy.signal)]);
+      return { vm: copy.vm, workspace: copy.workspace, there: both[0], beside: both[1] };
     });
   }
 
   /** Stop and delete of the VM end what is done in it. */
   async #open<T>(ref: string, operation: OperationHandle, work: (copy: OpenCopy) => Promise<T>): Promise<T> {
-    const { vm, live } = await this.#deps.sleep.running(ref, 'workspace', operation.signal);
-    operation.about(vm.name);
-    const { workspace } = vm;
-    if (workspace === null) {
-      throw new BangerError('not_found', `VM "${vm.name}" has no copy of a repository`, {
-        hint: 'banger vm run PATH makes a VM that has one',
-      });
-    }
-    return await this.#deps.transfers.runAlone(vm.id, operation.signal, async (signal) => {
+    const { vm: found, live } = await this.#deps.sleep.running(ref, 'workspace', operation.signal);
+    operation.about(found.name);
+    return await this.#deps.transfers.runAlone(found.id, operation.signal, async (signal) => {
+      // Whoever had the turn before may have written it anew.
+      const vm = this.#deps.registry.row(found.id);
+      const { workspace } = vm;
+      if (workspace === null) {
+        throw new BangerError('not_found', `VM "${vm.name}" has no copy of a repository`, {
+          hint: 'banger vm run PATH makes a VM that has one',
+        });
+      }
       const programs = guestPrograms(await live.agent(signal));
       return await work({ vm, workspace, signal, repo: { path: workspace.guestPath, programs, signal } });
     });

@@ -1,6 +1,6 @@
 /** `vm workspace prepare`: a copy of a repository in a VM that runs, made or brought up to date. */
 
-import { stat } from 'node:fs/promises';
+import { rm, stat } from 'node:fs/promises';
 import type { CheckedParamsOf } from '../../../api/contract.ts';
 import type { WorkspacePrepared } from '../../../api/results/workspace.ts';
 import { BangerError } from '../../../core/errors.ts';
@@ -9,15 +9,17 @@ import type { VmWorkspace } from '../../../core/model/workspace.ts';
 import type { AgentClient } from '../../../guest/agent-client.ts';
 import { run } from '../../../guest/run.ts';
 import { now } from '../../../host/clock.ts';
+import type { Log } from '../../../host/log.ts';
 import type { BangerPaths } from '../../../host/paths.ts';
 import type { CommandRunner } from '../../../host/runner.ts';
 import type { Store } from '../../../store/store.ts';
 import { displayPath } from '../../../workspace/byte-path.ts';
 import { hostGit } from '../../../workspace/git.ts';
+import type { KnownRepos } from '../../../workspace/known-repos.ts';
 import type { WorkspacePlanData } from '../../../workspace/plan.ts';
 import { checkDirectory, findRepo } from '../../../workspace/repo.ts';
 import type { OperationHandle } from '../../operations.ts';
-import type { Transfers } from '../guests/transfers.ts';
+import type { Rest, Transfers } from '../guests/transfers.ts';
 import type { VmRegistry } from '../vms/vm-registry.ts';
 import type { VmSleep } from '../vms/vm-sleep.ts';
 import {
@@ -27,7 +29,8 @@ import {
   recordOf,
   type WorkspaceService,
 } from './workspace-service.ts';
-import { updateWorkspace } from './workspace-update.ts';
+import { type SentUpdate, sendTouched, settleSent } from './quick-update.ts';
+import { type UpdateJob, type UpdateOutcome, updateWorkspace } from './workspace-update.ts';
 
 export interface WorkspacePrepareDeps {
   readonly workspaces: WorkspaceService;
@@ -37,6 +40,8 @@ export interface WorkspacePrepareDeps {
   readonly transfers: Transfers;
   readonly paths: BangerPaths;
   readonly runner: CommandRunner;
+  readonly repos: KnownRepos;
+  readonly log: Log;
 }
 
 type PrepareParams = CheckedParamsOf<'workspace.prepare'>;
@@ -47,6 +52,7 @@ interface Job {
   readonly agent: AgentClient;
   readonly params: PrepareParams;
   readonly operation: OperationHandle;
+  readonly later: (rest: Rest) => void;
 }
 
 const AGENT_TIMEOUT_MS = 10_000;
@@ -70,10 +76,10 @@ export class WorkspacePrepare {
     const { sleep, transfers, registry } = this.#deps;
     const { vm } = await sleep.running(params.ref, 'workspace', operation.signal);
     operation.about(vm.name);
-    return await transfers.runAlone(vm.id, operation.signal, async (signal) => {
+    return await transfers.runAlone(vm.id, operation.signal, async (signal, later) => {
       const row = registry.row(vm.id);
       const agent = await registry.liveOf(row, 'workspace').agent(signal, AGENT_TIMEOUT_MS);
-      const job = { vm: row, agent, params, operation: { ...operation, signal } };
+      const job = { vm: row, agent, params, operation: { ...operation, signal }, later };
       const outcome =
         row.workspace === null ? await this.#create(job) : await this.#update(job, row.workspace);
       return { ...outcome, vm: vm.name, elapsedMs: performance.now() - begun };
@@ -112,7 +118,7 @@ export class WorkspacePrepare {
 
   async #update(job: Job, workspace: VmWorkspace): Promise<Outcome> {
     const { vm, agent, params, operation } = job;
-    const { registry, runner, paths } = this.#deps;
+    const { registry, runner, repos, paths } = this.#deps;
     await this.#assertSame(job, workspace);
     if (workspace.readOnly) throw readOnly(vm.name);
     const asked = {
@@ -121,47 +127,49 @@ export class WorkspacePrepare {
       includeUntracked: params.includeUntracked ?? workspace.includeUntracked,
     };
     const files = registry.files(vm.id);
-    operation.progress({ step: 'workspace', text: `comparing ${workspace.sourcePath}` });
-    const { headCommit, changes, movesHead } = await updateWorkspace(
-      { runner, scratchDir: paths.scratchDir },
-      {
-        ...{ vmName: vm.name, workspace, asked, agent },
-        shippedFile: files.shippedFile,
-        shippedIndex: files.shippedIndex,
-        force: params.force,
-        dryRun: params.dryRun,
-        signal: operation.signal,
-        mountAgain: () => mountWorkspace(agent, workspace, operation.signal),
-        onProgress: (done, total) =>
-          operation.progress({
-            step: 'workspace',
-            text: 'shipping what changed',
-            done,
-            total,
-            unit: 'items',
-          }),
-        onShipped: async ({ commit, tree, branch, staged, headCommit }) =>
-          await this.#record(vm.id, {
-            ...workspace,
-            ...asked,
-            headCommit,
-            shipped: { commit, tree, branch, staged },
-            preparedAt: now(),
-          }),
-      },
-    );
-    const deleted = changes.filter(({ to }) => to === null).length;
-    return {
-      guestPath: workspace.guestPath,
-      sourcePath: workspace.sourcePath,
-      outcome: changes.length === 0 && !movesHead ? 'unchanged' : 'updated',
-      headCommit,
-      previousHead: workspace.headCommit,
-      files: changes.length - deleted,
-      deleted,
-      paths: changes.slice(0, MAX_LISTED).map(({ path }) => displayPath(path)),
-      untrackedLeft: null,
+    const update: UpdateJob = {
+      ...{ vmName: vm.name, workspace, asked, agent },
+      shippedFile: files.shippedFile,
+      shippedIndex: files.shippedIndex,
+      force: params.force,
+      dryRun: params.dryRun,
+      signal: operation.signal,
+      mountAgain: () => mountWorkspace(agent, workspace, operation.signal),
+      onProgress: (done, total) =>
+        operation.progress({ step: 'workspace', text: 'shipping what changed', done, total, unit: 'items' }),
+      onShipped: async ({ commit, tree, branch, staged, headCommit }) =>
+        await this.#record(vm.id, {
+          ...workspace,
+          ...asked,
+          headCommit,
+          shipped: { commit, tree, branch, staged },
+          preparedAt: now(),
+        }),
     };
+    operation.progress({ step: 'workspace', text: `comparing ${workspace.sourcePath}` });
+    const sent = params.force || params.dryRun ? undefined : await sendTouched({ runner, repos }, update);
+    if (sent !== undefined) {
+      job.later((signal) => this.#settle({ ...update, signal }, sent));
+      return updatedOutcome(workspace, {
+        headCommit: workspace.headCommit,
+        changes: sent.look.changes,
+        movesHead: false,
+      });
+    }
+    return updatedOutcome(workspace, await updateWorkspace({ runner, scratchDir: paths.scratchDir }, update));
+  }
+
+  /** What goes wrong here costs the next shipping some time. */
+  async #settle(update: UpdateJob, sent: SentUpdate): Promise<void> {
+    const { runner, paths, log } = this.#deps;
+    try {
+      if (await settleSent({ runner, scratchDir: paths.scratchDir }, update, sent)) return;
+    } catch (error) {
+      const level = update.signal.aborted ? 'debug' : 'warn';
+      log[level]({ vm: update.vmName, err: error }, 'what was shipped is not written down');
+    }
+    // The next one looks at everything.
+    await rm(update.shippedIndex, { force: true }).catch(() => undefined);
   }
 
   /** The row's own column, and what stands beside the disks for when the database is lost. */
@@ -201,6 +209,21 @@ function createdOutcome(plan: WorkspacePlanData, { guestPath }: Placement): Outc
     previousHead: null,
     deleted: 0,
     paths: displayPaths.slice(0, MAX_LISTED),
+  };
+}
+
+function updatedOutcome(workspace: VmWorkspace, { headCommit, changes, movesHead }: UpdateOutcome): Outcome {
+  const deleted = changes.filter(({ to }) => to === null).length;
+  return {
+    guestPath: workspace.guestPath,
+    sourcePath: workspace.sourcePath,
+    outcome: changes.length === 0 && !movesHead ? 'unchanged' : 'updated',
+    headCommit,
+    previousHead: workspace.headCommit,
+    files: changes.length - deleted,
+    deleted,
+    paths: changes.slice(0, MAX_LISTED).map(({ path }) => displayPath(path)),
+    untrackedLeft: null,
   };
 }
 

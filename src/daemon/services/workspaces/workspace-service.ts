@@ -23,7 +23,9 @@ import type { GuestErrand } from '../guests/guest-errand.ts';
 const TRANSFER_DEVICE = '/dev/vdb';
 const LABEL = 'workspace';
 /** Where the agent keeps what the guest changes of a copy that lies on the transfer disk: docs/agent-protocol.md, MOUNT. */
-export const OVERLAY_UPPER = `/var/lib/banger/${LABEL}/upper`;
+const OVERLAY_UPPER = `/var/lib/banger/${LABEL}/upper`;
+/** How what is sent into a copy goes there: one archive at a time. */
+export const COPY_ARCHIVE = { upper: OVERLAY_UPPER, staging: '.git/banger-new', marksShipped: true } as const;
 
 /** Where a copy goes, and how. */
 export interface Placement {

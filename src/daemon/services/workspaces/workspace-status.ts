@@ -33,16 +33,14 @@ export class WorkspaceStatusService {
 
   /** @throws {BangerError} `not_found` (there is no copy), `guest_failed`, and what the repository says that is gone */
   async status(ref: string, operation: OperationHandle): Promise<WorkspaceStatus> {
-    const { registry, exports, drift } = this.#deps;
-    const vm = registry.resolve(ref);
+    const { exports, drift } = this.#deps;
     operation.progress({ step: 'look', text: 'comparing both sides' });
-    const { workspace } = vm;
-    const [there, here, behind] = await Promise.all([
-      exports.guestChanges(vm.id, operation),
-      workspace && this.#here(vm.id, workspace, operation.signal),
-      drift.of(vm, operation.signal),
-    ]);
-    if (workspace === null) throw new BangerError('not_found', `VM "${vm.name}" has no copy of a repository`);
+    const { vm, workspace, there, beside } = await exports.guestChanges(
+      ref,
+      operation,
+      (found, copied, signal) => Promise.all([this.#here(found.id, copied, signal), drift.of(found, signal)]),
+    );
+    const [here, behind] = beside;
     const { guestPath, sourcePath, headCommit, mode, readOnly, preparedAt } = workspace;
     const files = merged(here, there);
     return {

@@ -1,26 +1,22 @@
 /** Brings the copy in a running guest up to what the host's repository is now, sending only what differs. */
 
-import { mkdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import { printable } from '../../../core/channel/close.ts';
 import { BangerError } from '../../../core/errors.ts';
 import { SHIPPED_REF, type VmWorkspace } from '../../../core/model/workspace.ts';
 import type { AgentClient } from '../../../guest/agent-client.ts';
 import type { ConflictRecord } from '../../../guest/archive/records.ts';
 import { ArchiveConflicts } from '../../../guest/archive/transfer.ts';
-import { fileError, makeTemporaryDir, removeTree } from '../../../host/files.ts';
-import type { CommandRunner } from '../../../host/runner.ts';
 import { type BytePath, bytesOf, displayPath } from '../../../workspace/byte-path.ts';
 import { hostGit, type HostGit } from '../../../workspace/git.ts';
 import type { GitFile } from '../../../workspace/guest-git.ts';
 import { listUntracked } from '../../../workspace/plan.ts';
 import { repoState, type RepoState } from '../../../workspace/repo-state.ts';
-import { hiddenEntries } from '../../../workspace/shipped-commit.ts';
 import {
-  keepShippedIndex,
+  lastShipped,
   readShippedRecords,
+  recordShipping,
+  type ShippedFiles,
   type ShippedRecord,
-  writeShippedRecords,
 } from '../../../workspace/shipped-record.ts';
 import type { TreeChange } from '../../../workspace/tree-change.ts';
 import { headOfUpdate, objectsOfUpdate } from '../../../workspace/update-git.ts';
@@ -33,16 +29,15 @@ import {
 } from '../../../workspace/update-plan.ts';
 import { updateRecords, withoutVanished } from '../../../workspace/update-records.ts';
 import { type CopyHead, GuestRepository } from './guest-repository.ts';
-import { OVERLAY_UPPER } from './workspace-service.ts';
+import { type UpdateDeps, withScratch } from './update-scratch.ts';
+import { COPY_ARCHIVE } from './workspace-service.ts';
 
-export interface UpdateJob {
+export interface UpdateJob extends ShippedFiles {
   readonly vmName: string;
   readonly workspace: VmWorkspace;
   /** As it is to be from now on; what was asked for anew is in it. */
   readonly asked: Pick<VmWorkspace, 'branch' | 'from' | 'includeUntracked'>;
   readonly agent: AgentClient;
-  readonly shippedFile: string;
-  readonly shippedIndex: string;
   readonly force: boolean;
   readonly dryRun: boolean;
   readonly signal: AbortSignal;
@@ -57,11 +52,6 @@ export interface UpdateOutcome {
   readonly headCommit: string;
   readonly changes: readonly TreeChange[];
   readonly movesHead: boolean;
-}
-
-export interface UpdateDeps {
-  readonly runner: CommandRunner;
-  readonly scratchDir: string;
 }
 
 const MAX_NAMED = 5;
@@ -102,37 +92,8 @@ export async function compareWithHost(
   });
 }
 
-async function withScratch<T>(deps: UpdateDeps, work: (scratch: string) => Promise<T>): Promise<T> {
-  await mkdir(deps.scratchDir, { recursive: true, mode: 0o700 });
-  const scratch = await makeTemporaryDir(join(deps.scratchDir, 'workspace')).catch((error: unknown) => {
-    throw fileError(`cannot use ${deps.scratchDir}`, error);
-  });
-  try {
-    return await work(scratch);
-  } finally {
-    await removeTree(scratch, { below: deps.scratchDir });
-  }
-}
-
 async function untrackedFiles(git: HostGit, areWanted: boolean): Promise<readonly BytePath[]> {
   return areWanted ? (await listUntracked(git)).filter((path) => !path.endsWith('/')) : [];
-}
-
-/** A guest that lost its power may have lost the last shippings, too: it goes on from one of these. */
-const KEPT_RECORDS = 8;
-
-function withShipped(latest: ShippedRecord, records: readonly ShippedRecord[]): readonly ShippedRecord[] {
-  return [latest, ...records.filter(({ commit }) => commit !== latest.commit)].slice(0, KEPT_RECORDS);
-}
-
-/** What the row says was shipped; undefined: more is not known of it. */
-function lastShipped(
-  { shipped, headCommit }: VmWorkspace,
-  records: readonly ShippedRecord[],
-): ShippedRecord | undefined {
-  const known = records.find((record) => record.commit === shipped?.commit);
-  if (known !== undefined || shipped === null || shipped.commit !== headCommit) return known;
-  return { ...shipped, headCommit, changes: [], indexStamp: '', hidden: hiddenEntries([]) };
 }
 
 class Update {
@@ -184,25 +145,20 @@ class Update {
     next: NextState,
     records: readonly ShippedRecord[],
   ): Promise<UpdateOutcome> {
-    const { force, dryRun, asked, shippedFile, shippedIndex, onShipped } = this.#job;
+    const { force, dryRun, asked, onShipped } = this.#job;
     const planned = await this.#plan(repo, last, next);
     const plan = { ...planned, changes: withoutVanished(next.rootPath, planned.changes) };
     const { headCommit } = next.shipped;
     const outcome = { headCommit, changes: plan.changes, movesHead: plan.movesHead };
     const isSame = plan.changes.length === 0 && !plan.movesHead;
     if (dryRun) return outcome;
-    // It must never stand beside the record of another shipping.
-    await rm(shippedIndex, { force: true });
-    if (!isSame) {
-      const head = plan.movesHead ? await this.#copy.head() : undefined;
-      if (head !== undefined && !force) this.#assertHeadAsShipped(head, last);
-      // Before the guest has it: what was cut off can be told by it.
-      await writeShippedRecords(shippedFile, withShipped(next.shipped, records));
-      await this.#send(repo, plan, last, head, new Set());
-    }
-    await onShipped(next.shipped);
-    if (!asked.includeUntracked) await keepShippedIndex(next.seenIndexPath, shippedIndex);
-    await writeShippedRecords(shippedFile, withShipped(next.shipped, records));
+    const head = plan.movesHead ? await this.#copy.head() : undefined;
+    if (head !== undefined && !force) this.#assertHeadAsShipped(head, last, records);
+    await recordShipping(this.#job, next.shipped, records, {
+      send: isSame ? undefined : () => this.#send(repo, plan, last, head, new Set()),
+      onShipped,
+      indexPath: asked.includeUntracked ? undefined : next.seenIndexPath,
+    });
     return outcome;
   }
 
@@ -226,8 +182,16 @@ class Update {
     return await planAnew(this.#git, repo, next, this.#scratch);
   }
 
-  #assertHeadAsShipped(head: CopyHead, last: ShippedRecord | undefined): void {
+  #assertHeadAsShipped(
+    head: CopyHead,
+    last: ShippedRecord | undefined,
+    records: readonly ShippedRecord[],
+  ): void {
     const { vmName } = this.#job;
+    const isKnown = ({ headCommit, branch, staged }: ShippedRecord): boolean =>
+      head.commit === headCommit && head.branch === branch && head.staged === staged;
+    // Of one that was cut off nobody may have heard.
+    if (records.some(isKnown)) return;
     const what =
       head.commit !== last?.headCommit
         ? 'commits were made'
@@ -261,6 +225,7 @@ class Update {
         ? objectsOfUpdate(this.#git, facts)
         : this.#headFiles(headOfUpdate(this.#git, facts, head), head, last);
     gitFiles.catch(() => undefined);
+    let done = 0;
     try {
       const records = updateRecords({
         rootPath: plan.rootPath,
@@ -269,9 +234,9 @@ class Update {
         shippedNow: plan.shipped.commit,
         unchecked: force ? new Set(plan.changes.map(({ path }) => path)) : same,
         gitFiles,
-        onFile: (done) => onProgress(done, plan.changes.length),
+        onFile: () => onProgress(++done, plan.changes.length),
       });
-      const request = { base: workspace.guestPath, upper: OVERLAY_UPPER, marksShipped: true };
+      const request = { base: workspace.guestPath, ...COPY_ARCHIVE };
       await agent.unpack(request, records, signal);
     } catch (error) {
       const also = await this.#sameAsHere(error, plan, same);

@@ -1,0 +1,125 @@
+/**
+ * The quick way to bring a copy up to date: what has changed is sent at once, and written down once whoever asked has the answer.
+ * Until then the guest's files are newer than what is known of them, as after a shipping that was cut off: the next one goes on
+ * from there.
+ */
+
+import type { Stats } from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
+import type { ArchiveRecord } from '../../../guest/archive/records.ts';
+import { ArchiveConflicts } from '../../../guest/archive/transfer.ts';
+import { isThere } from '../../../host/files.ts';
+import type { CommandRunner } from '../../../host/runner.ts';
+import type { BytePath } from '../../../workspace/byte-path.ts';
+import { hostGit } from '../../../workspace/git.ts';
+import type { KnownRepos } from '../../../workspace/known-repos.ts';
+import { commitSent, type QuickLook, quickLook, type SentFiles } from '../../../workspace/quick-look.ts';
+import { workingTreeIndexPath } from '../../../workspace/shipped-commit.ts';
+import {
+  lastShipped,
+  readShippedRecords,
+  recordShipping,
+  type ShippedRecord,
+} from '../../../workspace/shipped-record.ts';
+import { objectsOfUpdate } from '../../../workspace/update-git.ts';
+import { composed } from '../../../workspace/update-plan.ts';
+import { checkRecords, fileRecords, shippedCheck, updateRecords } from '../../../workspace/update-records.ts';
+import { type UpdateDeps, withScratch } from './update-scratch.ts';
+import { COPY_ARCHIVE } from './workspace-service.ts';
+import type { UpdateJob } from './workspace-update.ts';
+
+export type QuickJob = Pick<
+  UpdateJob,
+  'workspace' | 'asked' | 'agent' | 'shippedFile' | 'shippedIndex' | 'signal'
+>;
+
+/** Sent, and not written down yet. */
+export interface SentUpdate {
+  readonly look: QuickLook;
+  readonly sent: SentFiles;
+  readonly last: ShippedRecord;
+  readonly records: readonly ShippedRecord[];
+}
+
+/** Thrown where the records of an archive begin: nothing has been sent then. */
+const NEEDS_MORE = new Error('the quick way does not do');
+
+/**
+ * Undefined: it takes the long way, which also says what is wrong. Nothing was changed in the guest then.
+ * @throws {BangerError} what the transfer throws, and reading the files
+ */
+export async function sendTouched(
+  { runner, repos }: { readonly runner: CommandRunner; readonly repos: KnownRepos },
+  job: QuickJob,
+): Promise<SentUpdate | undefined> {
+  const { workspace, asked, agent, shippedFile, shippedIndex, signal } = job;
+  const { sourcePath, guestPath } = workspace;
+  const records = await readShippedRecords(shippedFile);
+  const last = lastShipped(workspace, records);
+  if (last === undefined || asked.from !== null || asked.includeUntracked) return undefined;
+  if (!(await isThere(shippedIndex))) return undefined;
+  const git = hostGit(runner, sourcePath, signal);
+  const look = async (): Promise<QuickLook | undefined> => {
+    // Starting a program holds everything up: first the guest is told to get ready.
+    await setImmediate();
+    const found = await quickLook(git, repos, sourcePath, last, shippedIndex).catch(() => undefined);
+    return (asked.branch ?? found?.repo.branch) === last.branch ? found : undefined;
+  };
+  const looking = look();
+  const sent = new Map<BytePath, Stats>();
+  const request = { base: guestPath, ...COPY_ARCHIVE };
+  try {
+    await agent.unpack(request, touchedRecords(looking, last, sent), signal);
+  } catch (error) {
+    if (error === NEEDS_MORE || error instanceof ArchiveConflicts) return undefined;
+    throw error;
+  }
+  const found = await looking;
+  return found && { look: found, sent, last, records };
+}
+
+async function* touchedRecords(
+  looking: Promise<QuickLook | undefined>,
+  last: ShippedRecord,
+  sent: Map<BytePath, Stats>,
+): AsyncGenerator<ArchiveRecord, void, undefined> {
+  yield shippedCheck(last.commit);
+  const look = await looking;
+  if (look === undefined) throw NEEDS_MORE;
+  const { changes, repo } = look;
+  yield* checkRecords(changes);
+  yield* fileRecords({ rootPath: repo.topLevel, changes, onFile: (path, stat) => sent.set(path, stat) });
+}
+
+/**
+ * Writes down what was sent: git's objects into the guest, then the row and the records.
+ * @returns false: a file has changed again since it was sent. The next shipping does it
+ */
+export async function settleSent(
+  deps: UpdateDeps,
+  job: QuickJob & Pick<UpdateJob, 'onShipped'>,
+  { look, sent, last, records }: SentUpdate,
+): Promise<boolean> {
+  const { workspace, agent, shippedIndex, signal, onShipped } = job;
+  const { repo } = look;
+  return await withScratch(deps, async (scratchDir) => {
+    const git = hostGit(deps.runner, workspace.sourcePath, signal);
+    const tree = await commitSent(git, look, sent, shippedIndex, scratchDir);
+    if (tree === undefined) return false;
+    const shipped = { ...last, ...tree };
+    const plan = { shipped, changes: composed(last.changes, [], tree.changes) };
+    const gitFiles = objectsOfUpdate(git, { repo, plan, scratchDir });
+    gitFiles.catch(() => undefined);
+    const content = updateRecords({
+      ...{ rootPath: repo.topLevel, changes: [], unchecked: new Set(), onFile: () => undefined },
+      ...{ shippedBefore: last.commit, shippedNow: shipped.commit, gitFiles },
+    });
+    const request = { base: workspace.guestPath, ...COPY_ARCHIVE };
+    await recordShipping(job, shipped, records, {
+      send: shipped.commit === last.commit ? undefined : () => agent.unpack(request, content, signal),
+      onShipped,
+      indexPath: workingTreeIndexPath(scratchDir),
+    });
+    return true;
+  });
+}
