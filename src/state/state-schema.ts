@@ -36,8 +36,19 @@ export interface StateSchema {
 /** The table that records migrations. */
 export const HISTORY_TABLE = 'schema_migrations';
 
+/** Found once: a restore asks for the same schema several times, and to find it all migrations run. */
+const known = new WeakMap<readonly Migration[], Map<number, StateSchema>>();
+
 /** The reference for databases of that level, which must be the id of one of the migrations. */
 export function schemaAt(migrations: readonly Migration[], level: number): StateSchema {
+  const ofThese = known.get(migrations) ?? new Map<number, StateSchema>();
+  known.set(migrations, ofThese);
+  const schema = ofThese.get(level) ?? findSchema(migrations, level);
+  ofThese.set(level, schema);
+  return schema;
+}
+
+function findSchema(migrations: readonly Migration[], level: number): StateSchema {
   const history = migrations.filter((migration) => migration.id <= level);
   assert.equal(history.at(-1)?.id, level, `no migration has the id ${level}`);
   using database = new DatabaseSync(':memory:');
