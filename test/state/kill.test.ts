@@ -10,6 +10,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { build } from 'esbuild';
 import { BangerError } from '../../src/core/errors.ts';
 import { BOOTSTRAP_STEPS } from '../../src/state/bootstrap-steps.ts';
 import { THOROUGH } from '../helpers/thorough.ts';
@@ -50,16 +51,27 @@ const EXPECTED: Readonly<Record<string, 'old' | 'new'>> = {
 const REFUSED_AT = 'check_target';
 
 let root = '';
+let script = '';
 let states: States;
-before(() => {
+before(async () => {
   root = mkdtempSync(join(tmpdir(), 'kill-'));
   states = makeStates(join(root, 'states'));
+  // In one file: the process is started well over a hundred times, and would load as many modules each time.
+  script = join(root, 'restore-child.mjs');
+  const entryPoints = [join(import.meta.dirname, 'restore-child.ts')];
+  await build({
+    entryPoints,
+    outfile: script,
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    logLevel: 'error',
+  });
 });
 after(() => rmSync(root, { recursive: true }));
 
 /** What the process said, or the signal that ended it. */
 async function restoreIn(dir: string, force: boolean, killAt: string): Promise<string> {
-  const script = join(import.meta.dirname, 'restore-child.ts');
   const argv = [script, dir, states.dir, force ? 'force' : 'fresh', killAt];
   const child = spawn(process.execPath, argv, {
     stdio: ['ignore', 'pipe', 'pipe'],
