@@ -41,7 +41,7 @@ while True:
     open('/dev/shm/loopback.new', 'w').write(str(n))
     os.rename('/dev/shm/loopback.new', '/dev/shm/loopback')
     if n == 3: open('/dev/shm/ready', 'w').close()
-    time.sleep(0.02)
+    time.sleep(0.1)
 `;
 
 describe('identity of copies', () => {
@@ -51,7 +51,6 @@ describe('identity of copies', () => {
   before(async () => {
     home = TestHome.warm();
     await source(home, '--nat');
-    await leaveRunning(home, 'dev', LOOPBACK);
     server = createServer((socket) => socket.on('error', () => undefined).end('from the host\n'));
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     port = (server.address() as { port: number }).port;
@@ -119,6 +118,7 @@ describe('identity of copies', () => {
   });
 
   test('a connection within the guest goes on in the source, in copies, and in what is restored', async () => {
+    await leaveRunning(home, 'dev', LOOPBACK);
     await snapshot(home, 'dev', 'then');
     const earlier = Number(await home.guest('dev', 'cat', '/dev/shm/loopback'));
     const copies = [...(await fork(home, 'dev', 2)), ...(await forkOf(home, 'then', 1))];

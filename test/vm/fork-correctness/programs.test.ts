@@ -22,9 +22,9 @@ open('/dev/shm/said.new', 'w').write('\\n'.join(said))
 os.rename('/dev/shm/said.new', '/dev/shm/said')
 time.sleep(10000)
 `;
-/** Numbers through a pipe, each written down: a gap or a repetition would be seen. */
+/** Numbers through a pipe, each written down: a gap or a repetition would be seen. Neither end starts a program for it. */
 const COUNTER = [
-  "setsid sh -c 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done | while read -r n; do echo $n >> /dev/shm/count; done'",
+  `setsid sh -c 'perl -e "$| = 1; for (;;) { print ++\\$i, qq(\\n); select(undef, undef, undef, 0.05) }" | while read -r n; do echo $n >> /dev/shm/count; done'`,
   '> /dev/null 2>&1 < /dev/null &',
 ].join(' ');
 
