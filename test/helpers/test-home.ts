@@ -209,10 +209,11 @@ export class TestHome {
   }
 
   /** Those of these whose arguments name something, all of them. */
-  commandLines(word: string): readonly { pid: number }[] {
+  commandLines(word: string): readonly { pid: number; command: string }[] {
     return readdirSync('/proc')
-      .filter((name) => /^\d+$/.test(name) && readProc(Number(name), 'cmdline').includes(word))
-      .map((name) => ({ pid: Number(name) }));
+      .filter((name) => /^\d+$/.test(name))
+      .map((name) => ({ pid: Number(name), command: readProc(Number(name), 'cmdline') }))
+      .filter(({ command }) => command.includes(word));
   }
 
   /** Files of VMs that are left: their directories, and their sockets. */
@@ -261,11 +262,19 @@ export function isAlive(pid: number | null): boolean {
   return status !== '' && !/^State:\s+Z/m.test(status);
 }
 
-/** Waits until the condition holds, at most `timeoutMs`; the caller asserts afterwards. */
+/**
+ * Waits until the condition holds, at most `timeoutMs`; the caller asserts afterwards. Looks for at most half of the time: what is
+ * waited for needs the processor, too.
+ */
 export async function settled(
   condition: () => boolean | Promise<boolean>,
   timeoutMs = 20_000,
 ): Promise<void> {
   const end = Date.now() + timeoutMs;
-  while (!(await condition()) && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 20));
+  for (;;) {
+    const began = performance.now();
+    if ((await condition()) || Date.now() >= end) return;
+    const tookMs = performance.now() - began;
+    await new Promise((resolve) => setTimeout(resolve, Math.max(20, tookMs)));
+  }
 }

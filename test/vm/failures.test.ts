@@ -286,8 +286,11 @@ describe('a guest that does not come up', () => {
 
 /** Stops the VMM of a VM as soon as there is one that was not stopped before; its guest can answer no more. */
 async function freeze(home: TestHome, name: string, frozen: Set<number>): Promise<void> {
+  // By its arguments alone: this looks for as long as the whole file takes.
   const find = () =>
-    home.processes().find(({ command, pid }) => command.includes(`guest=${name}`) && !frozen.has(pid));
+    home
+      .commandLines(home.dir)
+      .find(({ command, pid }) => command.includes(`guest=${name}`) && !frozen.has(pid));
   await settled(() => find() !== undefined);
   const pid = find()?.pid;
   if (pid === undefined) return;
