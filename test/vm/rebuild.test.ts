@@ -15,7 +15,7 @@ describe('a lost state', () => {
   let home: TestHome;
   let runs: VmDetail;
   before(async () => {
-    home = new TestHome();
+    home = TestHome.warm();
     await home.ok(['vm', 'create', '--name', 'rests', ...SMALL]);
     await home.guest('rests', 'sh', '-c', 'echo of rests > /root/file');
     await home.ok(['vm', 'stop', 'rests']);

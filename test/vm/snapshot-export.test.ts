@@ -18,7 +18,7 @@ describe('vm snapshot export and import', () => {
   let file: string;
 
   before(async () => {
-    here = new TestHome();
+    here = TestHome.warm();
     there = new TestHome();
     file = join(here.dir, 'dev.snap');
     // Its files are there already: it is only registered.
