@@ -66,7 +66,13 @@ export async function applyGuestTree(options: ApplyOptions): Promise<Applied> {
     );
   }
   await sweepStaging(topLevel);
-  const plan = await planWorkspace({ path: topLevel, includeUntracked: true, runner, signal });
+  const plan = await planWorkspace({
+    path: topLevel,
+    includeUntracked: true,
+    submodules: 'leave',
+    runner,
+    signal,
+  });
   await mkdir(scratchDir, { recursive: true, mode: 0o700 });
   const scratch = await makeTemporaryDir(join(scratchDir, 'apply')).catch((error: unknown) => {
     throw fileError(`cannot use ${scratchDir}`, error);

@@ -5,7 +5,7 @@ import { listCommitFiles } from './commit-files.ts';
 import type { HostGit } from './git.ts';
 import { guestGitConfig, type GitSettings } from './guest-git-config.ts';
 import { shallowHistory } from './history.ts';
-import type { IndexEntry } from './index-entries.ts';
+import { GITLINK_MODE, type IndexEntry } from './index-entries.ts';
 import { packHistory } from './pack.ts';
 import type { ObjectFormat } from './repo.ts';
 
@@ -88,6 +88,8 @@ export async function stagedObjects(
   entries: readonly IndexEntry[],
 ): Promise<string[]> {
   const committed = new Set((await listCommitFiles(git, commit)).map((file) => file.oid));
-  const staged = entries.filter((entry) => !entry.intentToAdd && !committed.has(entry.oid));
+  const staged = entries.filter(
+    ({ intentToAdd, oid, mode }) => !intentToAdd && mode !== GITLINK_MODE && !committed.has(oid),
+  );
   return [...new Set(staged.map((entry) => entry.oid))];
 }

@@ -1,6 +1,7 @@
 /** Decides what of a host repository goes into a guest, without creating or changing anything. */
 
 import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { BangerError } from '../core/errors.ts';
 import type { CommandRunner } from '../host/runner.ts';
 import { type BytePath, displayPath, isSafePath } from './byte-path.ts';
@@ -11,6 +12,14 @@ import { GITLINK_MODE, type IndexEntry, readIndexEntries } from './index-entries
 import type { ObjectFormat, RepoFacts } from './repo.ts';
 import { repoState, resolveCommit } from './repo-state.ts';
 import { indexStampOf } from './shipped-record.ts';
+import {
+  assertFew,
+  assertOwn,
+  declaresSubmodules,
+  findSubmodules,
+  hasSubmodules,
+  type Submodule,
+} from './submodules.ts';
 import { surveyFiles } from './survey.ts';
 
 /** More is most likely a mistake (a data set, a home directory under git). */
@@ -27,6 +36,8 @@ export interface PlanOptions {
   readonly from?: string | undefined;
   /** Also files that git does not track and does not ignore. */
   readonly includeUntracked: boolean;
+  /** What becomes of them: default `refuse`. `leave` plans the rest. */
+  readonly submodules?: 'refuse' | 'copy' | 'leave' | undefined;
   readonly runner: CommandRunner;
   readonly signal: AbortSignal;
 }
@@ -58,8 +69,12 @@ export interface WorkspacePlanData {
   readonly branch: string | null;
   readonly files: number;
   readonly bytes: number;
-  /** Untracked, not ignored, and left behind. */
+  /** Untracked, not ignored, and left behind. Like the other numbers, with those of the submodules. */
   readonly untrackedLeft: number;
+  /** Those that are copied. */
+  readonly submodules: readonly SubmodulePlan[];
+  /** Directories without anything in them: submodules that were not cloned. */
+  readonly emptyDirectories: readonly BytePath[];
   /** What is shipped, for people: see `displayPath`. */
   readonly displayPaths: readonly string[];
   readonly source: WorkingTreeSource | CommitSource;
@@ -76,6 +91,10 @@ export interface WorkspacePlanData {
   readonly settings: GitSettings;
 }
 
+export interface SubmodulePlan extends Submodule {
+  readonly plan: WorkspacePlanData;
+}
+
 /**
  * What is shipped:
  * - without `from`, or with one that is HEAD's own commit: the working tree as it is, tracked files only (deleted ones
@@ -87,6 +106,17 @@ export interface WorkspacePlanData {
  *   branch name, another owner's), `limit_exceeded`, `dependency_missing` (git), `permission`, `cancelled`
  */
 export async function planWorkspace(options: PlanOptions): Promise<WorkspacePlanData> {
+  const plan = await planRepository(options, 0);
+  const { sourcePath, files, bytes } = plan;
+  if (files <= MAX_FILES && bytes <= MAX_BYTES) return plan;
+  throw new BangerError(
+    'limit_exceeded',
+    `the repository at ${sourcePath} is too large to ship: ${files} files, ${bytes} bytes`,
+    { hint: `at most ${MAX_FILES} files and ${MAX_BYTES} bytes` },
+  );
+}
+
+async function planRepository(options: PlanOptions, depth: number): Promise<WorkspacePlanData> {
   const { path, branch, from, runner, signal } = options;
   if (from !== undefined && branch === undefined) {
     throw new BangerError('bad_request', '--from needs --branch: the name of the branch that starts there');
@@ -97,37 +127,54 @@ export async function planWorkspace(options: PlanOptions): Promise<WorkspacePlan
   const tip = from === undefined ? head : await resolveFrom(git, from);
   const { topLevel: sourcePath, ...ofRepo } = repo;
   const part =
-    tip === head
-      ? await planWorkingTree(git, repo, options)
-      : await planCommit(git, repo, tip, options.includeUntracked);
-  if (part.files > MAX_FILES || part.bytes > MAX_BYTES) {
-    throw new BangerError(
-      'limit_exceeded',
-      `the repository at ${sourcePath} is too large to ship: ${part.files} files, ${part.bytes} bytes`,
-      { hint: `at most ${MAX_FILES} files and ${MAX_BYTES} bytes` },
-    );
-  }
-  const { source, files, bytes, untrackedLeft, paths } = part;
+    tip === head ? await planWorkingTree(git, repo, options) : await planCommit(git, repo, tip, options);
+  const { source, paths, empty } = part;
+  const submodules = await planSubmodules(repo, part.submodules, options, depth);
+  const total = (of: (part: Sizes) => number): number =>
+    submodules.reduce((sum, { plan }) => sum + of(plan), of(part));
   return {
     sourcePath,
     headCommit: tip,
     branch: branch ?? current,
-    files,
-    bytes,
-    untrackedLeft,
-    displayPaths: paths.map(displayPath),
+    files: total((part) => part.files),
+    bytes: total((part) => part.bytes),
+    untrackedLeft: total((part) => part.untrackedLeft),
+    displayPaths: paths
+      .map(displayPath)
+      .concat(submodules.flatMap(({ path, plan }) => plan.displayPaths.map((below) => `${path}/${below}`))),
+    submodules,
+    emptyDirectories: empty,
     source,
     asked: { branch: branch ?? null, from: from ?? null, includeUntracked: options.includeUntracked },
     ...ofRepo,
   };
 }
 
-interface PlanPart {
+type Sizes = Pick<WorkspacePlanData, 'files' | 'bytes' | 'untrackedLeft'>;
+
+interface PlanPart extends Sizes {
   readonly source: WorkingTreeSource | CommitSource;
   readonly paths: readonly BytePath[];
-  readonly files: number;
-  readonly bytes: number;
-  readonly untrackedLeft: number;
+  readonly submodules: readonly Submodule[];
+  readonly empty: readonly BytePath[];
+}
+
+/** Each as a repository of its own, at the commit it is at. */
+async function planSubmodules(
+  above: RepoFacts,
+  submodules: readonly Submodule[],
+  { includeUntracked, runner, signal }: PlanOptions,
+  depth: number,
+): Promise<SubmodulePlan[]> {
+  assertFew(above.topLevel, submodules.length, depth);
+  const plans: SubmodulePlan[] = [];
+  for (const { path, name } of submodules) {
+    const options = { path: join(above.topLevel, path), includeUntracked, runner, signal };
+    const plan = await planRepository({ ...options, submodules: 'copy' }, depth + 1);
+    await assertOwn(above, path, { ...plan, topLevel: plan.sourcePath });
+    plans.push({ path, name, plan });
+  }
+  return plans;
 }
 
 async function planWorkingTree(git: HostGit, repo: RepoFacts, options: PlanOptions): Promise<PlanPart> {
@@ -137,10 +184,13 @@ async function planWorkingTree(git: HostGit, repo: RepoFacts, options: PlanOptio
     () => 0,
   );
   const [entries, others] = await Promise.all([readIndexEntries(git), listUntracked(git)]);
-  const gitlink = entries.find((entry) => entry.mode === GITLINK_MODE);
+  const links = entries.filter((entry) => entry.mode === GITLINK_MODE).map(({ path }) => path);
   const modules = entries.some((entry) => entry.path === '.gitmodules');
-  if (gitlink !== undefined) throw submodules(repo.topLevel, displayPath(gitlink.path));
-  if (modules && (await declaresSubmodules(git, '.gitmodules'))) throw submodules(repo.topLevel);
+  if (options.submodules === undefined || options.submodules === 'refuse') {
+    if (links[0] !== undefined) throw hasSubmodules(repo.topLevel, displayPath(links[0]));
+    if (modules && (await declaresSubmodules(git, '.gitmodules'))) throw hasSubmodules(repo.topLevel);
+  }
+  const found = await findSubmodules(git, repo.topLevel, options.submodules === 'copy' ? links : []);
   const untracked = options.includeUntracked ? others.filter((path) => !path.endsWith('/')) : [];
   const tracked = entries
     .filter(({ path }, index) => path !== entries[index - 1]?.path)
@@ -151,7 +201,7 @@ async function planWorkingTree(git: HostGit, repo: RepoFacts, options: PlanOptio
       kind: 'working-tree',
       entries,
       untracked,
-      gone: notIn(survey.paths, tracked),
+      gone: notIn(survey.paths, tracked, new Set(links)),
       indexSeconds,
       indexStamp,
     },
@@ -159,19 +209,26 @@ async function planWorkingTree(git: HostGit, repo: RepoFacts, options: PlanOptio
     files: survey.paths.length,
     bytes: survey.bytes,
     untrackedLeft: others.length - untracked.length,
+    submodules: found.cloned,
+    empty: found.empty,
   };
 }
 
-function notIn(found: readonly BytePath[], wanted: readonly BytePath[]): BytePath[] {
+/** Whether a submodule's directory is there is git's to see. */
+function notIn(
+  found: readonly BytePath[],
+  wanted: readonly BytePath[],
+  links: ReadonlySet<BytePath>,
+): BytePath[] {
   const there = new Set(found);
-  return wanted.filter((path) => !there.has(path));
+  return wanted.filter((path) => !there.has(path) && !links.has(path));
 }
 
 async function planCommit(
   git: HostGit,
   repo: RepoFacts,
   commit: string,
-  includeUntracked: boolean,
+  { includeUntracked, submodules: about = 'refuse' }: PlanOptions,
 ): Promise<PlanPart> {
   if (includeUntracked) {
     throw new BangerError(
@@ -181,34 +238,25 @@ async function planCommit(
     );
   }
   const files: readonly CommitFile[] = await listCommitFiles(git, commit);
-  const gitlink = files.find((file) => file.mode === GITLINK_MODE);
-  if (gitlink !== undefined) throw submodules(repo.topLevel, displayPath(gitlink.path));
-  const modules = files.some((file) => file.path === '.gitmodules');
-  if (modules && (await declaresSubmodules(git, `${commit}:.gitmodules`))) throw submodules(repo.topLevel);
+  const links = files.filter((file) => file.mode === GITLINK_MODE).map(({ path }) => path);
+  if (about === 'refuse') {
+    if (links[0] !== undefined) throw hasSubmodules(repo.topLevel, displayPath(links[0]));
+    const modules = files.some((file) => file.path === '.gitmodules');
+    if (modules && (await declaresSubmodules(git, `${commit}:.gitmodules`)))
+      throw hasSubmodules(repo.topLevel);
+  }
+  const paths = files.filter((file) => file.mode !== GITLINK_MODE).map(({ path }) => path);
   return {
     source: { kind: 'commit' },
-    paths: files.map((file) => file.path),
-    files: files.length,
+    paths,
+    files: paths.length,
+    // As a checkout of that commit has them: there is no saying what of theirs is there.
+    submodules: [],
+    empty: links,
     bytes: files.reduce((sum, file) => sum + file.sizeBytes, 0),
     // What the working tree holds is not part of that commit: nothing is left behind that was asked for.
     untrackedLeft: 0,
   };
-}
-
-/** A `.gitmodules` without sections is what removing the last submodule leaves; one that is gone or unreadable names none. */
-async function declaresSubmodules(git: HostGit, place: string): Promise<boolean> {
-  const where = place === '.gitmodules' ? ['--file', place] : ['--blob', place];
-  const listed = await git.run(['config', ...where, '-z', '--no-includes', '--name-only', '--list'], {
-    okStatuses: [0, 1, 128],
-  });
-  return listed.stdout.toString('latin1').includes('submodule.');
-}
-
-function submodules(topLevel: string, path?: string): BangerError {
-  const which = path === undefined ? '' : `: ${path}`;
-  return new BangerError('bad_request', `the repository at ${topLevel} has submodules${which}`, {
-    hint: 'they are not shipped; give a submodule itself, or clone them inside the VM',
-  });
 }
 
 /** Not ignored; repositories inside this one end with a slash. */

@@ -175,7 +175,9 @@ export interface TouchedFiles {
 
 /** Entries of the index that `env` names whose files are not what it knows of them; the objects of what is there now are not known. */
 export async function touchedEntries(git: HostGit, env: Record<string, string>): Promise<TreeChange[]> {
-  const listed = await git.run(['diff-files', '-z', '--raw', '--no-renames'], {
+  // Of a submodule only where it is: what was changed in it is its own.
+  const format = ['-z', '--raw', '--no-renames', '--ignore-submodules=dirty'];
+  const listed = await git.run(['diff-files', ...format], {
     env,
     maxOutputBytes: MAX_LISTING_BYTES,
   });
