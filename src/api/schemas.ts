@@ -6,6 +6,7 @@
 import { z } from 'zod';
 import { SNAPSHOT_ENCODINGS } from '../core/model/snapshot.ts';
 import { ACCELERATORS, GUEST_INITS } from '../core/model/vm.ts';
+import { WORKSPACE_MODES } from '../core/model/workspace.ts';
 
 /** Caps that hold for every request, whoever sends it. Policy limits (what this host can give) are the daemon's. */
 export const LIMITS = {
@@ -35,6 +36,7 @@ const gitSource = {
 const placement = {
   guestPath: path.optional(),
   readOnly: z.boolean().optional(),
+  mode: z.enum(WORKSPACE_MODES).optional(),
 };
 
 const workspaceSource = z.strictObject({

@@ -4,6 +4,7 @@ import { resolve } from 'node:path';
 import type { ParamsOf } from '../api/contract.ts';
 import { BangerError } from '../core/errors.ts';
 import { ACCELERATORS, GUEST_INITS } from '../core/model/vm.ts';
+import { WORKSPACE_MODES } from '../core/model/workspace.ts';
 import { parsePublishedPort } from '../core/published-port.ts';
 import { MIB } from '../core/units.ts';
 import { completeImages } from './complete-names.ts';
@@ -51,6 +52,10 @@ export const workspaceFlags = {
 export const placementFlags = {
   'guest-path': text('DIR', 'Where in the VM the copy goes. Default: /root/repo'),
   readonly: toggle('A copy that cannot be written to in the VM'),
+  mode: choice(
+    WORKSPACE_MODES,
+    'shallow_overlay (the default): the last commits, quickly. full_copy: all history, branches and tags, and the submodules',
+  ),
 };
 
 type PlacementValues = FlagValues<typeof placementFlags>;
@@ -84,6 +89,7 @@ export function placementParams(flags: PlacementValues) {
   return {
     ...(flags['guest-path'] !== undefined && { guestPath: flags['guest-path'] }),
     ...(flags.readonly && { readOnly: true }),
+    ...(flags.mode !== undefined && { mode: flags.mode }),
   };
 }
 
@@ -97,7 +103,7 @@ export function workspaceParams(
     throw new BangerError('usage', '--from needs --branch: it says where that branch begins');
   }
   if (path === undefined) {
-    const stray = (['branch', 'include-untracked', 'guest-path', 'readonly'] as const).find(
+    const stray = (['branch', 'include-untracked', 'guest-path', 'readonly', 'mode'] as const).find(
       (name) => flags[name],
     );
     if (stray !== undefined) {

@@ -91,6 +91,15 @@ const statsSchema: z.ZodType<VmStats> = z.object(statsShape);
 
 const objectId = z.string().regex(/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/);
 
+const shippedSchema = z.object({
+  commit: objectId,
+  tree: objectId,
+  branch: shortText.nullable(),
+  staged: z.string().regex(/^[0-9a-f]{64}$/),
+});
+/** Of all submodules of a repository together. */
+const MAX_SUBMODULES = 10_000;
+
 /** The fields with a default are absent in rows of earlier versions. */
 const workspaceShape = {
   guestPath: pathText,
@@ -101,15 +110,11 @@ const workspaceShape = {
   branch: shortText.nullable().default(null),
   from: shortText.nullable().default(null),
   includeUntracked: z.boolean().default(false),
-  shipped: z
-    .object({
-      commit: objectId,
-      tree: objectId,
-      branch: shortText.nullable(),
-      staged: z.string().regex(/^[0-9a-f]{64}$/),
-    })
-    .nullable()
-    .default(null),
+  shipped: shippedSchema.nullable().default(null),
+  submodules: z
+    .array(z.object({ path: pathText, gitDir: pathText, headCommit: objectId, shipped: shippedSchema }))
+    .max(MAX_SUBMODULES)
+    .default([]),
   preparedAt: shortText,
   tools: z
     .object({

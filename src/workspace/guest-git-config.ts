@@ -27,10 +27,20 @@ export interface GuestConfigFacts {
   readonly settings: GitSettings;
   readonly objectFormat: ObjectFormat;
   readonly partialClone: boolean;
+  /** Where the files are, seen from the git directory; undefined: that is `.git` beside them. */
+  readonly worktree?: string | undefined;
+  readonly submodules?: readonly GuestSubmodule[] | undefined;
+}
+
+export interface GuestSubmodule {
+  readonly name: string;
+  /** Git works on it. */
+  readonly isActive: boolean;
 }
 
 /** The text of the guest's `.git/config`. */
-export function guestGitConfig({ settings, objectFormat, partialClone }: GuestConfigFacts): string {
+export function guestGitConfig(facts: GuestConfigFacts): string {
+  const { settings, objectFormat, partialClone, worktree, submodules = [] } = facts;
   const extended = objectFormat !== 'sha1' || partialClone;
   const core: [string, string][] = [
     ['repositoryformatversion', extended ? '1' : '0'],
@@ -47,6 +57,7 @@ export function guestGitConfig({ settings, objectFormat, partialClone }: GuestCo
     const value = last(settings, `core.${name}`);
     if (value !== undefined) core.push([name, value]);
   }
+  if (worktree !== undefined) core.push(['worktree', worktree]);
   const extensions: [string, string][] = [];
   if (objectFormat !== 'sha1') extensions.push(['objectFormat', objectFormat]);
   if (partialClone) extensions.push(['partialClone', 'origin']);
@@ -60,7 +71,14 @@ export function guestGitConfig({ settings, objectFormat, partialClone }: GuestCo
     section('extensions', extensions),
     section('user', user),
     section('remote "origin"', originSettings(settings, partialClone)),
+    ...submodules.map((one) => section(`submodule ${inQuotes(one.name)}`, submoduleSettings(settings, one))),
   ].join('');
+}
+
+/** Not `update`, which may be a command. */
+function submoduleSettings(settings: GitSettings, { name, isActive }: GuestSubmodule): [string, string][] {
+  const url = redacted(last(settings, `submodule.${name}.url`));
+  return [['active', String(isActive)], ...(url === undefined ? [] : [['url', url] as [string, string]])];
 }
 
 /** The remote named origin; without one, the first that has an address. */
@@ -98,7 +116,10 @@ function section(name: string, lines: readonly [string, string][]): string {
 
 /** git-config(1), "Values": everything but `"`, `\` and line breaks may stand in quotes as it is. */
 function quoted(value: string): string {
-  if (/^[\w./:@+*~-]+$/.test(value)) return value;
+  return /^[\w./:@+*~-]+$/.test(value) ? value : inQuotes(value);
+}
+
+function inQuotes(value: string): string {
   const escaped = value
     .replaceAll('\\', '\\\\')
     .replaceAll('"', '\\"')

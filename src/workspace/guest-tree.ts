@@ -29,6 +29,8 @@ const EMBEDDED = /embedded git repository|does not have a commit checked out/;
 export interface GuestTreeOptions extends GuestRepo {
   /** The commit or tree that the copy was made from: nested repositories are told by their not being in it. */
   readonly base: string;
+  /** The base may have submodules: their commits count as they are there. */
+  readonly hasSubmodules?: boolean;
   readonly scratchPath?: string;
 }
 
@@ -40,7 +42,7 @@ export interface GuestTree {
   changesSince(base: string, numbers?: boolean): Promise<readonly Change[]>;
   /** Their tree, written to the scratch objects. */
   write(): Promise<string>;
-  /** Repositories inside this one that git sees as one thing each: they are not part of it. */
+  /** Repositories inside this one that git sees as one thing each, and submodules at another commit: they are not part of it. */
   readonly nested: readonly BytePath[];
 }
 
@@ -146,6 +148,15 @@ async function addAll(options: GuestTreeOptions, git: GuestTree['git']): Promise
     for (const { path } of links) nested.add(path);
     const paths = links.map(({ path }) => path);
     if (paths.length > 0) await forAll(git, ['update-index', '-z', '--force-remove'], paths);
+  }
+  if (options.hasSubmodules === true) {
+    const isLink = ({ mode }: { readonly mode: number }): boolean => mode === GITLINK_MODE;
+    const moved = (await changesWith(git)(options.base)).filter((one) => isLink(one.old) && isLink(one.new));
+    for (const { path } of moved) nested.add(path);
+    // The host may not have the commit that it is at now.
+    const lines = moved.map(({ old, path }) => `160000 ${old.oid}\t${path}\0`);
+    if (lines.length > 0)
+      await git(['update-index', '-z', '--index-info'], { input: bytesOf(lines.join('')) });
   }
   return [...nested].sort();
 }

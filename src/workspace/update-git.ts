@@ -1,13 +1,14 @@
 /** What an update puts into the copy's `.git`: objects it lacks, and, when HEAD moves, where HEAD is and what is staged. */
 
-import { stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import type { HostGit } from './git.ts';
 import { encodeGitIndex, type ShippedStat } from './git-index.ts';
 import { ownObjects } from './git-objects.ts';
 import { type GitFile, isPartialClone, stagedObjects } from './guest-git.ts';
 import { shallowHistory } from './history.ts';
-import { type IndexEntry, readIndexEntries } from './index-entries.ts';
+import { GITLINK_MODE, type IndexEntry, readIndexEntries } from './index-entries.ts';
 import { packHistory, packObjects } from './pack.ts';
+import type { ObjectFormat } from './repo.ts';
 import type { RepoState } from './repo-state.ts';
 import { parseTreeChanges, TREE_MODE } from './tree-change.ts';
 import type { UpdatePlan } from './update-plan.ts';
@@ -23,6 +24,8 @@ export interface UpdateGitFacts {
   readonly repo: RepoState;
   readonly plan: UpdatePlan;
   readonly scratchDir: string;
+  /** The copy has all of the history. `known`: a commit that it has for certain. */
+  readonly whole?: { readonly known: string | undefined } | undefined;
 }
 
 const MAX_LISTING_BYTES = 256 * 1024 * 1024;
@@ -48,7 +51,9 @@ export async function objectsOfUpdate(
   );
   const trees = parseTreeChanges(listed.stdout).flatMap(({ to }) => (to?.mode === TREE_MODE ? to.oid : []));
   const ofHead = new Set(shipped.changes.map(({ path }) => path));
-  const files = plan.changes.flatMap(({ path, to }) => (to !== null && ofHead.has(path) ? to.oid : []));
+  const files = plan.changes.flatMap(({ path, to }) =>
+    to !== null && to.mode !== GITLINK_MODE && ofHead.has(path) ? to.oid : [],
+  );
   const oids = [...new Set([shipped.commit, shipped.tree, ...trees, ...files])];
   return await packObjects(git, oids, {
     partialClone: isPartialClone(repo.settings),
@@ -69,13 +74,11 @@ export async function headOfUpdate(
   const entries = await readIndexEntries(git, plan.stagedIndex);
   const isAhead = guest.commit !== headCommit && (await isAncestor(git, guest.commit, headCommit));
   const known = isAhead || guest.commit === headCommit;
-  const history = known
-    ? { boundary: guest.boundary }
-    : await shallowHistory(git, headCommit, repo.shallowPath);
+  const history = known ? { excluded: [guest.commit], boundary: [] } : await otherHistory(git, facts);
   const boundary = [...new Set([...guest.boundary, ...history.boundary])].sort();
   const packs = await packHistory(git, {
     tips: [headCommit, shipped.commit, ...(await stagedObjects(git, headCommit, entries))],
-    excluded: known ? [guest.commit] : [],
+    excluded: history.excluded,
     boundary,
     partialClone: isPartialClone(repo.settings),
     objectsPath: repo.objectsPath,
@@ -85,7 +88,7 @@ export async function headOfUpdate(
   if (boundary.length > 0) {
     files.push({ path: 'shallow', content: boundary.map((commit) => `${commit}\n`).join('') });
   }
-  files.push({ path: 'index', content: await indexOfCopy(git, facts, entries) });
+  files.push({ path: 'index', content: await indexOfCopy(git, { ...plan, ...repo }, entries) });
   if (branch === null) files.push({ path: 'HEAD', content: `${headCommit}\n` });
   else {
     files.push({ path: `refs/heads/${branch}`, content: `${headCommit}\n` });
@@ -94,19 +97,36 @@ export async function headOfUpdate(
   return files;
 }
 
+/** The copy is not on the way to the new head: what it gets of that one's history. */
+async function otherHistory(
+  git: HostGit,
+  { repo, plan, whole }: UpdateGitFacts,
+): Promise<{ readonly excluded: readonly string[]; readonly boundary: readonly string[] }> {
+  if (whole === undefined) {
+    const { boundary } = await shallowHistory(git, plan.shipped.headCommit, repo.shallowPath);
+    return { excluded: [], boundary };
+  }
+  const { known } = whole;
+  const isThere = known !== undefined && (await isAncestor(git, known, known));
+  // Where the repository's own history ends.
+  const own = await readFile(repo.shallowPath, 'latin1').catch(() => '');
+  const boundary = own.split('\n').filter((line) => /^[0-9a-f]{40,64}$/.test(line));
+  return { excluded: isThere ? [known] : [], boundary };
+}
+
 async function isAncestor(git: HostGit, commit: string, of: string): Promise<boolean> {
   const found = await git.run(['merge-base', '--is-ancestor', commit, of], { okStatuses: [0, 1, 128] });
   return found.status === 0;
 }
 
 /** Files that are what is staged need no second look in the guest: they have the times that the index of the working tree knows. */
-async function indexOfCopy(
+export async function indexOfCopy(
   git: HostGit,
-  { repo, plan }: UpdateGitFacts,
+  { seenIndexPath, objectFormat }: { readonly seenIndexPath: string; readonly objectFormat: ObjectFormat },
   entries: readonly IndexEntry[],
 ): Promise<Buffer> {
-  const seen = await readIndexEntries(git, { GIT_INDEX_FILE: plan.seenIndexPath });
-  const writtenAt = await stat(plan.seenIndexPath);
+  const seen = await readIndexEntries(git, { GIT_INDEX_FILE: seenIndexPath });
+  const writtenAt = await stat(seenIndexPath);
   // A file of the same second may have changed again unseen.
   const quietBeforeMs = Math.floor(writtenAt.mtimeMs / 1000) * 1000;
   const now = new Map(seen.map((entry) => [entry.path, entry]));
@@ -117,5 +137,5 @@ async function indexOfCopy(
       return undefined;
     return { mtimeSeconds: Math.floor(found.stat.mtimeMs / 1000), sizeBytes: found.stat.sizeBytes };
   };
-  return encodeGitIndex(entries, cleanStat, repo.objectFormat);
+  return encodeGitIndex(entries, cleanStat, objectFormat);
 }

@@ -103,7 +103,7 @@ async function stateOfCommit(
 }
 
 /**
- * @throws {BangerError} `bad_request` (a submodule), `not_found`: the commit that was shipped is not in the repository any more
+ * @throws {BangerError} `not_found`: the commit that was shipped is not in the repository any more
  */
 export async function planUpdate(
   git: HostGit,
@@ -115,7 +115,7 @@ export async function planUpdate(
   const between = isSameHead ? [] : await commitChanges(git, last.headCommit, shipped.headCommit);
   const changes = composed(last.changes, between, shipped.changes);
   const movesHead = !isSameHead || last.staged !== shipped.staged || last.branch !== shipped.branch;
-  return { ...next, changes: withoutSubmodules(changes), movesHead };
+  return { ...next, changes, movesHead };
 }
 
 /** Everything, for a copy of which nothing is known. */
@@ -129,17 +129,16 @@ export async function planAnew(
     env: ownObjects(scratchDir, repo.objectsPath),
     maxOutputBytes: MAX_LISTING_BYTES,
   });
-  return { ...next, changes: withoutSubmodules(parseTreeListing(listed.stdout)), movesHead: true };
+  return { ...next, changes: parseTreeListing(listed.stdout), movesHead: true };
 }
 
-function withoutSubmodules(changes: readonly TreeChange[]): readonly TreeChange[] {
+/** @throws {BangerError} `bad_request`: a submodule, for a copy that has none */
+export function assertNoSubmodules(changes: readonly TreeChange[]): void {
   const submodule = changes.find(({ to }) => to?.mode === GITLINK_MODE);
-  if (submodule !== undefined) {
-    throw new BangerError('bad_request', `${displayPath(submodule.path)} is a submodule now`, {
-      hint: 'submodules are not shipped; clone it inside the VM',
-    });
-  }
-  return changes;
+  if (submodule === undefined) return;
+  throw new BangerError('bad_request', `${displayPath(submodule.path)} is a submodule now`, {
+    hint: 'clone it inside the VM, or make another VM with it: banger vm run PATH --mode full_copy',
+  });
 }
 
 async function commitChanges(git: HostGit, from: string, to: string): Promise<TreeChange[]> {

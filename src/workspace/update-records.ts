@@ -7,8 +7,9 @@ import { SHIPPED_REF } from '../core/model/workspace.ts';
 import type { ArchiveRecord } from '../guest/archive/records.ts';
 import { type BytePath, bytePath, bytesOf, displayPath } from './byte-path.ts';
 import type { GitFile } from './guest-git.ts';
+import { GITLINK_MODE } from './index-entries.ts';
 import { factsOf } from './ship-files.ts';
-import type { TreeChange } from './tree-change.ts';
+import type { TreeChange, TreeEntry } from './tree-change.ts';
 import { readNext, TreeReader } from './tree-reader.ts';
 
 export interface FilesContent {
@@ -44,7 +45,8 @@ export function withoutVanished(rootPath: string, changes: readonly TreeChange[]
 export async function* updateRecords(content: UpdateContent): AsyncGenerator<ArchiveRecord, void, undefined> {
   const { changes, unchecked, shippedBefore, shippedNow } = content;
   if (shippedBefore !== undefined) yield shippedCheck(shippedBefore);
-  yield* checkRecords(changes.filter(({ path }) => !unchecked.has(path)));
+  const isKept = keptSubmodules(content);
+  yield* checkRecords(changes.filter(({ path }) => !unchecked.has(path) && !isKept.has(path)));
   yield* fileRecords(content);
   for (const file of await content.gitFiles) yield* gitFileRecords(file);
   // Last: as long as it names the state before, the guest is on its way.
@@ -61,16 +63,28 @@ export function* checkRecords(changes: readonly TreeChange[]): Generator<Archive
     yield { kind: 'check', path: bytesOf(path), isShipped: from !== null };
 }
 
+/**
+ * What is in a submodule is checked and sent with it, as a repository of its own. One that the commit does not have any more, but
+ * whose files are still there, stays in the copy, too.
+ */
+function keptSubmodules({ rootPath, changes }: FilesContent): ReadonlySet<BytePath> {
+  const root = bytePath(rootPath);
+  const isDirectory = (path: BytePath): boolean =>
+    lstatSync(bytesOf(`${root}/${path}`), { throwIfNoEntry: false })?.isDirectory() === true;
+  const kept = changes.filter(({ path, from, to }) =>
+    isLink(to) ? from === null || isLink(from) : isLink(from) && to === null && isDirectory(path),
+  );
+  return new Set(kept.map(({ path }) => path));
+}
+
+function isLink(entry: TreeEntry | null): boolean {
+  return entry?.mode === GITLINK_MODE;
+}
+
 /** @throws {BangerError} as `updateRecords` */
-export function* fileRecords({
-  rootPath,
-  changes,
-  onFile,
-}: FilesContent): Generator<ArchiveRecord, void, undefined> {
-  // First, because one may stand where a directory is to be.
-  for (const { path, to } of changes) {
-    if (to === null) yield { kind: 'delete', path: bytesOf(path), deleteEmptyParents: true };
-  }
+export function* fileRecords(content: FilesContent): Generator<ArchiveRecord, void, undefined> {
+  const { rootPath, changes, onFile } = content;
+  yield* placeRecords(changes, keptSubmodules(content));
   const reader = new TreeReader(rootPath, () => undefined);
   try {
     for (const { path, to } of changes) {
@@ -89,6 +103,22 @@ export function* fileRecords({
     }
   } finally {
     reader.close();
+  }
+}
+
+/** What is in the way is deleted first: it may stand where a directory is to be. */
+function* placeRecords(
+  changes: readonly TreeChange[],
+  isKept: ReadonlySet<BytePath>,
+): Generator<ArchiveRecord, void, undefined> {
+  for (const { path, from, to } of changes) {
+    const isDeleted = to === null || isLink(from) !== isLink(to);
+    if (isDeleted && from !== null && !isKept.has(path))
+      yield { kind: 'delete', path: bytesOf(path), deleteEmptyParents: to === null };
+  }
+  for (const { path, from, to } of changes) {
+    if (!isLink(to) || isLink(from)) continue;
+    yield { kind: 'directory', path: bytesOf(path), mode: 0o755, mtimeNs: BigInt(Date.now()) * 1_000_000n };
   }
 }
 
@@ -113,11 +143,12 @@ function* wholeFile(path: BytePath, fd: number, before: Stats): Generator<Archiv
 }
 
 /** Whole seconds, as the image of a first shipping has them. */
-function timeOf(stats: Stats): bigint {
+export function timeOf(stats: Stats): bigint {
   return BigInt(factsOf(stats).mtimeSeconds) * NS_PER_SECOND;
 }
 
-async function* gitFileRecords(file: GitFile): AsyncGenerator<ArchiveRecord, void, undefined> {
+/** One file below `.git`. */
+export async function* gitFileRecords(file: GitFile): AsyncGenerator<ArchiveRecord, void, undefined> {
   const path = gitPath(file.path);
   const mtimeNs = BigInt(Date.now()) * 1_000_000n;
   if ('content' in file) {

@@ -61,6 +61,7 @@ export function someWorkspace(change: Partial<VmWorkspace> = {}): VmWorkspace {
     sourcePath: '/home/u/repo',
     headCommit: 'a'.repeat(40),
     mode: 'shallow_overlay',
+    submodules: [],
     readOnly: false,
     branch: null,
     from: null,

@@ -1,7 +1,10 @@
 /** A copy of a host git repository inside a VM, as the VM's row has it. */
 
-/** How a copy is made: the last commits, and the files on a disk of their own, under an overlay on the VM's. */
-export const WORKSPACE_MODES = ['shallow_overlay'] as const;
+/**
+ * How a copy is made. `shallow_overlay`: the last commits, and the files on a disk of their own, under an overlay on the VM's.
+ * `full_copy`: all of the history, and the submodules, as plain files on the VM's disk.
+ */
+export const WORKSPACE_MODES = ['shallow_overlay', 'full_copy'] as const;
 export type WorkspaceMode = (typeof WORKSPACE_MODES)[number];
 
 /**
@@ -32,6 +35,16 @@ export interface WorkspaceTools {
   readonly mise?: string;
 }
 
+/** A submodule that was copied, as a repository of its own. */
+export interface CopiedSubmodule {
+  /** Below the top of the copy. */
+  readonly path: string;
+  /** Its git directory, below `.git` of the top: `modules/<name>`, `modules/<name>/modules/<name>` … */
+  readonly gitDir: string;
+  readonly headCommit: string;
+  readonly shipped: ShippedState;
+}
+
 export interface VmWorkspace {
   readonly guestPath: string;
   /** Top of the repository's working tree on the host. */
@@ -47,6 +60,8 @@ export interface VmWorkspace {
   readonly includeUntracked: boolean;
   /** Null in rows that were written without it. */
   readonly shipped: ShippedState | null;
+  /** Of a full copy: also those inside others. */
+  readonly submodules: readonly CopiedSubmodule[];
   /** Null: the repository asks for none. */
   readonly tools: WorkspaceTools | null;
   /** RFC 3339 with milliseconds. */

@@ -51,6 +51,7 @@ export const command = defineCommand({
     { line: 'banger vm run .', brief: 'with a copy of this repo' },
     { line: 'banger vm run --rm . -- npm test', brief: 'one command, its status, nothing left' },
     { line: 'banger vm run . --dry-run', brief: 'which files would be copied, which tools are asked for' },
+    { line: 'banger vm run . --mode full_copy', brief: 'with all of its history, and its submodules' },
     { line: 'banger vm run . --branch try-1 --nat --memory 4G', brief: 'a new branch, network, 4 GiB' },
     { line: 'banger vm run . -p 8080:80 -p 0:5432', brief: 'ports of the VM on this host, one of them any' },
     { line: 'banger vm run -d --name dev', brief: 'in the background; then: banger vm exec dev' },

@@ -48,6 +48,7 @@ function pairsOf(vm: VmDetail): (readonly [string, string])[] {
     ['workspace', vm.workspace?.sourcePath],
     ['workspace in guest', vm.workspace?.guestPath],
     ['workspace commit', vm.workspace?.headCommit],
+    ['workspace mode', vm.workspace?.mode],
     ['created', vm.createdAt],
     ['started', vm.runtime.startedAt],
     ['started from', vm.runtime.startedFrom],

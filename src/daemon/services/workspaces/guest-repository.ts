@@ -25,11 +25,13 @@ export interface CopyHead {
 export class GuestRepository {
   readonly #agent: Pick<AgentClient, 'exec'>;
   readonly #path: string;
+  readonly #gitDir: string;
   readonly #signal: AbortSignal;
 
-  constructor(agent: Pick<AgentClient, 'exec'>, path: string, signal: AbortSignal) {
+  constructor(agent: Pick<AgentClient, 'exec'>, path: string, signal: AbortSignal, gitDir = `${path}/.git`) {
     this.#agent = agent;
     this.#path = path;
+    this.#gitDir = gitDir;
     this.#signal = signal;
   }
 
@@ -39,7 +41,7 @@ export class GuestRepository {
       this.#git(['rev-parse', '--verify', 'HEAD']),
       this.#git(['symbolic-ref', '--quiet', 'HEAD'], [0, 1]),
       this.#git(['ls-files', '-z', '--stage']),
-      this.#run(['cat', `${this.#path}/.git/shallow`], [0, 1]),
+      this.#run(['cat', `${this.#gitDir}/shallow`], [0, 1]),
     ]);
     const ref = line(symbolic);
     return {
@@ -52,7 +54,7 @@ export class GuestRepository {
 
   /** The commit that the guest says was shipped; undefined: there is no copy that was. */
   async shippedCommit(ref: string): Promise<string | undefined> {
-    const found = await this.#run(['cat', `${this.#path}/.git/${ref}`], [0, 1]);
+    const found = await this.#run(['cat', `${this.#gitDir}/${ref}`], [0, 1]);
     return found.status === 0 ? oidOf(line(found)) : undefined;
   }
 

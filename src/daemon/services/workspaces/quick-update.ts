@@ -25,11 +25,11 @@ import { objectsOfUpdate } from '../../../workspace/update-git.ts';
 import { composed } from '../../../workspace/update-plan.ts';
 import { checkRecords, fileRecords, shippedCheck, updateRecords } from '../../../workspace/update-records.ts';
 import { type UpdateDeps, withScratch } from './update-scratch.ts';
-import { COPY_ARCHIVE } from './workspace-service.ts';
-import type { UpdateJob } from './workspace-update.ts';
+import { archiveInto } from './workspace-service.ts';
+import { type CopyJob, rowAfter } from './submodule-updates.ts';
 
 export type QuickJob = Pick<
-  UpdateJob,
+  CopyJob,
   'workspace' | 'asked' | 'agent' | 'shippedFile' | 'shippedIndex' | 'signal'
 >;
 
@@ -53,10 +53,11 @@ export async function sendTouched(
   job: QuickJob,
 ): Promise<SentUpdate | undefined> {
   const { workspace, asked, agent, shippedFile, shippedIndex, signal } = job;
-  const { sourcePath, guestPath } = workspace;
+  const { sourcePath } = workspace;
   const records = await readShippedRecords(shippedFile);
   const last = lastShipped(workspace, records);
-  if (last === undefined || asked.from !== null || asked.includeUntracked) return undefined;
+  const isPlain = asked.from === null && !asked.includeUntracked && workspace.submodules.length === 0;
+  if (last === undefined || !isPlain) return undefined;
   if (!(await isThere(shippedIndex))) return undefined;
   const git = hostGit(runner, sourcePath, signal);
   const look = async (): Promise<QuickLook | undefined> => {
@@ -67,9 +68,8 @@ export async function sendTouched(
   };
   const looking = look();
   const sent = new Map<BytePath, Stats>();
-  const request = { base: guestPath, ...COPY_ARCHIVE };
   try {
-    await agent.unpack(request, touchedRecords(looking, last, sent), signal);
+    await agent.unpack(archiveInto(workspace), touchedRecords(looking, last, sent), signal);
   } catch (error) {
     if (error === NEEDS_MORE || error instanceof ArchiveConflicts) return undefined;
     throw error;
@@ -97,10 +97,10 @@ async function* touchedRecords(
  */
 export async function settleSent(
   deps: UpdateDeps,
-  job: QuickJob & Pick<UpdateJob, 'onShipped'>,
+  job: QuickJob & Pick<CopyJob, 'onRow'>,
   { look, sent, last, records }: SentUpdate,
 ): Promise<boolean> {
-  const { workspace, agent, shippedIndex, signal, onShipped } = job;
+  const { workspace, agent, shippedIndex, signal, onRow } = job;
   const { repo } = look;
   return await withScratch(deps, async (scratchDir) => {
     const git = hostGit(deps.runner, workspace.sourcePath, signal);
@@ -114,10 +114,12 @@ export async function settleSent(
       ...{ rootPath: repo.topLevel, changes: [], unchecked: new Set(), onFile: () => undefined },
       ...{ shippedBefore: last.commit, shippedNow: shipped.commit, gitFiles },
     });
-    const request = { base: workspace.guestPath, ...COPY_ARCHIVE };
     await recordShipping(job, shipped, records, {
-      send: shipped.commit === last.commit ? undefined : () => agent.unpack(request, content, signal),
-      onShipped,
+      send:
+        shipped.commit === last.commit
+          ? undefined
+          : () => agent.unpack(archiveInto(workspace), content, signal),
+      onShipped: (done) => onRow(rowAfter(workspace, job, undefined, done)),
       indexPath: workingTreeIndexPath(scratchDir),
     });
     return true;

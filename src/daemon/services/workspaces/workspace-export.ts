@@ -26,6 +26,7 @@ import { guestPrograms } from '../guests/guest-programs.ts';
 import type { Transfers } from '../guests/transfers.ts';
 import type { VmRegistry } from '../vms/vm-registry.ts';
 import type { VmSleep } from '../vms/vm-sleep.ts';
+import { type ChangedSubmodule, changedSubmodules } from './changed-submodules.ts';
 
 /** Of changed paths in an answer: more are not for reading, and scripts have the patch. */
 const MAX_LISTED = 10_000;
@@ -114,7 +115,7 @@ export class WorkspaceExport {
         changes: listed(changes),
         ...totals(changes),
         includesShipped: shipped !== null && shipped.commit !== headCommit && base !== shipped.commit,
-        nested: tree.nested.map(displayPath),
+        nested: namesOf(tree, await changedSubmodules(copy)),
       };
     });
   }
@@ -149,7 +150,7 @@ export class WorkspaceExport {
           conflicts: conflicts
             .slice(0, MAX_LISTED)
             .map(({ path, why }) => ({ path: displayPath(path), why })),
-          nested: guest.nested.map(displayPath),
+          nested: namesOf(guest, await changedSubmodules(copy)),
         };
       });
     });
@@ -192,10 +193,11 @@ export class WorkspaceExport {
       const { tree: base } = shippedOf(copy.vm, copy.workspace);
       const commits = countGuestCommits(copy.repo, copy.workspace.headCommit);
       commits.catch(() => undefined);
+      const submodules = await changedSubmodules(copy);
       const there = this.#look(copy, async (tree) => ({
-        changes: await tree.changesSince(base),
+        changes: [...(await tree.changesSince(base)), ...submodules.flatMap(({ changes }) => changes)],
         commits: await commits,
-        nested: tree.nested.map(displayPath),
+        nested: namesOf(tree, submodules),
       }));
       const both = await Promise.all([there, beside(copy.vm, copy.workspace, copy.signal)]);
       return { vm: copy.vm, workspace: copy.workspace, there: both[0], beside: both[1] };
@@ -222,7 +224,7 @@ export class WorkspaceExport {
 
   async #look<T>({ workspace, repo }: OpenCopy, work: (tree: GuestTree) => Promise<T>): Promise<T> {
     const base = workspace.shipped?.commit ?? workspace.headCommit;
-    return await withGuestTree({ ...repo, base }, work);
+    return await withGuestTree({ ...repo, base, hasSubmodules: workspace.mode === 'full_copy' }, work);
   }
 }
 
@@ -239,6 +241,11 @@ function shippedOf(vm: VmRecord, { shipped }: VmWorkspace): ShippedState {
   throw new BangerError('unsupported', `what was shipped to VM "${vm.name}" is not known any more`, {
     hint: `an older banger made it; a patch against the commit it was made from: banger vm workspace export ${vm.name}`,
   });
+}
+
+function namesOf(tree: GuestTree, submodules: readonly ChangedSubmodule[]): string[] {
+  const names = [...tree.nested.map(displayPath), ...submodules.map(({ path }) => path)];
+  return [...new Set(names)].sort();
 }
 
 function listed(changes: readonly Change[]): WorkspaceChange[] {

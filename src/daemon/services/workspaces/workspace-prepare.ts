@@ -22,6 +22,8 @@ import type { OperationHandle } from '../../operations.ts';
 import type { Rest, Transfers } from '../guests/transfers.ts';
 import type { VmRegistry } from '../vms/vm-registry.ts';
 import type { VmSleep } from '../vms/vm-sleep.ts';
+import { type CopyJob, updateCopy } from './submodule-updates.ts';
+import { placeFullCopy } from './workspace-full-copy.ts';
 import {
   mountWorkspace,
   type Placement,
@@ -30,7 +32,7 @@ import {
   type WorkspaceService,
 } from './workspace-service.ts';
 import { type SentUpdate, sendTouched, settleSent } from './quick-update.ts';
-import { type UpdateJob, type UpdateOutcome, updateWorkspace } from './workspace-update.ts';
+import type { UpdateOutcome } from './workspace-update.ts';
 
 export interface WorkspacePrepareDeps {
   readonly workspaces: WorkspaceService;
@@ -96,19 +98,23 @@ export class WorkspacePrepare {
       });
     }
     const placement = placementOf(params);
-    const { includeUntracked = false, branch, from } = params;
-    const plan = await workspaces.plan({ path, includeUntracked, branch, from }, operation.signal);
+    const { includeUntracked = false, branch, from, mode } = params;
+    const plan = await workspaces.plan({ path, includeUntracked, branch, from, mode }, operation.signal);
     const tools = await workspaces.tools(plan, operation.signal);
     const outcome = createdOutcome(plan, placement);
     if (params.dryRun) return outcome;
     const files = registry.files(vm.id);
-    await assertOwnDisk(vm.name, files.transferDisk);
-    if (!params.force) await assertEmpty(job, placement.guestPath);
-    const image = await workspaces.writeImage(plan, files, operation.progress, operation.signal);
-    // Before the mount: the next prepare must never write to a disk that is mounted.
-    await this.#record(vm.id, recordOf(plan, placement, tools, image));
+    const isWhole = placement.mode === 'full_copy';
+    if (!isWhole) await assertOwnDisk(vm.name, files.transferDisk);
+    if (!params.force || isWhole) await assertEmpty(job, placement);
+    const { progress, signal } = operation;
+    const shipped = isWhole
+      ? await workspaces.sendWhole(job.agent, plan, placement, files, progress, signal)
+      : await workspaces.writeImage(plan, files, progress, signal);
+    // Before the mount: the next prepare must never write to a disk that is mounted. It places a copy that was not placed.
+    await this.#record(vm.id, recordOf(plan, placement, tools, shipped));
     try {
-      await mountWorkspace(job.agent, placement, operation.signal);
+      await bringIntoPlace(job.agent, placement, signal);
     } catch (error) {
       await this.#record(vm.id, null);
       throw error;
@@ -127,24 +133,17 @@ export class WorkspacePrepare {
       includeUntracked: params.includeUntracked ?? workspace.includeUntracked,
     };
     const files = registry.files(vm.id);
-    const update: UpdateJob = {
+    const update: CopyJob = {
       ...{ vmName: vm.name, workspace, asked, agent },
       shippedFile: files.shippedFile,
       shippedIndex: files.shippedIndex,
       force: params.force,
       dryRun: params.dryRun,
       signal: operation.signal,
-      mountAgain: () => mountWorkspace(agent, workspace, operation.signal),
+      mountAgain: () => bringIntoPlace(agent, workspace, operation.signal),
       onProgress: (done, total) =>
         operation.progress({ step: 'workspace', text: 'shipping what changed', done, total, unit: 'items' }),
-      onShipped: async ({ commit, tree, branch, staged, headCommit }) =>
-        await this.#record(vm.id, {
-          ...workspace,
-          ...asked,
-          headCommit,
-          shipped: { commit, tree, branch, staged },
-          preparedAt: now(),
-        }),
+      onRow: async (row) => await this.#record(vm.id, row),
     };
     operation.progress({ step: 'workspace', text: `comparing ${workspace.sourcePath}` });
     const sent = params.force || params.dryRun ? undefined : await sendTouched({ runner, repos }, update);
@@ -156,11 +155,11 @@ export class WorkspacePrepare {
         movesHead: false,
       });
     }
-    return updatedOutcome(workspace, await updateWorkspace({ runner, scratchDir: paths.scratchDir }, update));
+    return updatedOutcome(workspace, await updateCopy({ runner, scratchDir: paths.scratchDir }, update));
   }
 
   /** What goes wrong here costs the next shipping some time. */
-  async #settle(update: UpdateJob, sent: SentUpdate): Promise<void> {
+  async #settle(update: CopyJob, sent: SentUpdate): Promise<void> {
     const { runner, paths, log } = this.#deps;
     try {
       if (await settleSent({ runner, scratchDir: paths.scratchDir }, update, sent)) return;
@@ -183,7 +182,7 @@ export class WorkspacePrepare {
   /** @throws {BangerError} `already_exists`: another copy is asked for than the one that is there */
   async #assertSame({ vm, params, operation }: Job, workspace: VmWorkspace): Promise<void> {
     const { path } = params;
-    const different = (['guestPath', 'readOnly'] as const).find(
+    const different = (['guestPath', 'readOnly', 'mode'] as const).find(
       (key) => params[key] !== undefined && params[key] !== workspace[key],
     );
     let isOther = different !== undefined;
@@ -195,7 +194,7 @@ export class WorkspacePrepare {
     if (!isOther) return;
     throw new BangerError(
       'already_exists',
-      `VM "${vm.name}" has a copy of ${workspace.sourcePath} at ${workspace.guestPath}${workspace.readOnly ? ', read-only' : ''}`,
+      `VM "${vm.name}" has a copy of ${workspace.sourcePath} at ${workspace.guestPath}${workspace.readOnly ? ', read-only' : ''}${workspace.mode === 'full_copy' ? ', a full copy' : ''}`,
       { hint: 'a VM has one copy, where it was put first; make another VM: banger vm run PATH' },
     );
   }
@@ -239,8 +238,13 @@ async function assertOwnDisk(vmName: string, transferDisk: string): Promise<void
   );
 }
 
+async function bringIntoPlace(agent: AgentClient, placement: Placement, signal: AbortSignal): Promise<void> {
+  if (placement.mode === 'full_copy') await placeFullCopy(agent, placement.guestPath, signal);
+  else await mountWorkspace(agent, placement, signal);
+}
+
 /** @throws {BangerError} `already_exists` */
-async function assertEmpty({ vm, agent, operation }: Job, guestPath: string): Promise<void> {
+async function assertEmpty({ vm, agent, operation }: Job, { guestPath, mode }: Placement): Promise<void> {
   const listed = await run(
     agent,
     { argv: ['find', guestPath, '-mindepth', '1', '-maxdepth', '1', '-print', '-quit'], cwd: '/' },
@@ -248,7 +252,10 @@ async function assertEmpty({ vm, agent, operation }: Job, guestPath: string): Pr
   );
   if (listed.stdout.length === 0) return;
   throw new BangerError('already_exists', `there are files at ${guestPath} in VM "${vm.name}"`, {
-    hint: 'give another place with --guest-path, or add --force to put the copy over them',
+    hint:
+      mode === 'full_copy'
+        ? 'give another place with --guest-path, or move them away'
+        : 'give another place with --guest-path, or add --force to put the copy over them',
   });
 }
 

@@ -3,29 +3,42 @@
 import type { CheckedParamsOf, Progress } from '../../../api/contract.ts';
 import type { WorkspacePlan, WorkspaceReport } from '../../../api/results/workspace.ts';
 import { assertGuestPath, DEFAULT_GUEST_PATH } from '../../../core/guest-path.ts';
+import { BangerError } from '../../../core/errors.ts';
 import type { VmWorkspace, WorkspaceMode } from '../../../core/model/workspace.ts';
 import type { ToolingPlan } from '../../../core/toolingplan/model.ts';
 import { planTools } from '../../../core/toolingplan/plan.ts';
 import { workspaceTools } from '../../../core/toolingplan/workspace-tools.ts';
 import type { AgentClient } from '../../../guest/agent-client.ts';
+import type { UnpackRequest } from '../../../guest/payloads.ts';
 import { now } from '../../../host/clock.ts';
 import type { BangerPaths } from '../../../host/paths.ts';
 import type { CommandRunner } from '../../../host/runner.ts';
 import { planWorkspace, type WorkspacePlanData } from '../../../workspace/plan.ts';
-import { buildWorkspaceImage, type ShippedImage } from '../../../workspace/ship.ts';
+import { withFullCopy } from '../../../workspace/full-copy.ts';
+import { buildWorkspaceImage } from '../../../workspace/ship.ts';
 import { hiddenEntries } from '../../../workspace/shipped-commit.ts';
 import { writeShippedRecords } from '../../../workspace/shipped-record.ts';
 import { readToolFiles } from '../../../workspace/tool-files.ts';
 import type { VmFiles } from '../../vm-files.ts';
 import type { GuestErrand } from '../guests/guest-errand.ts';
+import { keepFullCopyRecords, placeFullCopy, sendFullCopy, type ShippedCopy } from './workspace-full-copy.ts';
 
 /** The transfer disk is the second one. */
 const TRANSFER_DEVICE = '/dev/vdb';
 const LABEL = 'workspace';
 /** Where the agent keeps what the guest changes of a copy that lies on the transfer disk: docs/agent-protocol.md, MOUNT. */
 const OVERLAY_UPPER = `/var/lib/banger/${LABEL}/upper`;
+/** Where git does not look, and nobody else writes. */
+const STAGING = '.git/banger-new';
+
 /** How what is sent into a copy goes there: one archive at a time. */
-export const COPY_ARCHIVE = { upper: OVERLAY_UPPER, staging: '.git/banger-new', marksShipped: true } as const;
+export function archiveInto({ guestPath, mode }: Pick<VmWorkspace, 'guestPath' | 'mode'>): UnpackRequest {
+  const layer = mode === 'full_copy' ? {} : { upper: OVERLAY_UPPER };
+  return { base: guestPath, ...layer, staging: STAGING, marksShipped: true };
+}
+
+/** Of files between two reports of progress. */
+const PROGRESS_STEP = 250;
 
 /** Where a copy goes, and how. */
 export interface Placement {
@@ -54,7 +67,8 @@ export class WorkspaceService {
 
   /** Looks at a repository and refuses what cannot be shipped. Creates nothing. */
   async plan(source: CheckedParamsOf<'workspace.plan'>, signal: AbortSignal): Promise<WorkspacePlanData> {
-    return await planWorkspace({ ...source, runner: this.#runner, signal });
+    const submodules = source.mode === 'full_copy' ? 'copy' : 'refuse';
+    return await planWorkspace({ ...source, submodules, runner: this.#runner, signal });
   }
 
   async describe(source: CheckedParamsOf<'workspace.plan'>, signal: AbortSignal): Promise<WorkspacePlan> {
@@ -76,21 +90,54 @@ export class WorkspaceService {
     tools: ToolingPlan,
     onProgress: ReportProgress,
   ): Shipping {
-    let image: ShippedImage | undefined;
-    const errand: GuestErrand = {
+    let shipped: ShippedCopy | undefined;
+    let vmFiles: VmFiles | undefined;
+    const image: GuestErrand = {
       ships: true,
       prepare: async (files, signal) => {
-        image = await this.writeImage(plan, files, onProgress, signal);
+        shipped = await this.writeImage(plan, files, onProgress, signal);
       },
       finish: (agent, signal) => mountWorkspace(agent, placement, signal),
     };
-    return {
-      errand,
-      record: () => {
-        if (image === undefined) throw new Error('the errand has not been done');
-        return recordOf(plan, placement, tools, image);
+    const whole: GuestErrand = {
+      ships: false,
+      prepare: async (files) => {
+        vmFiles = files;
+      },
+      finish: async (agent, signal) => {
+        if (vmFiles === undefined) throw new Error('the errand has not been prepared');
+        shipped = await this.sendWhole(agent, plan, placement, vmFiles, onProgress, signal);
+        await placeFullCopy(agent, placement.guestPath, signal);
       },
     };
+    return {
+      errand: placement.mode === 'full_copy' ? whole : image,
+      record: () => {
+        if (shipped === undefined) throw new Error('the errand has not been done');
+        return recordOf(plan, placement, tools, shipped);
+      },
+    };
+  }
+
+  /** Sends a full copy; `placeFullCopy` gives it its name. */
+  async sendWhole(
+    agent: AgentClient,
+    plan: WorkspacePlanData,
+    { guestPath }: Placement,
+    files: VmFiles,
+    onProgress: ReportProgress,
+    signal: AbortSignal,
+  ): Promise<ShippedCopy> {
+    const onFile = (done: number): void => {
+      if (done % PROGRESS_STEP !== 0) return;
+      onProgress({ step: 'workspace', text: 'copying the repository', done, total: plan.files });
+    };
+    onProgress({ step: 'workspace', text: 'packing the history' });
+    const { scratchDir } = this.#paths;
+    return await withFullCopy({ plan, scratchDir, runner: this.#runner, signal, onFile }, async (copy) => {
+      await sendFullCopy(agent, copy, guestPath, signal);
+      return await keepFullCopyRecords(files, copy);
+    });
   }
 
   /** Writes the plan's files to the VM's transfer disk, which nobody may have mounted. */
@@ -99,7 +146,7 @@ export class WorkspaceService {
     files: VmFiles,
     onProgress: ReportProgress,
     signal: AbortSignal,
-  ): Promise<ShippedImage> {
+  ): Promise<ShippedCopy> {
     const image = await buildWorkspaceImage({
       plan,
       imagePath: files.transferDisk,
@@ -121,11 +168,16 @@ export class WorkspaceService {
     const hidden = hiddenEntries(plan.source.kind === 'working-tree' ? plan.source.entries : []);
     const shipped = { ...image.shipped, staged: image.staged, headCommit, branch, indexStamp, hidden };
     await writeShippedRecords(files.shippedFile, [shipped]);
-    return image;
+    const { commit, tree } = image.shipped;
+    return { shipped: { commit, tree, branch, staged: image.staged }, submodules: [] };
   }
 
-  /** A restarted VM still has the image on its transfer disk and the changes on its root disk: mount them again. */
-  remount(workspace: VmWorkspace): GuestErrand {
+  /**
+   * A restarted VM still has the image on its transfer disk and the changes on its root disk: mount them again. A full copy is
+   * where it was.
+   */
+  remount(workspace: VmWorkspace): GuestErrand | undefined {
+    if (workspace.mode === 'full_copy') return undefined;
     return {
       ships: false,
       prepare: async () => undefined,
@@ -138,10 +190,20 @@ export class WorkspaceService {
 export function placementOf(asked: {
   readonly guestPath?: string | undefined;
   readonly readOnly?: boolean | undefined;
+  readonly mode?: WorkspaceMode | undefined;
 }): Placement {
-  const guestPath = asked.guestPath ?? DEFAULT_GUEST_PATH;
+  const { guestPath = DEFAULT_GUEST_PATH, readOnly = false, mode = 'shallow_overlay' } = asked;
   assertGuestPath(guestPath);
-  return { guestPath, mode: 'shallow_overlay', readOnly: asked.readOnly ?? false };
+  if (readOnly && mode === 'full_copy') {
+    throw new BangerError(
+      'bad_request',
+      'a full copy lies among the files of the VM and cannot be read-only',
+      {
+        hint: 'leave out --readonly, or --mode full_copy',
+      },
+    );
+  }
+  return { guestPath, mode, readOnly };
 }
 
 export function reportOf(
@@ -156,16 +218,15 @@ export function recordOf(
   plan: WorkspacePlanData,
   placement: Placement,
   wanted: ToolingPlan,
-  image: ShippedImage,
+  shipped: ShippedCopy,
 ): VmWorkspace {
-  const { sourcePath, headCommit, asked, branch } = plan;
-  const { commit, tree } = image.shipped;
+  const { sourcePath, headCommit, asked } = plan;
   return {
     sourcePath,
     headCommit,
     ...placement,
     ...asked,
-    shipped: { commit, tree, branch, staged: image.staged },
+    ...shipped,
     tools: workspaceTools(wanted),
     preparedAt: now(),
   };

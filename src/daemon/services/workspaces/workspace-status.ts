@@ -11,6 +11,7 @@ import type { OperationHandle } from '../../operations.ts';
 import type { VmRegistry } from '../vms/vm-registry.ts';
 import type { DriftWatch } from './workspace-drift.ts';
 import type { GuestChanges, WorkspaceExport } from './workspace-export.ts';
+import { compareSubmodules } from './submodule-updates.ts';
 import { compareWithHost } from './workspace-update.ts';
 
 export interface WorkspaceStatusDeps {
@@ -64,10 +65,10 @@ export class WorkspaceStatusService {
     const { registry, runner, paths } = this.#deps;
     const { shippedFile, shippedIndex } = registry.files(vmId);
     try {
-      return await compareWithHost(
-        { runner, scratchDir: paths.scratchDir },
-        { workspace, shippedFile, shippedIndex, signal },
-      );
+      const deps = { runner, scratchDir: paths.scratchDir };
+      const facts = { workspace, shippedFile, shippedIndex, signal };
+      const [own, below] = await Promise.all([compareWithHost(deps, facts), compareSubmodules(deps, facts)]);
+      return [...own, ...below];
     } catch (error) {
       if (error instanceof BangerError && ['invalid_state', 'not_found'].includes(error.code)) return null;
       throw error;

@@ -21,6 +21,7 @@ import {
 import type { TreeChange } from '../../../workspace/tree-change.ts';
 import { headOfUpdate, objectsOfUpdate } from '../../../workspace/update-git.ts';
 import {
+  assertNoSubmodules,
   type NextState,
   nextState,
   planAnew,
@@ -30,14 +31,16 @@ import {
 import { updateRecords, withoutVanished } from '../../../workspace/update-records.ts';
 import { type CopyHead, GuestRepository } from './guest-repository.ts';
 import { type UpdateDeps, withScratch } from './update-scratch.ts';
-import { COPY_ARCHIVE } from './workspace-service.ts';
+import { archiveInto } from './workspace-service.ts';
 
 export interface UpdateJob extends ShippedFiles {
   readonly vmName: string;
   readonly workspace: VmWorkspace;
   /** As it is to be from now on; what was asked for anew is in it. */
   readonly asked: Pick<VmWorkspace, 'branch' | 'from' | 'includeUntracked'>;
-  readonly agent: AgentClient;
+  readonly agent: Pick<AgentClient, 'exec' | 'unpack'>;
+  /** Of the copy, in the guest; undefined: `.git` in it. */
+  readonly gitDir?: string | undefined;
   readonly force: boolean;
   readonly dryRun: boolean;
   readonly signal: AbortSignal;
@@ -106,7 +109,7 @@ class Update {
     this.#job = job;
     this.#git = hostGit(deps.runner, job.workspace.sourcePath, job.signal);
     this.#scratch = scratch;
-    this.#copy = new GuestRepository(job.agent, job.workspace.guestPath, job.signal);
+    this.#copy = new GuestRepository(job.agent, job.workspace.guestPath, job.signal, job.gitDir);
   }
 
   async run(): Promise<UpdateOutcome> {
@@ -147,6 +150,7 @@ class Update {
   ): Promise<UpdateOutcome> {
     const { force, dryRun, asked, onShipped } = this.#job;
     const planned = await this.#plan(repo, last, next);
+    if (this.#job.workspace.mode !== 'full_copy') assertNoSubmodules(planned.changes);
     const plan = { ...planned, changes: withoutVanished(next.rootPath, planned.changes) };
     const { headCommit } = next.shipped;
     const outcome = { headCommit, changes: plan.changes, movesHead: plan.movesHead };
@@ -219,7 +223,8 @@ class Update {
     same: ReadonlySet<string>,
   ): Promise<void> {
     const { agent, force, signal, onProgress, workspace } = this.#job;
-    const facts = { repo, plan, scratchDir: this.#scratch };
+    const whole = workspace.mode === 'full_copy' ? { known: last?.headCommit } : undefined;
+    const facts = { repo, plan, scratchDir: this.#scratch, whole };
     const gitFiles =
       head === undefined
         ? objectsOfUpdate(this.#git, facts)
@@ -236,7 +241,7 @@ class Update {
         gitFiles,
         onFile: () => onProgress(++done, plan.changes.length),
       });
-      const request = { base: workspace.guestPath, ...COPY_ARCHIVE };
+      const request = archiveInto(workspace);
       await agent.unpack(request, records, signal);
     } catch (error) {
       const also = await this.#sameAsHere(error, plan, same);

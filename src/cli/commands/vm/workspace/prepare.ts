@@ -25,6 +25,7 @@ export const command = defineCommand({
     'written, and those files are named. Options given the last time count again.',
   examples: [
     { line: 'banger vm workspace prepare dev .', brief: 'a copy of this repo in a VM that runs' },
+    { line: 'banger vm workspace prepare dev . --mode full_copy', brief: 'with all history, and submodules' },
     { line: 'banger vm workspace prepare dev', brief: 'what has changed here since' },
     { line: 'banger vm workspace prepare dev --dry-run', brief: 'which files that is' },
     { line: 'banger vm exec dev --auto-prepare -- make test', brief: 'both in one' },

@@ -33,9 +33,10 @@ export const command = defineCommand({
 });
 
 function textOf(status: WorkspaceStatus): string {
-  const { vm, guestPath, sourcePath, headCommit, drift, commits, files, total } = status;
+  const { vm, guestPath, sourcePath, headCommit, mode, drift, commits, files, total } = status;
   const behind = drift === null ? '' : `, ${distanceOf(drift)}`;
-  const lines = [`${vm}:${guestPath} is a copy of ${sourcePath} at ${headCommit.slice(0, 12)}${behind}`];
+  const kind = mode === 'full_copy' ? 'full copy' : 'copy';
+  const lines = [`${vm}:${guestPath} is a ${kind} of ${sourcePath} at ${headCommit.slice(0, 12)}${behind}`];
   if (commits > 0) lines.push(`${commits} ${commits === 1 ? 'commit was' : 'commits were'} made in the VM`);
   if (!status.knowsHere) lines.push('what was shipped is not known any more: changes here are not listed');
   if (total === 0) lines.push('no file was changed on either side');

@@ -1,0 +1,233 @@
+/** A full copy brought up to date: the repository itself, and its submodules each as a repository of its own. */
+
+import { existsSync } from 'node:fs';
+import { copyFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { BangerError } from '../../../core/errors.ts';
+import type { VmWorkspace } from '../../../core/model/workspace.ts';
+import { type ArchiveRecord, isArchivePath } from '../../../guest/archive/records.ts';
+import { ArchiveConflicts } from '../../../guest/archive/transfer.ts';
+import { now } from '../../../host/clock.ts';
+import { isErrno } from '../../../host/drafts.ts';
+import { bytePath, bytesOf } from '../../../workspace/byte-path.ts';
+import { hostGit } from '../../../workspace/git.ts';
+import { findRepo } from '../../../workspace/repo.ts';
+import type { ShippedRecord } from '../../../workspace/shipped-record.ts';
+import { type ClonedSubmodule, clonedSubmodules } from '../../../workspace/submodules.ts';
+import type { TreeChange } from '../../../workspace/tree-change.ts';
+import { type UpdateDeps, withScratch } from './update-scratch.ts';
+import { submoduleRecordFile } from './workspace-full-copy.ts';
+import { compareWithHost, type UpdateJob, type UpdateOutcome, updateWorkspace } from './workspace-update.ts';
+
+export interface CopyJob extends Omit<UpdateJob, 'onShipped' | 'gitDir'> {
+  /** The row as it is from now on: called whenever the guest has all of one repository. */
+  readonly onRow: (workspace: VmWorkspace) => Promise<void>;
+}
+
+type UpdateAgent = UpdateJob['agent'];
+/** One repository of the copy, without what is to be done about its end. */
+type RepoJob = Omit<UpdateJob, 'onShipped'> & { readonly submodule: ClonedSubmodule | undefined };
+
+/**
+ * Nothing is written unless all of the repositories can be: that is tried first.
+ * @throws {BangerError} as `updateWorkspace`; `bad_request`: a submodule that the copy has not
+ */
+export async function updateCopy(deps: UpdateDeps, job: CopyJob): Promise<UpdateOutcome> {
+  const jobs = await repoJobs(deps, job);
+  if (jobs.length > 1 && !job.dryRun && !job.force) await rehearse(deps, jobs);
+  let row = job.workspace;
+  const changes: TreeChange[] = [];
+  let top: UpdateOutcome | undefined;
+  let movesHead = false;
+  for (const each of jobs) {
+    const onShipped = async (shipped: ShippedRecord): Promise<void> => {
+      row = rowAfter(row, job, each.submodule, shipped);
+      await job.onRow(row);
+    };
+    const outcome = await named(each, () => updateWorkspace(deps, { ...each, onShipped }));
+    top ??= outcome;
+    movesHead ||= outcome.movesHead;
+    changes.push(...outcome.changes.map((change) => ({ ...change, path: pathIn(each, change.path) })));
+  }
+  return { headCommit: top?.headCommit ?? row.headCommit, changes, movesHead };
+}
+
+export function rowAfter(
+  row: VmWorkspace,
+  { asked }: Pick<CopyJob, 'asked'>,
+  submodule: ClonedSubmodule | undefined,
+  { commit, tree, branch, staged, headCommit }: ShippedRecord,
+): VmWorkspace {
+  const is = { headCommit, shipped: { commit, tree, branch, staged } };
+  if (submodule === undefined) {
+    // The copy's have gone with them.
+    const left = row.submodules.filter(({ path }) => existsSync(join(row.sourcePath, path)));
+    return { ...row, ...asked, ...is, submodules: left, preparedAt: now() };
+  }
+  const submodules = row.submodules.map((one) => (one.path === submodule.path ? { ...one, ...is } : one));
+  return { ...row, submodules };
+}
+
+/** What was changed in the submodules of the repository since the copy was made; nothing is asked of the guest. */
+export async function compareSubmodules(
+  deps: UpdateDeps,
+  facts: Pick<UpdateJob, 'workspace' | 'shippedFile' | 'shippedIndex' | 'signal'>,
+): Promise<readonly TreeChange[]> {
+  const { workspace, signal } = facts;
+  if (workspace.submodules.length === 0) return [];
+  const known = new Set(workspace.submodules.map(({ path }) => path));
+  const changes: TreeChange[] = [];
+  for (const submodule of await clonedHere(deps, workspace, signal)) {
+    if (!known.has(submodule.path)) continue;
+    const part = partOf(facts, submodule);
+    for (const change of await compareWithHost(deps, { ...part, signal }))
+      changes.push({ ...change, path: `${bytePath(submodule.path)}/${change.path}` });
+  }
+  return changes;
+}
+
+/** The top's is the first: what is wrong with it is said before a submodule is written. */
+async function repoJobs(deps: UpdateDeps, job: CopyJob): Promise<RepoJob[]> {
+  const { workspace, asked, signal } = job;
+  const top = { ...job, submodule: undefined };
+  // The files of a commit come without submodules.
+  if (workspace.mode !== 'full_copy' || asked.from !== null) return [top];
+  const here = await clonedHere(deps, workspace, signal);
+  const known = new Map(workspace.submodules.map((one) => [one.path, one.gitDir]));
+  const other = here.find(({ path, gitDir }) => known.get(path) !== gitDir);
+  if (other !== undefined) {
+    throw new BangerError('bad_request', `${other.path} is a submodule that the copy has not`, {
+      hint: `clone it inside the VM, or make another VM: banger vm run ${workspace.sourcePath} --mode full_copy`,
+    });
+  }
+  const below = here.map((submodule): RepoJob => {
+    const agent = agentIn(job.agent, workspace.guestPath, submodule);
+    const gitDir = `${workspace.guestPath}/.git/${submodule.gitDir}`;
+    const own = { branch: null, from: null, includeUntracked: asked.includeUntracked };
+    return { ...job, ...partOf(job, submodule), agent, gitDir, asked: own, submodule };
+  });
+  return [top, ...below];
+}
+
+async function clonedHere(
+  { runner }: UpdateDeps,
+  { sourcePath }: VmWorkspace,
+  signal: AbortSignal,
+): Promise<readonly ClonedSubmodule[]> {
+  const top = await findRepo(hostGit(runner, sourcePath, signal), sourcePath);
+  return await clonedSubmodules(top, (dir) => hostGit(runner, dir, signal));
+}
+
+/** The submodule, as if it were a workspace. */
+function partOf(
+  { workspace, shippedFile }: Pick<UpdateJob, 'workspace' | 'shippedFile'>,
+  { path }: ClonedSubmodule,
+): Pick<UpdateJob, 'workspace' | 'shippedFile' | 'shippedIndex'> {
+  const own = workspace.submodules.find((one) => one.path === path);
+  const file = submoduleRecordFile({ shippedFile }, path);
+  return {
+    workspace: {
+      ...workspace,
+      sourcePath: join(workspace.sourcePath, path),
+      guestPath: `${workspace.guestPath}/${path}`,
+      ...(own !== undefined && { headCommit: own.headCommit, shipped: own.shipped }),
+      ...{ branch: null, from: null, submodules: [] },
+    },
+    shippedFile: file,
+    shippedIndex: `${file}.index`,
+  };
+}
+
+/** Only the checks are sent, and what is known of the shippings stays as it is. */
+async function rehearse(deps: UpdateDeps, jobs: readonly RepoJob[]): Promise<void> {
+  await withScratch(deps, async (scratch) => {
+    for (const [at, job] of jobs.entries()) {
+      const shippedFile = join(scratch, `${at}.json`);
+      const shippedIndex = join(scratch, `${at}.index`);
+      await copyIfThere(job.shippedFile, shippedFile);
+      await copyIfThere(job.shippedIndex, shippedIndex);
+      const agent = checking(job.agent);
+      const trial = { ...job, agent, shippedFile, shippedIndex, onProgress: () => undefined };
+      await named(job, () => updateWorkspace(deps, { ...trial, onShipped: async () => undefined }));
+    }
+  });
+}
+
+async function copyIfThere(from: string, to: string): Promise<void> {
+  await copyFile(from, to).catch((error: unknown) => {
+    if (!isErrno(error, 'ENOENT')) throw error;
+  });
+}
+
+/** Errors name files from the top of their own repository. */
+async function named<T>({ submodule }: RepoJob, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (submodule === undefined || !(error instanceof BangerError)) throw error;
+    const hint = error.hint === undefined ? {} : { hint: error.hint };
+    throw new BangerError(error.code, `in the submodule ${submodule.path}: ${error.message}`, {
+      ...hint,
+      cause: error,
+    });
+  }
+}
+
+function pathIn({ submodule }: RepoJob, path: string): string {
+  return submodule === undefined ? path : `${bytePath(submodule.path)}/${path}`;
+}
+
+function checking(agent: UpdateAgent): UpdateAgent {
+  return {
+    exec: (request) => agent.exec(request),
+    unpack: (request, records, signal) => agent.unpack(request, onlyChecks(records), signal),
+  };
+}
+
+async function* onlyChecks(
+  records: AsyncIterable<ArchiveRecord> | Iterable<ArchiveRecord>,
+): AsyncGenerator<ArchiveRecord, void, undefined> {
+  for await (const record of records) {
+    if (record.kind !== 'check' && record.kind !== 'checkContent') return;
+    yield record;
+  }
+}
+
+/** Writes where the submodule's files and its git directory are, seen from the top. */
+function agentIn(agent: UpdateAgent, guestPath: string, submodule: ClonedSubmodule): UpdateAgent {
+  const own = bytesOf(bytePath(`${submodule.path}/`));
+  const git = bytesOf(bytePath(`.git/${submodule.gitDir}/`));
+  const toTop = <T extends ArchiveRecord>(record: T): T => {
+    if (!('path' in record)) return record;
+    const isGit = record.path.subarray(0, GIT_PREFIX.length).equals(GIT_PREFIX);
+    const path = Buffer.concat(isGit ? [git, record.path.subarray(GIT_PREFIX.length)] : [own, record.path]);
+    if (!isArchivePath(path)) throw new BangerError('bad_request', 'a path in a submodule is too long');
+    return { ...record, path };
+  };
+  const fromTop = <T extends { readonly path: Buffer }>(record: T): T => {
+    const isGit = record.path.subarray(0, git.length).equals(git);
+    const path = isGit
+      ? Buffer.concat([GIT_PREFIX, record.path.subarray(git.length)])
+      : record.path.subarray(own.length);
+    return { ...record, path };
+  };
+  return {
+    exec: (request) => agent.exec(request),
+    unpack: async (request, records, signal) => {
+      try {
+        await agent.unpack({ ...request, base: guestPath }, mapped(records, toTop), signal);
+      } catch (error) {
+        throw error instanceof ArchiveConflicts ? new ArchiveConflicts(error.conflicts.map(fromTop)) : error;
+      }
+    },
+  };
+}
+
+const GIT_PREFIX = Buffer.from('.git/');
+
+async function* mapped(
+  records: AsyncIterable<ArchiveRecord> | Iterable<ArchiveRecord>,
+  map: (record: ArchiveRecord) => ArchiveRecord,
+): AsyncGenerator<ArchiveRecord, void, undefined> {
+  for await (const record of records) yield map(record);
+}
