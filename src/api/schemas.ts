@@ -212,6 +212,13 @@ export const paramsSchemas = {
     force: z.boolean().default(false),
     /** Only says what it would do. */
     dryRun: z.boolean().default(false),
+    /**
+     * A file (absolute path) for what the guest has changed, as `workspace.export` writes it: then that may be overwritten. It is on the
+     * disk before. One that exists is replaced only with `force`. Without changes none is written.
+     */
+    savePatch: path.optional(),
+    /** Permission bits of that file. */
+    patchMode: z.number().int().min(0).max(0o777).default(0o600),
   }),
   'workspace.status': oneVm,
   /** To a file (absolute path), to a stream, or nowhere: then only the numbers are told. */

@@ -246,14 +246,14 @@ export function compose(options: CompositionOptions): DaemonServices {
   });
   const warm = new ImageWarm({ images, platforms, templates, policy, defaultImage });
   const repos = new KnownRepos(process.env);
-  const prepare = new WorkspacePrepare({
-    ...{ workspaces, registry, sleep, store, transfers, paths, runner, repos, log },
-  });
   const drift = new DriftWatch({ runner, repos, log });
   const workspaceExport = new WorkspaceExport({
     ...{ sleep, transfers, registry, runner, paths },
     streams: snapshotFiles.streams,
     binDir: join(guestBinDir, '..', '..', 'bin'),
+  });
+  const prepare = new WorkspacePrepare({
+    ...{ workspaces, exports: workspaceExport, registry, sleep, store, transfers, paths, runner, repos, log },
   });
   const exec = new ExecService({ registry, sleep, tickets, portWatch, paths, drift, log });
   const copies = new VmCopy({ sleep, transfers, streams: snapshotFiles.streams });

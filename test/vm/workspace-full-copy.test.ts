@@ -187,6 +187,10 @@ describe('a full copy', () => {
     assert.equal(status, 1);
     assert.match(stderr, /in the submodule vendor\/lib: changed both here and in VM "dev": lib\.txt/);
     assert.equal(await inGuest('cat top.txt vendor/lib/lib.txt'), 'again\nguest');
+    const patch = join(home.dir, 'saved.patch');
+    const unsaved = await home.run(['vm', 'workspace', 'prepare', 'dev', '--save-patch', patch]);
+    assert.match(unsaved.stderr, /in the submodule vendor\/lib: changed both/, 'the patch is without it');
+    assert.equal(await inGuest('cat vendor/lib/lib.txt'), 'guest');
     await prepare('--force');
     await assertSame();
     await inGuest('cd vendor/lib; git -c user.name=G -c user.email=g@example.com commit -qam guest');

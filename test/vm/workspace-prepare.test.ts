@@ -2,7 +2,17 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, renameSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { VmDetail } from '../../src/api/results/vm.ts';
@@ -133,8 +143,36 @@ describe('workspace prepare', () => {
     );
   });
 
+  test('what the VM changed is saved as a patch before it is overwritten', async () => {
+    const save = (file: string, ...flags: string[]) =>
+      prepare('--save-patch', join(home.dir, file), ...flags);
+    const head = (await repo.git('rev-parse', 'HEAD')).trim();
+    await inGuest('echo saved > many/3/3; echo kept > only-there');
+    repo.write('many/3/3', 'fourth\n');
+    writeFileSync(join(home.dir, 'taken.patch'), 'mine\n');
+    await assert.rejects(save('taken.patch'), /taken\.patch exists already/);
+    await assert.rejects(save('missing/dir.patch'), /cannot write/);
+    assert.equal(await inGuest('cat many/3/3'), 'saved', 'without a patch nothing is overwritten');
+    assert.equal((await save('dry.patch', '--dry-run')).patch, null);
+    await assert.rejects(prepare(), /vm workspace prepare dev --save-patch/);
+    const done = await save('vm.patch');
+    assert.deepEqual([done.patch?.files, done.patch?.commits], [3, 0]);
+    assert.equal(await inGuest('cat many/3/3 only-there'), 'fourth\nkept');
+    await gitIn(home.dir, 'clone', '--quiet', repo.dir, 'patched');
+    await gitIn(join(home.dir, 'patched'), 'checkout', '--quiet', head);
+    await gitIn(join(home.dir, 'patched'), 'apply', join(home.dir, 'vm.patch'));
+    assert.equal(readFileSync(join(home.dir, 'patched/many/3/3'), 'utf8'), 'saved\n');
+    assert.equal(readFileSync(join(home.dir, 'patched/only-there'), 'utf8'), 'kept\n');
+    assert.equal(readFileSync(join(home.dir, 'taken.patch'), 'utf8'), 'mine\n');
+    await inGuest('rm only-there mine');
+    const none = await save('none.patch');
+    assert.deepEqual([none.patch, existsSync(join(home.dir, 'none.patch'))], [null, false]);
+    repo.write('many/3/3', 'third\n');
+    await save('taken.patch', '--force');
+  });
+
   test('commits made here come with their history; exec says that they have not, until they are there', async () => {
-    await inGuest('rm mine built');
+    await inGuest('rm built');
     await repo.git('checkout', '--quiet', '-b', 'topic');
     await repo.git('rm', '--quiet', '--cached', '-r', '--ignore-unmatch', 'untracked');
     await repo.git('add', '--update');
@@ -206,6 +244,7 @@ describe('workspace prepare', () => {
     await gitIn(home.dir, 'clone', '--quiet', repo.dir, 'other');
     await assert.rejects(prepare(join(home.dir, 'other')), /has a copy of .*project at \/root\/repo/);
     await assert.rejects(prepare('--guest-path', '/work'), /has a copy of/);
+    await prepare();
     assert.equal((await prepare(join(repo.dir, 'many'))).outcome, 'unchanged');
   });
 });

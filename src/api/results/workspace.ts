@@ -128,6 +128,14 @@ export interface WorkspacePlan extends WorkspaceReport {
   readonly paths: readonly string[];
 }
 
+export interface SavedPatch {
+  readonly path: string;
+  readonly bytes: number;
+  /** Changed by the guest since it was shipped to. */
+  readonly files: number;
+  readonly commits: number;
+}
+
 /** What `workspace.prepare` did, or would do. */
 export interface WorkspacePrepared {
   readonly vm: string;
@@ -144,5 +152,7 @@ export interface WorkspacePrepared {
   readonly paths: readonly string[];
   /** Untracked, not ignored, and left behind; null: not looked at. */
   readonly untrackedLeft: number | null;
+  /** What the guest had changed, saved before it was overwritten; null: nothing was asked for, or nothing changed. */
+  readonly patch: SavedPatch | null;
   readonly elapsedMs: number;
 }

@@ -34,7 +34,8 @@ type RepoJob = Omit<UpdateJob, 'onShipped'> & { readonly submodule: ClonedSubmod
  */
 export async function updateCopy(deps: UpdateDeps, job: CopyJob): Promise<UpdateOutcome> {
   const jobs = await repoJobs(deps, job);
-  if (jobs.length > 1 && !job.dryRun && !job.force) await rehearse(deps, jobs);
+  const mayConflict = jobs.some(({ force }) => !force);
+  if (jobs.length > 1 && !job.dryRun && mayConflict) await rehearse(deps, jobs);
   let row = job.workspace;
   const changes: TreeChange[] = [];
   let top: UpdateOutcome | undefined;
@@ -104,7 +105,9 @@ async function repoJobs(deps: UpdateDeps, job: CopyJob): Promise<RepoJob[]> {
     const agent = agentIn(job.agent, workspace.guestPath, submodule);
     const gitDir = `${workspace.guestPath}/.git/${submodule.gitDir}`;
     const own = { branch: null, from: null, includeUntracked: asked.includeUntracked };
-    return { ...job, ...partOf(job, submodule), agent, gitDir, asked: own, submodule };
+    // What was saved is what is in the top's files.
+    const force = job.force && job.saved === undefined;
+    return { ...job, ...partOf(job, submodule), force, agent, gitDir, asked: own, submodule };
   });
   return [top, ...below];
 }

@@ -2,6 +2,7 @@
 
 import type { CheckedParamsOf } from '../../../api/contract.ts';
 import type {
+  SavedPatch,
   WorkspaceApplied,
   WorkspaceChange,
   WorkspaceExported,
@@ -14,7 +15,7 @@ import type { BangerPaths } from '../../../host/paths.ts';
 import type { CommandRunner } from '../../../host/runner.ts';
 import { assertFree, writeWholeFile } from '../../../host/whole-file.ts';
 import { applyGuestTree } from '../../../workspace/apply.ts';
-import { displayPath } from '../../../workspace/byte-path.ts';
+import { type BytePath, displayPath } from '../../../workspace/byte-path.ts';
 import { fetchGuestBranch, findGuestBranch } from '../../../workspace/fetch-branch.ts';
 import type { GuestRepo } from '../../../workspace/guest-git-runner.ts';
 import { countGuestCommits, pourPatch, resolveGuestCommit } from '../../../workspace/guest-patch.ts';
@@ -45,7 +46,7 @@ export interface WorkspaceExportDeps {
 }
 
 /** A VM's copy while nobody else reads or changes it as a whole. */
-interface OpenCopy {
+export interface OpenCopy {
   readonly vm: VmRecord;
   readonly workspace: VmWorkspace;
   readonly repo: GuestRepo;
@@ -177,6 +178,27 @@ export class WorkspaceExport {
       });
       const uncommitted = await this.#look(copy, (tree) => tree.changesSince('HEAD'));
       return { vm: vm.name, branch, guestBranch, ...fetched, uncommitted: uncommitted.length };
+    });
+  }
+
+  /**
+   * What the guest has changed, to a file that is on the disk afterwards; for who has the copy already. Null: it has changed nothing,
+   * and nothing is written.
+   */
+  async save(
+    copy: OpenCopy,
+    file: { readonly path: string; readonly mode: number; readonly force: boolean },
+  ): Promise<{ readonly patch: SavedPatch; readonly paths: ReadonlySet<BytePath> } | null> {
+    const { headCommit, shipped } = copy.workspace;
+    return await this.#look(copy, async (tree) => {
+      const changes = await tree.changesSince(shipped?.commit ?? headCommit);
+      const commits = await countGuestCommits(copy.repo, headCommit);
+      if (changes.length === 0 && commits === 0) return null;
+      const bytes = await writeWholeFile(file.path, file, (sink) =>
+        pourPatch(tree, headCommit, (chunk) => sink.write(chunk)),
+      );
+      const paths = new Set(changes.map(({ path }) => path));
+      return { patch: { path: file.path, bytes, files: paths.size, commits }, paths };
     });
   }
 

@@ -11,6 +11,7 @@ import { run } from '../../../guest/run.ts';
 import { now } from '../../../host/clock.ts';
 import type { Log } from '../../../host/log.ts';
 import type { BangerPaths } from '../../../host/paths.ts';
+import { assertFree } from '../../../host/whole-file.ts';
 import type { CommandRunner } from '../../../host/runner.ts';
 import type { Store } from '../../../store/store.ts';
 import { displayPath } from '../../../workspace/byte-path.ts';
@@ -22,6 +23,8 @@ import type { OperationHandle } from '../../operations.ts';
 import type { Rest, Transfers } from '../guests/transfers.ts';
 import type { VmRegistry } from '../vms/vm-registry.ts';
 import type { VmSleep } from '../vms/vm-sleep.ts';
+import { guestPrograms } from '../guests/guest-programs.ts';
+import type { WorkspaceExport } from './workspace-export.ts';
 import { type CopyJob, updateCopy } from './submodule-updates.ts';
 import { placeFullCopy } from './workspace-full-copy.ts';
 import {
@@ -36,6 +39,7 @@ import type { UpdateOutcome } from './workspace-update.ts';
 
 export interface WorkspacePrepareDeps {
   readonly workspaces: WorkspaceService;
+  readonly exports: Pick<WorkspaceExport, 'save'>;
   readonly registry: VmRegistry;
   readonly sleep: VmSleep;
   readonly store: Store;
@@ -133,11 +137,13 @@ export class WorkspacePrepare {
       includeUntracked: params.includeUntracked ?? workspace.includeUntracked,
     };
     const files = registry.files(vm.id);
+    const saved = await this.#save(job, workspace);
     const update: CopyJob = {
       ...{ vmName: vm.name, workspace, asked, agent },
       shippedFile: files.shippedFile,
       shippedIndex: files.shippedIndex,
-      force: params.force,
+      force: params.force || saved !== null,
+      saved: saved?.paths,
       dryRun: params.dryRun,
       signal: operation.signal,
       mountAgain: () => bringIntoPlace(agent, workspace, operation.signal),
@@ -146,16 +152,15 @@ export class WorkspacePrepare {
       onRow: async (row) => await this.#record(vm.id, row),
     };
     operation.progress({ step: 'workspace', text: `comparing ${workspace.sourcePath}` });
-    const sent = params.force || params.dryRun ? undefined : await sendTouched({ runner, repos }, update);
+    const sent = update.force || update.dryRun ? undefined : await sendTouched({ runner, repos }, update);
     if (sent !== undefined) {
       job.later((signal) => this.#settle({ ...update, signal }, sent));
-      return updatedOutcome(workspace, {
-        headCommit: workspace.headCommit,
-        changes: sent.look.changes,
-        movesHead: false,
-      });
+      const { changes } = sent.look;
+      const outcome = { headCommit: workspace.headCommit, changes, movesHead: false };
+      return { ...updatedOutcome(workspace, outcome), patch: null };
     }
-    return updatedOutcome(workspace, await updateCopy({ runner, scratchDir: paths.scratchDir }, update));
+    const outcome = await updateCopy({ runner, scratchDir: paths.scratchDir }, update);
+    return { ...updatedOutcome(workspace, outcome), patch: saved?.patch ?? null };
   }
 
   /** What goes wrong here costs the next shipping some time. */
@@ -169,6 +174,17 @@ export class WorkspacePrepare {
     }
     // The next one looks at everything.
     await rm(update.shippedIndex, { force: true }).catch(() => undefined);
+  }
+
+  /** Before anything is overwritten. Without changes in the guest there is nothing that could be. */
+  async #save({ vm, agent, params, operation }: Job, workspace: VmWorkspace) {
+    const { savePatch: path, patchMode: mode, force, dryRun } = params;
+    if (path === undefined || dryRun) return null;
+    if (!force) await assertFree(path);
+    operation.progress({ step: 'workspace', text: `saving what was changed in ${vm.name}` });
+    const { signal } = operation;
+    const repo = { path: workspace.guestPath, programs: guestPrograms(agent), signal };
+    return await this.#deps.exports.save({ vm, workspace, repo, signal }, { path, mode, force });
   }
 
   /** The row's own column, and what stands beside the disks for when the database is lost. */
@@ -208,10 +224,14 @@ function createdOutcome(plan: WorkspacePlanData, { guestPath }: Placement): Outc
     previousHead: null,
     deleted: 0,
     paths: displayPaths.slice(0, MAX_LISTED),
+    patch: null,
   };
 }
 
-function updatedOutcome(workspace: VmWorkspace, { headCommit, changes, movesHead }: UpdateOutcome): Outcome {
+function updatedOutcome(
+  workspace: VmWorkspace,
+  { headCommit, changes, movesHead }: UpdateOutcome,
+): Omit<Outcome, 'patch'> {
   const deleted = changes.filter(({ to }) => to === null).length;
   return {
     guestPath: workspace.guestPath,

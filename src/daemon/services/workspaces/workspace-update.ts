@@ -42,6 +42,8 @@ export interface UpdateJob extends ShippedFiles {
   /** Of the copy, in the guest; undefined: `.git` in it. */
   readonly gitDir?: string | undefined;
   readonly force: boolean;
+  /** With `force`: only these may be overwritten unchecked; undefined: all. */
+  readonly saved?: ReadonlySet<BytePath> | undefined;
   readonly dryRun: boolean;
   readonly signal: AbortSignal;
   readonly onProgress: (done: number, total: number) => void;
@@ -179,7 +181,7 @@ class Update {
         'invalid_state',
         `what was shipped to VM "${this.#job.vmName}" is not known any more`,
         {
-          hint: `keep what was changed there, then add --force to make the copy anew: banger vm workspace export ${this.#job.vmName} --output changes.patch`,
+          hint: `keep what was changed there as a patch and make the copy anew: banger vm workspace prepare ${this.#job.vmName} --save-patch changes.patch`,
         },
       );
     }
@@ -222,7 +224,7 @@ class Update {
     head: CopyHead | undefined,
     same: ReadonlySet<string>,
   ): Promise<void> {
-    const { agent, force, signal, onProgress, workspace } = this.#job;
+    const { agent, force, saved, signal, onProgress, workspace } = this.#job;
     const whole = workspace.mode === 'full_copy' ? { known: last?.headCommit } : undefined;
     const facts = { repo, plan, scratchDir: this.#scratch, whole };
     const gitFiles =
@@ -237,7 +239,7 @@ class Update {
         changes: plan.changes,
         shippedBefore: force ? undefined : last?.commit,
         shippedNow: plan.shipped.commit,
-        unchecked: force ? new Set(plan.changes.map(({ path }) => path)) : same,
+        unchecked: force ? new Set([...(saved ?? plan.changes.map(({ path }) => path)), ...same]) : same,
         gitFiles,
         onFile: () => onProgress(++done, plan.changes.length),
       });
@@ -307,5 +309,5 @@ function overwrites(vmName: string, conflicts: readonly ConflictRecord[]): Bange
 }
 
 function waysOut(vmName: string): string {
-  return `banger vm workspace status ${vmName} shows both sides; keep the VM's with "banger vm workspace export ${vmName} --output changes.patch", or overwrite it with --force`;
+  return `banger vm workspace status ${vmName} shows both sides; to keep the VM's as a patch and overwrite it: banger vm workspace prepare ${vmName} --save-patch changes.patch (--force overwrites it without)`;
 }

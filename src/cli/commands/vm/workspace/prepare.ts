@@ -1,19 +1,26 @@
 import { resolve } from 'node:path';
-import type { WorkspacePrepared } from '../../../../api/results/workspace.ts';
+import type { SavedPatch, WorkspacePrepared } from '../../../../api/results/workspace.ts';
 import { formatDuration } from '../../../../core/units.ts';
+import type { CliContext } from '../../../cli-context.ts';
 import { defineCommand, oneArgument } from '../../../command.ts';
 import { completeVms } from '../../../complete-names.ts';
 import { placementFlags, placementParams, workspaceFlags } from '../../../creation-flags.ts';
-import { type FlagValues, jsonFlag, toggle } from '../../../flags.ts';
+import { type FlagValues, jsonFlag, text, toggle } from '../../../flags.ts';
 import { withProgress } from '../../../long-call.ts';
 import { printJson } from '../../../output/json.ts';
 import { styleFor } from '../../../output/style.ts';
 import { withClient } from '../../../with-client.ts';
 
+const NEW_FILE_BITS = 0o666;
+
 const flags = {
   ...workspaceFlags,
   ...placementFlags,
   force: toggle('Overwrite what was changed in the VM, where it was changed here, too'),
+  'save-patch': text(
+    'FILE',
+    'First write what was changed in the VM to this new file, as a patch; then overwrite it. --force replaces the file',
+  ),
   'dry-run': toggle('List the files that would be copied or deleted; change nothing'),
   json: jsonFlag,
 } as const;
@@ -28,6 +35,10 @@ export const command = defineCommand({
     { line: 'banger vm workspace prepare dev . --mode full_copy', brief: 'with all history, and submodules' },
     { line: 'banger vm workspace prepare dev', brief: 'what has changed here since' },
     { line: 'banger vm workspace prepare dev --dry-run', brief: 'which files that is' },
+    {
+      line: 'banger vm workspace prepare dev --save-patch vm.patch',
+      brief: 'keep what the VM changed, then overwrite it',
+    },
     { line: 'banger vm exec dev --auto-prepare -- make test', brief: 'both in one' },
   ],
   argument: {
@@ -36,7 +47,7 @@ export const command = defineCommand({
   },
   flags,
   async run(context, values, [ref = '', path]) {
-    const params = prepareParams(context.cwd, ref, path, values);
+    const params = prepareParams(context, ref, path, values);
     const done = await withClient(context, (client) =>
       withProgress(context, (work) => client.call('workspace.prepare', params, work)),
     );
@@ -45,21 +56,36 @@ export const command = defineCommand({
       for (const changed of done.paths) context.stdout.write(`${changed}\n`);
     }
     const style = styleFor(context.stderr, context.env);
+    if (done.patch !== null) context.stderr.write(`${savedLine(done, done.patch)}\n`);
     context.stderr.write(`${style.dim(summaryOf(done, values['dry-run']))}\n`);
   },
 });
 
-function prepareParams(cwd: string, ref: string, path: string | undefined, values: FlagValues<typeof flags>) {
+function prepareParams(
+  context: Pick<CliContext, 'cwd' | 'umask'>,
+  ref: string,
+  path: string | undefined,
+  values: FlagValues<typeof flags>,
+) {
   return {
     ref,
-    ...(path !== undefined && { path: resolve(cwd, path) }),
+    ...(path !== undefined && { path: resolve(context.cwd, path) }),
     ...(values.branch !== undefined && { branch: values.branch }),
     ...(values.from !== undefined && { from: values.from }),
     ...(values['include-untracked'] && { includeUntracked: true }),
     ...placementParams(values),
     ...(values.force && { force: true }),
     ...(values['dry-run'] && { dryRun: true }),
+    ...(values['save-patch'] !== undefined && {
+      savePatch: resolve(context.cwd, values['save-patch']),
+      patchMode: NEW_FILE_BITS & ~context.umask,
+    }),
   };
+}
+
+function savedLine({ vm }: WorkspacePrepared, { path, files, commits }: SavedPatch): string {
+  const made = commits === 0 ? '' : ` and ${commits} ${commits === 1 ? 'commit' : 'commits'}`;
+  return `${vm}: what was changed there (${files} ${files === 1 ? 'file' : 'files'}${made}) is in ${path}`;
 }
 
 function summaryOf(done: WorkspacePrepared, isDry: boolean): string {
