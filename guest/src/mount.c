@@ -22,7 +22,7 @@
 #define BASE "/var/lib/banger/"
 
 struct mount_paths {
-	char base[64], lower[80], upper[80], work[80];
+	char base[64], lower[80], upper[80], work[80], merged[80];
 };
 
 static bool is_mount_point(const char *path) {
@@ -47,7 +47,7 @@ static int mount_image(const struct mount_request *request, const char *target) 
 	return mount(request->device, target, request->type, MS_RDONLY | MS_NODEV, "") == 0 ? 0 : errno;
 }
 
-static int mount_overlay(const struct mount_request *request, const struct mount_paths *paths) {
+static int mount_overlay(const struct mount_request *request, const struct mount_paths *paths, const char *target) {
 	char options[300];
 	int error = tree_make(paths->lower, 0, 0);
 	if (error == 0) error = tree_make(paths->upper, 0, 0);
@@ -55,9 +55,21 @@ static int mount_overlay(const struct mount_request *request, const struct mount
 	if (error == 0) error = mount_image(request, paths->lower);
 	if (error != 0) return error;
 	snprintf(options, sizeof options, "lowerdir=%s,upperdir=%s,workdir=%s", paths->lower, paths->upper, paths->work);
-	if (mount("overlay", request->target, "overlay", 0, options) == 0) return 0;
+	if (mount("overlay", target, "overlay", 0, options) == 0) return 0;
 	error = errno;
 	umount2(paths->lower, MNT_DETACH);
+	return error;
+}
+
+/* A second view of the overlay, which cannot be written to: the host can, through the first. */
+static int mount_view(const struct mount_request *request, const struct mount_paths *paths) {
+	int error = tree_make(paths->merged, 0, 0);
+	if (error == 0 && !is_mount_point(paths->merged)) error = mount_overlay(request, paths, paths->merged);
+	if (error != 0) return error;
+	if (mount(paths->merged, request->target, NULL, MS_BIND, NULL) != 0) return errno;
+	if (mount(NULL, request->target, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NODEV, NULL) == 0) return 0;
+	error = errno;
+	umount2(request->target, MNT_DETACH);
 	return error;
 }
 
@@ -67,12 +79,13 @@ static int mount_all(const struct mount_request *request) {
 	snprintf(paths.lower, sizeof paths.lower, "%s/lower", paths.base);
 	snprintf(paths.upper, sizeof paths.upper, "%s/upper", paths.base);
 	snprintf(paths.work, sizeof paths.work, "%s/work", paths.base);
+	snprintf(paths.merged, sizeof paths.merged, "%s/merged", paths.base);
 	int error = tree_make(request->target, 0, 0);
 	if (error != 0) return error;
 	/* Asked again by a host that did not get the answer. */
+	if (is_mount_point(request->target) && is_mount_point(paths.lower)) return 0;
 	bool read_only = (request->flags & MOUNT_READ_ONLY) != 0;
-	if (is_mount_point(request->target) && (read_only || is_mount_point(paths.lower))) return 0;
-	return read_only ? mount_image(request, request->target) : mount_overlay(request, &paths);
+	return read_only ? mount_view(request, &paths) : mount_overlay(request, &paths, request->target);
 }
 
 void mount_open(uint32_t id, struct reader *reader) {

@@ -232,8 +232,25 @@ describe('workspace prepare', () => {
     const where = ['--guest-path', '/data/project', '--readonly'];
     const there = await home.run(['vm', 'run', '--name', 'ro', repo.dir, ...where, '--', 'sh', '-c', script]);
     assert.deepEqual([there.status, there.stdout.toString()], [0, '/data/project\n1\n'], there.stderr);
-    const again = await home.run(['vm', 'workspace', 'prepare', 'ro']);
-    assert.match(again.stderr, /the copy in VM "ro" is read-only, and stays as it is/);
+    const inRo = (script: string) => home.guest('ro', 'sh', '-c', script);
+    repo.write('readme', 'for the read-only one\n');
+    repo.write('added', 'new\n');
+    await repo.git('add', 'added');
+    // A program that has the file open keeps what it has.
+    await inRo('sh -c "exec 3<readme; sleep 1000 3<&3" >/dev/null 2>&1 & echo $! > /tmp/pid; sleep 0.2');
+    const update = () => home.json<WorkspacePrepared>(['vm', 'workspace', 'prepare', 'ro']);
+    assert.deepEqual((await update()).paths, ['added', 'readme']);
+    assert.equal(
+      await inRo('cat added readme; git status --porcelain'),
+      'new\nfor the read-only one\n M .gitignore\nA  added\n M readme',
+    );
+    assert.match(await inRo('cat /proc/$(cat /tmp/pid)/fd/3'), /fifth/);
+    assert.match(await inRo('touch new 2>&1 || true'), /Read-only/);
+    assert.equal((await update()).outcome, 'unchanged');
+    await home.ok(['vm', 'restart', 'ro']);
+    repo.write('readme', 'after a restart\n');
+    assert.deepEqual((await update()).paths, ['readme']);
+    assert.equal(await inRo('cat readme; touch new 2>&1 | grep -c Read-only'), 'after a restart\n1');
     const bad = await home.run(['vm', 'run', repo.dir, '--guest-path', '/etc/project', '--', 'true']);
     assert.equal(bad.status, 125);
     assert.match(bad.stderr, /\/etc belongs to the system/);

@@ -31,6 +31,7 @@ import {
   mountWorkspace,
   type Placement,
   placementOf,
+  READ_ONLY_BASE,
   recordOf,
   type WorkspaceService,
 } from './workspace-service.ts';
@@ -130,7 +131,7 @@ export class WorkspacePrepare {
     const { vm, agent, params, operation } = job;
     const { registry, runner, repos, paths } = this.#deps;
     await this.#assertSame(job, workspace);
-    if (workspace.readOnly) throw readOnly(vm.name);
+    if (workspace.readOnly) await assertWritable(job);
     const asked = {
       branch: params.branch ?? workspace.branch,
       from: params.from ?? workspace.from,
@@ -279,8 +280,17 @@ async function assertEmpty({ vm, agent, operation }: Job, { guestPath, mode }: P
   });
 }
 
-function readOnly(vmName: string): BangerError {
-  return new BangerError('invalid_state', `the copy in VM "${vmName}" is read-only, and stays as it is`, {
-    hint: 'make another VM: banger vm run PATH --readonly',
-  });
+/** Agents of earlier versions mount a read-only copy without a place to write to. @throws {BangerError} `invalid_state` */
+async function assertWritable({ vm, agent, operation }: Job): Promise<void> {
+  const found = await run(
+    agent,
+    { argv: ['test', '-d', READ_ONLY_BASE], cwd: '/' },
+    { signal: operation.signal, timeoutMs: LOOK_TIMEOUT_MS, maxOutputBytes: 64 * 1024 },
+  );
+  if (found.status === 0) return;
+  throw new BangerError(
+    'invalid_state',
+    `the read-only copy in VM "${vm.name}" was mounted by an earlier banger, and cannot be brought up to date`,
+    { hint: `restart the VM first: banger vm restart ${vm.name}` },
+  );
 }

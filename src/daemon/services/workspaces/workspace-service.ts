@@ -28,13 +28,20 @@ const TRANSFER_DEVICE = '/dev/vdb';
 const LABEL = 'workspace';
 /** Where the agent keeps what the guest changes of a copy that lies on the transfer disk: docs/agent-protocol.md, MOUNT. */
 const OVERLAY_UPPER = `/var/lib/banger/${LABEL}/upper`;
+/** Where a read-only copy can be written to. */
+export const READ_ONLY_BASE = `/var/lib/banger/${LABEL}/merged`;
 /** Where git does not look, and nobody else writes. */
 const STAGING = '.git/banger-new';
 
 /** How what is sent into a copy goes there: one archive at a time. */
-export function archiveInto({ guestPath, mode }: Pick<VmWorkspace, 'guestPath' | 'mode'>): UnpackRequest {
+export function archiveInto({
+  guestPath,
+  mode,
+  readOnly,
+}: Pick<VmWorkspace, 'guestPath' | 'mode' | 'readOnly'>): UnpackRequest {
   const layer = mode === 'full_copy' ? {} : { upper: OVERLAY_UPPER };
-  return { base: guestPath, ...layer, staging: STAGING, marksShipped: true };
+  const base = readOnly ? READ_ONLY_BASE : guestPath;
+  return { base, ...layer, staging: STAGING, marksShipped: true, baseMustExist: readOnly };
 }
 
 /** Of files between two reports of progress. */

@@ -237,7 +237,7 @@ class Update {
       const records = updateRecords({
         rootPath: plan.rootPath,
         changes: plan.changes,
-        shippedBefore: force ? undefined : last?.commit,
+        shippedBefore: force && saved === undefined ? undefined : last?.commit,
         shippedNow: plan.shipped.commit,
         unchecked: force ? new Set([...(saved ?? plan.changes.map(({ path }) => path)), ...same]) : same,
         gitFiles,
