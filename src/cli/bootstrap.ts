@@ -39,6 +39,14 @@ export async function bootstrap(
   for (const conflict of tools.conflicts) say(contradiction(conflict));
 }
 
+/** What a repository that was copied again asks for anew. */
+export function tellWanted(context: Pick<CliContext, 'stderr'>, vm: string, tools: ToolingPlan | null): void {
+  if (tools === null) return;
+  context.stderr.write(
+    `banger: the repo asks for ${named(tools.tools)}; not installed in ${vm}: banger vm bootstrap ${vm}\n`,
+  );
+}
+
 /** For `--dry-run`: all that was found. */
 export function printTools(context: CliContext, tools: ToolingPlan): void {
   const lines = [

@@ -52,10 +52,7 @@ export const workspaceFlags = {
 export const placementFlags = {
   'guest-path': text('DIR', 'Where in the VM the copy goes. Default: /root/repo'),
   readonly: toggle('A copy that cannot be written to in the VM'),
-  mode: choice(
-    WORKSPACE_MODES,
-    'shallow_overlay (the default): the last commits, quickly. full_copy: all history, branches and tags, and the submodules',
-  ),
+  mode: choice(WORKSPACE_MODES, 'full_copy: all history, and submodules. Default: the last commits'),
 };
 
 type PlacementValues = FlagValues<typeof placementFlags>;

@@ -121,6 +121,7 @@ const workspaceShape = {
       required: z.boolean(),
       trust: z.array(shortText).max(MAX_TOOLS),
       extra: z.array(shortText).max(MAX_TOOLS),
+      asked: z.array(shortText).max(MAX_TOOLS).exactOptional(),
       mise: pathText.exactOptional(),
     })
     .nullable()

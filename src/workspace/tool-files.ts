@@ -2,11 +2,17 @@
 
 import { join } from 'node:path';
 import { BangerError } from '../core/errors.ts';
+import type { VmWorkspace } from '../core/model/workspace.ts';
 import { MAX_TOOL_FILE_BYTES, TOOL_FILES, type ToolFile } from '../core/toolingplan/model.ts';
 import { readTextFile } from '../host/files.ts';
 import type { CommandRunner } from '../host/runner.ts';
 import { hostGit } from './git.ts';
 import type { WorkspacePlanData } from './plan.ts';
+import { resolveCommit } from './repo-state.ts';
+
+type ToolSource = Pick<WorkspacePlanData, 'displayPaths' | 'sourcePath' | 'headCommit'> & {
+  readonly source: Pick<WorkspacePlanData['source'], 'kind'>;
+};
 
 const NAMES: ReadonlySet<string> = new Set(TOOL_FILES);
 
@@ -15,7 +21,7 @@ const NAMES: ReadonlySet<string> = new Set(TOOL_FILES);
  * @throws {BangerError} `cancelled`
  */
 export async function readToolFiles(
-  plan: Pick<WorkspacePlanData, 'displayPaths' | 'source' | 'sourcePath' | 'headCommit'>,
+  plan: ToolSource,
   runner: CommandRunner,
   signal: AbortSignal,
 ): Promise<readonly ToolFile[]> {
@@ -40,4 +46,25 @@ export async function readToolFiles(
     }),
   );
   return files.filter((file) => file !== undefined);
+}
+
+/** Those of a repository that is shipped again, as it is now. @throws {BangerError} `cancelled`, what git throws */
+export async function readToolFilesNow(
+  { sourcePath, from, includeUntracked }: Pick<VmWorkspace, 'sourcePath' | 'from' | 'includeUntracked'>,
+  runner: CommandRunner,
+  signal: AbortSignal,
+): Promise<readonly ToolFile[]> {
+  const git = hostGit(runner, sourcePath, signal);
+  const head = from === null ? undefined : await resolveCommit(git, 'HEAD');
+  const commit = from === null ? undefined : await resolveCommit(git, from);
+  const isCommit = commit !== undefined && commit !== head;
+  const others = includeUntracked ? ['--others', '--exclude-standard'] : [];
+  const listed = await git.run(
+    isCommit
+      ? ['ls-tree', '-z', '--name-only', commit, '--', ...TOOL_FILES]
+      : ['ls-files', '-z', '--cached', ...others, '--', ...TOOL_FILES],
+  );
+  const displayPaths = [...new Set(listed.stdout.toString('utf8').split('\0'))];
+  const source = { kind: isCommit ? 'commit' : 'working-tree' } as const;
+  return await readToolFiles({ displayPaths, source, sourcePath, headCommit: commit ?? '' }, runner, signal);
 }

@@ -97,6 +97,35 @@ describe('tools of the repository', () => {
     );
   });
 
+  test('other tools are asked for: told once, commands run without mise until they are installed', async () => {
+    const withMise = () => home.guest('dev', 'sh', '-c', 'echo "$WITH_MISE"');
+    const prepare = async () => (await home.run(['vm', 'workspace', 'prepare', 'dev'])).stderr;
+    writeFileSync(join(repo, 'other'), 'x\n');
+    commit(repo);
+    assert.doesNotMatch(await prepare(), /asks for/);
+    assert.equal(await withMise(), '1');
+    writeFileSync(join(repo, '.mise.toml'), '[tools]\nnode = "22"\n');
+    assert.match(await prepare(), /asks for node 22 .*; not installed in dev: banger vm bootstrap dev\n/);
+    assert.equal(await withMise(), '');
+    assert.doesNotMatch(await prepare(), /asks for/);
+    await home.ok(['vm', 'bootstrap', 'dev']);
+    assert.equal(await withMise(), '1');
+    assert.doesNotMatch(await prepare(), /asks for/);
+    writeFileSync(join(repo, '.mise.toml'), '[tools]\nnode = "20"\n');
+    const both = await home.run([
+      'vm',
+      'exec',
+      'dev',
+      '--auto-prepare',
+      '--',
+      'sh',
+      '-c',
+      'echo "$WITH_MISE"',
+    ]);
+    assert.match(both.stderr, /asks for node 20/);
+    await home.ok(['vm', 'bootstrap', 'dev']);
+  });
+
   test('a restarted daemon knows it; a setting counts from its start on, and is missed until then', async () => {
     const settings = join(home.dir, 'config', 'config.toml');
     const changed = readFileSync(settings, 'utf8').replace('[vm_defaults]\n', '[vm_defaults]\nnat = true\n');

@@ -154,5 +154,7 @@ export interface WorkspacePrepared {
   readonly untrackedLeft: number | null;
   /** What the guest had changed, saved before it was overwritten; null: nothing was asked for, or nothing changed. */
   readonly patch: SavedPatch | null;
+  /** Asked for by the repository, not installed, and not asked for the last time; null: nothing. */
+  readonly tools: ToolingPlan | null;
   readonly elapsedMs: number;
 }

@@ -31,6 +31,8 @@ export interface WorkspaceTools {
   readonly trust: readonly string[];
   /** What mise does not find in files of its own: `node@20`. */
   readonly extra: readonly string[];
+  /** All that is asked for, so that it can be told what is new: `node@20`. Absent in rows that were written without it. */
+  readonly asked?: readonly string[];
   /** Absolute path of mise in the guest, once all is installed: commands run with it. */
   readonly mise?: string;
 }

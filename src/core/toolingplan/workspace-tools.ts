@@ -8,7 +8,30 @@ import { extraTools } from './plan.ts';
 export function workspaceTools(plan: ToolingPlan): WorkspaceTools | null {
   const extra = extraTools(plan);
   if (!plan.required && extra.length === 0) return null;
-  return { required: plan.required, trust: plan.miseConfigs, extra };
+  const asked = plan.tools.map(({ tool, version }) => `${tool}@${version}`);
+  return { required: plan.required, trust: plan.miseConfigs, extra, asked };
+}
+
+export interface ToolsAfter {
+  readonly tools: WorkspaceTools | null;
+  /** Something is asked for that was not before. */
+  readonly isNew: boolean;
+}
+
+/** What is asked for after a repository was shipped again: what is installed counts on, where it is all that is asked for. */
+export function toolsAfter(before: WorkspaceTools | null, plan: ToolingPlan): ToolsAfter {
+  const now = workspaceTools(plan);
+  if (now === null) return { tools: null, isNew: false };
+  const isWithin = (some: readonly string[], all: readonly string[] = []): boolean =>
+    some.every((one) => all.includes(one));
+  const isKnown =
+    before !== null &&
+    (before.required || !now.required) &&
+    isWithin(now.trust, before.trust) &&
+    isWithin(now.extra, before.extra) &&
+    (before.asked === undefined || isWithin(now.asked ?? [], before.asked));
+  const mise = isKnown ? before.mise : undefined;
+  return { tools: { ...now, ...(mise !== undefined && { mise }) }, isNew: !isKnown };
 }
 
 /**

@@ -1,3 +1,4 @@
+import { tellWanted } from '../../bootstrap.ts';
 import { defineCommand, oneArgument } from '../../command.ts';
 import { completeVms } from '../../complete-names.ts';
 import { text, toggle } from '../../flags.ts';
@@ -44,7 +45,10 @@ export const command = defineCommand({
     const params = { ...sessionParams(context, flags, flags.workdir), ref, compareWorkspace: true };
     return withClient(context, async (client) => {
       if (flags['auto-prepare']) {
-        await withProgress(context, (work) => client.call('workspace.prepare', { ref }, work));
+        const prepared = await withProgress(context, (work) =>
+          client.call('workspace.prepare', { ref }, work),
+        );
+        if (!flags.json) tellWanted(context, prepared.vm, prepared.tools);
       }
       return await context.ports.session(client, params, (error) => reportError(context, error, flags.json), {
         onTicket: ({ drift }) => {

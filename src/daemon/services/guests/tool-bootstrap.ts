@@ -1,5 +1,6 @@
 /** Tools that a repository asks for, installed in its VM with the mise that its image has. */
 
+import { isDeepStrictEqual } from 'node:util';
 import type { ToolsInstalled } from '../../../api/results/vm.ts';
 import { printable } from '../../../core/channel/close.ts';
 import { BangerError } from '../../../core/errors.ts';
@@ -104,9 +105,9 @@ export class ToolBootstrap {
 
   async #record(vm: VmRecord, { tools }: VmWorkspace, mise: string): Promise<void> {
     const { store, registry, lifecycle } = this.#deps;
-    // It may have been shipped again meanwhile.
+    // It may have been shipped again meanwhile, and ask for something else.
     const workspace = registry.row(vm.id).workspace;
-    if (workspace === null || tools === null) return;
+    if (workspace === null || tools === null || !isDeepStrictEqual(workspace.tools, tools)) return;
     store.setVmWorkspace(vm.id, { ...workspace, tools: { ...tools, mise } }, now());
     await lifecycle.keepRecord(vm);
   }

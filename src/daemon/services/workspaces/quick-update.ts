@@ -6,6 +6,7 @@
 
 import type { Stats } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
+import { TOOL_FILES } from '../../../core/toolingplan/model.ts';
 import type { ArchiveRecord } from '../../../guest/archive/records.ts';
 import { ArchiveConflicts } from '../../../guest/archive/transfer.ts';
 import { isThere } from '../../../host/files.ts';
@@ -41,6 +42,7 @@ export interface SentUpdate {
   readonly records: readonly ShippedRecord[];
 }
 
+const TOOL_FILE_NAMES: ReadonlySet<string> = new Set(TOOL_FILES);
 /** Thrown where the records of an archive begin: nothing has been sent then. */
 const NEEDS_MORE = new Error('the quick way does not do');
 
@@ -64,7 +66,9 @@ export async function sendTouched(
     // Starting a program holds everything up: first the guest is told to get ready.
     await setImmediate();
     const found = await quickLook(git, repos, sourcePath, last, shippedIndex).catch(() => undefined);
-    return (asked.branch ?? found?.repo.branch) === last.branch ? found : undefined;
+    // Which tools are wanted may have changed with these.
+    const changesTools = found?.changes.some(({ path }) => TOOL_FILE_NAMES.has(path)) === true;
+    return (asked.branch ?? found?.repo.branch) === last.branch && !changesTools ? found : undefined;
   };
   const looking = look();
   const sent = new Map<BytePath, Stats>();

@@ -5,7 +5,9 @@ import type { CheckedParamsOf } from '../../../api/contract.ts';
 import type { WorkspacePrepared } from '../../../api/results/workspace.ts';
 import { BangerError } from '../../../core/errors.ts';
 import type { VmRecord } from '../../../core/model/vm.ts';
-import type { VmWorkspace } from '../../../core/model/workspace.ts';
+import type { VmWorkspace, WorkspaceTools } from '../../../core/model/workspace.ts';
+import type { ToolingPlan } from '../../../core/toolingplan/model.ts';
+import { toolsAfter } from '../../../core/toolingplan/workspace-tools.ts';
 import type { AgentClient } from '../../../guest/agent-client.ts';
 import { run } from '../../../guest/run.ts';
 import { now } from '../../../host/clock.ts';
@@ -106,7 +108,7 @@ export class WorkspacePrepare {
     const { includeUntracked = false, branch, from, mode } = params;
     const plan = await workspaces.plan({ path, includeUntracked, branch, from, mode }, operation.signal);
     const tools = await workspaces.tools(plan, operation.signal);
-    const outcome = createdOutcome(plan, placement);
+    const outcome = createdOutcome(plan, placement, tools);
     if (params.dryRun) return outcome;
     const files = registry.files(vm.id);
     const isWhole = placement.mode === 'full_copy';
@@ -129,7 +131,7 @@ export class WorkspacePrepare {
 
   async #update(job: Job, workspace: VmWorkspace): Promise<Outcome> {
     const { vm, agent, params, operation } = job;
-    const { registry, runner, repos, paths } = this.#deps;
+    const { registry, runner, repos } = this.#deps;
     await this.#assertSame(job, workspace);
     if (workspace.readOnly) await assertWritable(job);
     const asked = {
@@ -150,18 +152,35 @@ export class WorkspacePrepare {
       mountAgain: () => bringIntoPlace(agent, workspace, operation.signal),
       onProgress: (done, total) =>
         operation.progress({ step: 'workspace', text: 'shipping what changed', done, total, unit: 'items' }),
-      onRow: async (row) => await this.#record(vm.id, row),
+      // Tools may have been installed meanwhile.
+      onRow: async (row) => await this.#record(vm.id, { ...row, tools: this.#toolsOf(vm.id) }),
     };
     operation.progress({ step: 'workspace', text: `comparing ${workspace.sourcePath}` });
     const sent = update.force || update.dryRun ? undefined : await sendTouched({ runner, repos }, update);
-    if (sent !== undefined) {
-      job.later((signal) => this.#settle({ ...update, signal }, sent));
-      const { changes } = sent.look;
-      const outcome = { headCommit: workspace.headCommit, changes, movesHead: false };
-      return { ...updatedOutcome(workspace, outcome), patch: null };
-    }
-    const outcome = await updateCopy({ runner, scratchDir: paths.scratchDir }, update);
-    return { ...updatedOutcome(workspace, outcome), patch: saved?.patch ?? null };
+    if (sent === undefined) return await this.#updateAll(job, update, saved?.patch ?? null);
+    job.later((signal) => this.#settle({ ...update, signal }, sent));
+    const { changes } = sent.look;
+    const outcome = { headCommit: workspace.headCommit, changes, movesHead: false };
+    return { ...updatedOutcome(workspace, outcome), patch: null, tools: null };
+  }
+
+  async #updateAll({ vm }: Job, update: CopyJob, patch: Outcome['patch']): Promise<Outcome> {
+    const { workspaces, runner, paths } = this.#deps;
+    const { workspace, asked, signal } = update;
+    const wanted = workspaces.toolsNow({ ...workspace, ...asked }, signal);
+    wanted.catch(() => undefined);
+    let hasNewTools = false;
+    const onRow = async (row: VmWorkspace): Promise<void> => {
+      const { tools, isNew } = toolsAfter(this.#toolsOf(vm.id), await wanted);
+      hasNewTools ||= isNew;
+      await this.#record(vm.id, { ...row, tools });
+    };
+    const outcome = await updateCopy({ runner, scratchDir: paths.scratchDir }, { ...update, onRow });
+    return { ...updatedOutcome(workspace, outcome), patch, tools: hasNewTools ? await wanted : null };
+  }
+
+  #toolsOf(vmId: string): WorkspaceTools | null {
+    return this.#deps.registry.row(vmId).workspace?.tools ?? null;
   }
 
   /** What goes wrong here costs the next shipping some time. */
@@ -217,7 +236,7 @@ export class WorkspacePrepare {
   }
 }
 
-function createdOutcome(plan: WorkspacePlanData, { guestPath }: Placement): Outcome {
+function createdOutcome(plan: WorkspacePlanData, { guestPath }: Placement, tools: ToolingPlan): Outcome {
   const { sourcePath, headCommit, files, untrackedLeft, displayPaths } = plan;
   return {
     ...{ guestPath, sourcePath, headCommit, files, untrackedLeft },
@@ -226,13 +245,14 @@ function createdOutcome(plan: WorkspacePlanData, { guestPath }: Placement): Outc
     deleted: 0,
     paths: displayPaths.slice(0, MAX_LISTED),
     patch: null,
+    tools: toolsAfter(null, tools).isNew ? tools : null,
   };
 }
 
 function updatedOutcome(
   workspace: VmWorkspace,
   { headCommit, changes, movesHead }: UpdateOutcome,
-): Omit<Outcome, 'patch'> {
+): Omit<Outcome, 'patch' | 'tools'> {
   const deleted = changes.filter(({ to }) => to === null).length;
   return {
     guestPath: workspace.guestPath,

@@ -18,7 +18,7 @@ import { withFullCopy } from '../../../workspace/full-copy.ts';
 import { buildWorkspaceImage } from '../../../workspace/ship.ts';
 import { hiddenEntries } from '../../../workspace/shipped-commit.ts';
 import { writeShippedRecords } from '../../../workspace/shipped-record.ts';
-import { readToolFiles } from '../../../workspace/tool-files.ts';
+import { readToolFiles, readToolFilesNow } from '../../../workspace/tool-files.ts';
 import type { VmFiles } from '../../vm-files.ts';
 import type { GuestErrand } from '../guests/guest-errand.ts';
 import { keepFullCopyRecords, placeFullCopy, sendFullCopy, type ShippedCopy } from './workspace-full-copy.ts';
@@ -88,6 +88,14 @@ export class WorkspaceService {
   /** What the repository says it wants to be worked on with. */
   async tools(plan: WorkspacePlanData, signal: AbortSignal): Promise<ToolingPlan> {
     return planTools(await readToolFiles(plan, this.#runner, signal));
+  }
+
+  /** The same of a repository that is shipped again. */
+  async toolsNow(
+    workspace: Pick<VmWorkspace, 'sourcePath' | 'from' | 'includeUntracked'>,
+    signal: AbortSignal,
+  ): Promise<ToolingPlan> {
+    return planTools(await readToolFilesNow(workspace, this.#runner, signal));
   }
 
   /** Ships a plan into a machine that is booting. */

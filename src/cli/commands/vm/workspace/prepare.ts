@@ -3,6 +3,7 @@ import type { SavedPatch, WorkspacePrepared } from '../../../../api/results/work
 import { formatDuration } from '../../../../core/units.ts';
 import type { CliContext } from '../../../cli-context.ts';
 import { defineCommand, oneArgument } from '../../../command.ts';
+import { tellWanted } from '../../../bootstrap.ts';
 import { completeVms } from '../../../complete-names.ts';
 import { placementFlags, placementParams, workspaceFlags } from '../../../creation-flags.ts';
 import { type FlagValues, jsonFlag, text, toggle } from '../../../flags.ts';
@@ -19,7 +20,7 @@ const flags = {
   force: toggle('Overwrite what was changed in the VM, where it was changed here, too'),
   'save-patch': text(
     'FILE',
-    'First write what was changed in the VM to this new file, as a patch; then overwrite it. --force replaces the file',
+    'First write what was changed in the VM to this new file, as a patch; then overwrite it',
   ),
   'dry-run': toggle('List the files that would be copied or deleted; change nothing'),
   json: jsonFlag,
@@ -55,6 +56,7 @@ export const command = defineCommand({
     if (values['dry-run']) {
       for (const changed of done.paths) context.stdout.write(`${changed}\n`);
     }
+    if (!values['dry-run']) tellWanted(context, done.vm, done.tools);
     const style = styleFor(context.stderr, context.env);
     if (done.patch !== null) context.stderr.write(`${savedLine(done, done.patch)}\n`);
     context.stderr.write(`${style.dim(summaryOf(done, values['dry-run']))}\n`);
