@@ -23,6 +23,7 @@ import { vmZone } from './names/vm-zone.ts';
 import { PortWatch } from './port-watch.ts';
 import { IdleKeeper } from './idle-keeper.ts';
 import { Operations } from './operations.ts';
+import { sweepScratch } from './sweep-scratch.ts';
 import { DiskUseService } from './services/disk-use.ts';
 import { ExecService } from './services/guests/exec-service.ts';
 import { FileSync } from './services/guests/file-sync.ts';
@@ -341,7 +342,7 @@ export function compose(options: CompositionOptions): DaemonServices {
     reconcile: async () => {
       await templates.settle();
       await snapshots.settle();
-      await forks.settle();
+      await sweepScratch(paths.scratchDir, log);
       await reconcile({ paths, registry, lifecycle, driver, forwards, log });
     },
   };

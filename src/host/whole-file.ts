@@ -5,12 +5,15 @@ import { dirname } from 'node:path';
 import { BangerError } from '../core/errors.ts';
 import { isErrno } from './drafts.ts';
 import { fileError, syncDir, temporaryPath } from './files.ts';
+import { noteOutside } from './outside.ts';
 
 export interface WholeFileOptions {
   /** Also in the place of another file. */
   readonly force: boolean;
   /** Default 0600. */
   readonly mode?: number;
+  /** Where it is noted while it is not whole: see `noteOutside`. */
+  readonly scratchDir: string;
 }
 
 export interface WholeFileSink {
@@ -32,13 +35,14 @@ export async function assertFree(path: string): Promise<void> {
  */
 export async function writeWholeFile<T>(
   path: string,
-  { force, mode }: WholeFileOptions,
+  { force, mode, scratchDir }: WholeFileOptions,
   write: (sink: WholeFileSink) => Promise<T>,
 ): Promise<T> {
   const found = await lstat(path).catch(() => undefined);
   if (found !== undefined && !found.isFile())
     throw new BangerError('already_exists', `${path} is not a regular file: it is not replaced`);
   const temporary = temporaryPath(path);
+  await using _note = await noteOutside(scratchDir, temporary);
   let isNew = false;
   try {
     const file = await open(temporary, 'wx', 0o600);

@@ -2,6 +2,7 @@
 
 import { join } from 'node:path';
 import { isAbandonedTemporary, listDir, sweepTemporaries } from '../../host/files.ts';
+import { sweepOutside } from '../../host/outside.ts';
 import type { Repair } from './check.ts';
 
 const TEMPORARY = /^\..+\.tmp-\d+-\d+-[0-9a-f]{12}$/;
@@ -21,6 +22,7 @@ export function sweep(dir: string): Repair {
     what: `remove what dead processes left in ${dir}`,
     needsLock: false,
     apply: async () => {
+      await sweepOutside(dir);
       await sweepTemporaries(dir);
     },
   };

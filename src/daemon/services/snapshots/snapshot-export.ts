@@ -24,17 +24,20 @@ export class SnapshotExport {
   readonly #shelf: SnapshotShelf;
   readonly #streams: ByteStreams;
   readonly #runner: CommandRunner;
+  readonly #scratchDir: string;
 
   constructor(deps: {
     snapshots: VmSnapshots;
     shelf: SnapshotShelf;
     streams: ByteStreams;
     runner: CommandRunner;
+    scratchDir: string;
   }) {
     this.#snapshots = deps.snapshots;
     this.#shelf = deps.shelf;
     this.#streams = deps.streams;
     this.#runner = deps.runner;
+    this.#scratchDir = deps.scratchDir;
   }
 
   /**
@@ -54,7 +57,7 @@ export class SnapshotExport {
     if (output === undefined || stream !== undefined)
       throw new BangerError('bad_request', 'an export goes to a file or to a stream');
     if (!force) await assertFree(output);
-    return await writeWholeFile(output, { force }, (sink) =>
+    return await writeWholeFile(output, { force, scratchDir: this.#scratchDir }, (sink) =>
       this.#write(params.snapshot, sink, output, operation),
     );
   }

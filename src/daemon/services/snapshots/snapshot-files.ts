@@ -22,7 +22,7 @@ export function makeSnapshotFiles({ paths, tickets, ...deps }: SnapshotFilesDeps
   const { snapshots, shelf, runner } = deps;
   return {
     streams,
-    exports: new SnapshotExport({ snapshots, shelf, streams, runner }),
+    exports: new SnapshotExport({ snapshots, shelf, streams, runner, scratchDir: paths.scratchDir }),
     imports: new SnapshotImport({ ...deps, streams, vmSnapshotsDir: paths.vmSnapshotsDir }),
   };
 }

@@ -8,7 +8,7 @@ import type { VmRecord, VmSpec } from '../../../core/model/vm.ts';
 import type { FrozenMachine } from '../../../frozen/manifest.ts';
 import type { VmSnapshot } from '../../../frozen/vm-snapshot-store.ts';
 import { createTempDir } from '../../../host/drafts.ts';
-import { fileError, sweepTemporaries } from '../../../host/files.ts';
+import { fileError } from '../../../host/files.ts';
 import type { Log } from '../../../host/log.ts';
 import type { BangerPaths } from '../../../host/paths.ts';
 import { assertReadable } from '../../../store/vm-row.ts';
@@ -56,11 +56,6 @@ export class VmFork {
 
   constructor(deps: VmForkDeps) {
     this.#deps = deps;
-  }
-
-  /** Before serving: removes what an earlier daemon copied and did not come to use. */
-  async settle(): Promise<void> {
-    await sweepTemporaries(this.#deps.paths.scratchDir);
   }
 
   /**

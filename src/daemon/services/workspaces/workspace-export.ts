@@ -84,7 +84,8 @@ export class WorkspaceExport {
         );
       }
       if (output === undefined) return await this.#export(copy, params, operation, null);
-      return await writeWholeFile(output, { force, mode }, (file) =>
+      const { scratchDir } = this.#deps.paths;
+      return await writeWholeFile(output, { force, mode, scratchDir }, (file) =>
         this.#export(copy, params, operation, (chunk) => file.write(chunk)),
       );
     });
