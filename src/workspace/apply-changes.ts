@@ -56,10 +56,22 @@ export async function applyChanges(options: ApplyChangesOptions): Promise<void> 
   const blocking = new Set(inTheWay(removals, writes));
   const order = [...blocking, ...writes, ...removals.filter((change) => !blocking.has(change))];
   let done = 0;
-  await inSlices(order, options.signal, (change) => {
-    options.onChange(done);
-    writer.apply(change);
-    done += 1;
+  try {
+    await inSlices(order, options.signal, (change) => {
+      options.onChange(done);
+      writer.apply(change);
+      done += 1;
+    });
+  } catch (error) {
+    throw done > 0 && error instanceof BangerError ? partly(error, done, order.length) : error;
+  }
+}
+
+function partly(cause: BangerError, done: number, total: number): BangerError {
+  const hint = cause.hint ?? 'run the command again: it goes on from there';
+  return new BangerError(cause.code, `${cause.message}; ${done} of ${total} files were written before`, {
+    cause,
+    hint: cause.code === 'no_space' ? `${hint}; then run the command again: it goes on from there` : hint,
   });
 }
 

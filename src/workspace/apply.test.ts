@@ -17,7 +17,7 @@ import {
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { applyTo, copyToGuest, type GuestCopy } from '../../test/helpers/guest-copy.ts';
-import { runner, smallRepo, type TestRepo, temporaryDir, treeOf } from '../../test/helpers/host-repo.ts';
+import { contentsOf, runner, smallRepo, type TestRepo, temporaryDir } from '../../test/helpers/host-repo.ts';
 import { gitFingerprint } from '../../test/helpers/local-guest.ts';
 import { THOROUGH } from '../../test/helpers/thorough.ts';
 import { displayPath } from './byte-path.ts';
@@ -29,12 +29,6 @@ async function pair(t: TestContext, more?: (host: TestRepo) => void): Promise<[T
   more?.(host);
   await host.commit();
   return [host, copyToGuest(host, await temporaryDir(t))];
-}
-
-/** Contents, modes and links, without times. */
-function filesOf(dir: string): Map<string, string> {
-  const found = [...treeOf(dir)].map(([path, what]): [string, string] => [path, what.replace(/ \d+$/, '')]);
-  return new Map(found.toSorted(([one], [other]) => (one < other ? -1 : 1)));
 }
 
 const read = (repo: TestRepo, path: string): string => readFileSync(join(repo.dir, path), 'latin1');
@@ -62,7 +56,7 @@ test('edits, additions, deletions, renames, modes, links and commits reach the h
   assert.deepEqual(applied.conflicts, []);
   assert.deepEqual(applied.changes, tried.changes);
   assert.equal(applied.changes.length, 8);
-  assert.deepEqual(filesOf(host.dir), filesOf(repo.dir));
+  assert.deepEqual(contentsOf(host.dir), contentsOf(repo.dir));
   assert(!existsSync(join(host.dir, 'dir')), 'a directory that became empty goes');
   assert.deepEqual(gitFingerprint(host.dir), before);
   assert.equal(readdirSync(join(host.dir, '.git/objects'), { recursive: true }).length, objects);
@@ -98,7 +92,7 @@ test('conflicts: nothing is written, unless with markers', async (t) => {
   host.write('lines', 'one\ntwo\nhost\nfour\nfive\nsix\nseven\n');
   host.write('run.sh', '#!/bin/sh\nof the host\n', 0o755);
   host.write('both', 'of the host, not tracked\n');
-  const before = filesOf(host.dir);
+  const before = contentsOf(host.dir);
   const refused = await applyTo(guest, host.dir, {
     base: { headCommit: guest.headCommit, tree: guest.shipped.tree, includeUntracked: false },
   });
@@ -107,7 +101,7 @@ test('conflicts: nothing is written, unless with markers', async (t) => {
     refused.conflicts.map(({ path, why }) => `${path}: ${why}`),
     ['both: contents', 'lines: contents', 'run.sh: modify/delete'],
   );
-  assert.deepEqual(filesOf(host.dir), before);
+  assert.deepEqual(contentsOf(host.dir), before);
   const marked = await applyTo(guest, host.dir, { conflictMarkers: true });
   assert.equal(marked.applied, true);
   assert.equal(
@@ -125,12 +119,12 @@ test('what the host has and git does not show: ignored, assumed unchanged, left 
   guest.repo.write('ignored', 'of the guest\n');
   guest.repo.write('readme.md', 'of the guest\n');
   host.write('ignored', 'of the host\n');
-  const before = filesOf(host.dir);
+  const before = contentsOf(host.dir);
   await assert.rejects(applyTo(guest, host.dir), {
     code: 'invalid_state',
     message: /^ignored is in the way/,
   });
-  assert.deepEqual(filesOf(host.dir), before);
+  assert.deepEqual(contentsOf(host.dir), before);
   unlinkSync(join(host.dir, 'ignored'));
   host.write('readme.md', 'hidden change of the host\n');
   await host.git('update-index', '--assume-unchanged', 'readme.md');
@@ -163,14 +157,14 @@ test('a file that changes while it is merged stays, and is named; the next run m
       return result;
     },
   };
-  const before = filesOf(host.dir);
+  const before = contentsOf(host.dir);
   await assert.rejects(applyTo(guest, host.dir, { runner: interfering }), {
     code: 'invalid_state',
     message: /^src\/main.ts has changed while it was being merged/,
   });
   assert(merged);
   assert.equal(read(host, 'src/main.ts'), 'saved just now\n');
-  assert.equal(filesOf(host.dir).get('readme.md'), before.get('readme.md'));
+  assert.equal(contentsOf(host.dir).get('readme.md'), before.get('readme.md'));
   assert.deepEqual(
     readdirSync(host.dir).filter((name) => name.includes('tmp')),
     [],
@@ -218,7 +212,7 @@ test('files become directories and directories files', async (t) => {
   symlinkSync('src', join(repo.dir, 'dir'));
   const applied = await applyTo(guest, host.dir);
   assert.deepEqual(applied.conflicts, []);
-  assert.deepEqual(filesOf(host.dir), filesOf(repo.dir));
+  assert.deepEqual(contentsOf(host.dir), contentsOf(repo.dir));
   assert.equal(readlinkSync(join(host.dir, 'dir')), 'src');
 });
 
@@ -269,7 +263,7 @@ test('objects that are not what they should be are refused', async (t) => {
       .then(({ stdout }) => stdout.toString().trim());
   const blob = (await repo.git('rev-parse', 'HEAD:readme.md')).trim();
   const inner = await evil(`100644 blob ${blob}\tconfig`);
-  const before = filesOf(host.dir);
+  const before = contentsOf(host.dir);
   for (const [tree, pattern] of [
     [await evil(`040000 tree ${inner}\t.git`), /hasDotgit|git refuses/],
     [await evil(`040000 tree ${inner}\t..`), /hasDotdot|git refuses/],
@@ -284,7 +278,7 @@ test('objects that are not what they should be are refused', async (t) => {
     await assert.rejects(applyTo(guest, host.dir), pattern, displayPath(tree));
     guest.programs.run = run;
   }
-  assert.deepEqual(filesOf(host.dir), before);
+  assert.deepEqual(contentsOf(host.dir), before);
 });
 
 test('cancelled at any step, no file is half written, and the next run ends what it began', async (t) => {
@@ -294,8 +288,8 @@ test('cancelled at any step, no file is half written, and the next run ends what
   repo.write('new/file');
   rmSync(join(repo.dir, 'dir'), { recursive: true });
   repo.write('dir', 'file now\n');
-  const wanted = filesOf(repo.dir);
-  const start = filesOf(host.dir);
+  const wanted = contentsOf(repo.dir);
+  const start = contentsOf(host.dir);
   const scratch = join(guest.scratchPath, '..', 'host-scratch');
   mkdirSync(scratch);
   let written = 0;
@@ -313,7 +307,7 @@ test('cancelled at any step, no file is half written, and the next run ends what
       },
     };
     let writing = false;
-    const beforeRun = filesOf(host.dir);
+    const beforeRun = contentsOf(host.dir);
     const ran = await applyTo(guest, host.dir, {
       runner: counting,
       signal: controller.signal,
@@ -323,7 +317,7 @@ test('cancelled at any step, no file is half written, and the next run ends what
       },
     }).catch((error: { code?: string }) => error.code);
     assert.deepEqual(readdirSync(scratch), [], `step ${step}`);
-    const files = filesOf(host.dir);
+    const files = contentsOf(host.dir);
     for (const [path, what] of files) {
       assert(what === start.get(path) || what === wanted.get(path), `step ${step}: ${path}`);
     }
@@ -333,7 +327,7 @@ test('cancelled at any step, no file is half written, and the next run ends what
     assert.equal(ran, 'cancelled', `step ${step}`);
   }
   assert(written > 0, `${written} steps while writing`);
-  assert.deepEqual(filesOf(host.dir), wanted);
+  assert.deepEqual(contentsOf(host.dir), wanted);
   assert.deepEqual(
     readdirSync(host.dir).filter((name) => name.includes('tmp')),
     [],

@@ -4,24 +4,34 @@
  * not touched.
  */
 
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BangerError } from '../core/errors.ts';
-import { isAbandonedTemporary, fileError, listDir, makeTemporaryDir, removeTree } from '../host/files.ts';
+import {
+  fileError,
+  isAbandonedTemporary,
+  listDir,
+  makeTemporaryDir,
+  removeTree,
+  temporaryPath,
+} from '../host/files.ts';
+import { noteOutside } from '../host/outside.ts';
 import type { CommandRunner } from '../host/runner.ts';
 import { ancestorsOf, applyChanges } from './apply-changes.ts';
-import { type BytePath, bytesOf, displayPath } from './byte-path.ts';
+import { type BytePath, displayPath } from './byte-path.ts';
 import { type HostGit, hostGit } from './git.ts';
 import { assertSizes, fetchTrees } from './guest-objects.ts';
 import type { GuestTree } from './guest-tree.ts';
 import { GITLINK_MODE, type IndexEntry, readIndexEntries } from './index-entries.ts';
-import { type MergeRepo, makeMergeRepo } from './merge-repo.ts';
+import { keepMarked } from './keep-marked.ts';
+import { makeMergeRepo } from './merge-repo.ts';
 import { type MergeConflict, mergeTrees } from './merge-trees.ts';
 import { planWorkspace, type WorkingTreeSource, type WorkspacePlanData } from './plan.ts';
 import { type Change, MAX_CHANGES_BYTES, parseChanges } from './raw-changes.ts';
 import { checkDirectory, findRepo } from './repo.ts';
 import { workingTreeFacts } from './ship.ts';
 import { commitWorkingTree, workingTreeIndexPath } from './shipped-commit.ts';
+import { type StagedFiles, stageFiles } from './staged-files.ts';
 
 export interface ApplyOptions {
   readonly guest: GuestTree;
@@ -79,6 +89,9 @@ export async function applyGuestTree(options: ApplyOptions): Promise<Applied> {
   });
   try {
     return await apply(options, plan, scratch);
+  } catch (error) {
+    const isOfFiles = error instanceof Error && 'syscall' in error;
+    throw isOfFiles ? fileError(`cannot write below ${scratchDir}`, error) : error;
   } finally {
     await removeTree(scratch, { below: scratchDir });
   }
@@ -109,11 +122,9 @@ async function apply(options: ApplyOptions, plan: WorkspacePlanData, scratch: st
   const untracked = base.includeUntracked ? source.untracked : concerned(source.untracked, theirChanges);
   const ours = await commitWorkingTree(git, workingTreeFacts(plan, { ...source, untracked }), scratch);
   const entries = await readIndexEntries(git, { GIT_INDEX_FILE: workingTreeIndexPath(scratch) });
-  const { tree, conflicts } = await mergeTrees(repo, {
-    baseTree: base.tree,
-    oursTree: ours.tree,
-    theirsTree: theirs,
-  });
+  const merged = await mergeTrees(repo, { baseTree: base.tree, oursTree: ours.tree, theirsTree: theirs });
+  const isMarked = options.conflictMarkers && merged.conflicts.length > 0;
+  const { tree, conflicts } = isMarked ? await keepMarked(repo, ours.tree, merged) : merged;
   const changes = await changesBetween(repo.git, ours.tree, tree);
   assertNoSubmodules(changes);
   const isWanted = !options.dryRun && (conflicts.length === 0 || options.conflictMarkers);
@@ -121,28 +132,18 @@ async function apply(options: ApplyOptions, plan: WorkspacePlanData, scratch: st
   return { dir, applied: isWanted, changes, conflicts };
 }
 
-interface WriteJob {
+interface WriteJob extends StagedFiles {
   readonly options: ApplyOptions;
-  readonly repo: MergeRepo;
-  readonly dir: string;
   readonly entries: readonly IndexEntry[];
-  readonly changes: readonly Change[];
-  readonly tree: string;
-  readonly scratch: string;
 }
 
 /** All contents are on the disk, in one directory, before the first file changes. */
-async function write({ options, repo, dir, entries, changes, tree, scratch }: WriteJob): Promise<void> {
-  const staging = await makeTemporaryDir(join(dir, STAGING)).catch((error: unknown) => {
-    throw fileError(`cannot write to ${dir}`, error);
-  });
+async function write(job: WriteJob): Promise<void> {
+  const { options, dir, entries, changes } = job;
+  const staging = temporaryPath(join(dir, STAGING));
+  await using _note = await noteOutside(options.scratchDir, staging);
   try {
-    // So that git lists nothing of it.
-    await writeFile(join(staging, '.gitignore'), '*\n');
-    const stagedPath = join(staging, 'files');
-    await mkdir(stagedPath);
-    const paths = changes.filter(({ kind }) => kind !== 'deleted').map(({ path }) => path);
-    await checkOut(repo.git, { tree, paths, stagedPath, indexPath: join(scratch, 'merged-index') });
+    const stagedPath = await stageFiles(job, staging);
     await applyChanges({
       rootPath: dir,
       changes,
@@ -154,37 +155,6 @@ async function write({ options, repo, dir, entries, changes, tree, scratch }: Wr
     });
   } finally {
     await removeTree(staging, { below: dir });
-  }
-}
-
-interface CheckOut {
-  readonly tree: string;
-  readonly paths: readonly BytePath[];
-  readonly stagedPath: string;
-  readonly indexPath: string;
-}
-
-/** As a checkout writes them: with the line ends that are configured, and links as links. No filter runs. */
-async function checkOut(git: HostGit, { tree, paths, stagedPath, indexPath }: CheckOut): Promise<void> {
-  const env = { GIT_INDEX_FILE: indexPath, GIT_WORK_TREE: stagedPath };
-  await git.run(['read-tree', tree], { env });
-  try {
-    await git.run(['checkout-index', '--force', '--quiet', '-z', '--stdin'], {
-      env,
-      input: bytesOf(paths.map((path) => `${path}\0`).join('')),
-    });
-  } catch (cause) {
-    if (cause instanceof BangerError && /no space left/i.test(cause.message)) {
-      throw new BangerError(
-        'no_space',
-        `the changed files do not fit beside the old ones: ${cause.message}`,
-        {
-          hint: 'df -h shows what is full',
-          cause,
-        },
-      );
-    }
-    throw cause;
   }
 }
 

@@ -37,7 +37,7 @@ export interface GitOptions {
 }
 
 export interface HostGit {
-  /** @throws {BangerError} as `CommandRunner.run`; `dependency_missing` names the command that installs git */
+  /** @throws {BangerError} as `CommandRunner.run`, and `no_space`; `dependency_missing` names the command that installs git */
   run(args: readonly string[], options?: GitOptions): Promise<RunResult>;
 }
 
@@ -57,16 +57,21 @@ export function hostGit(runner: CommandRunner, dir: string, signal: AbortSignal)
       if (error instanceof BangerError && error.code === 'dependency_missing') {
         throw new BangerError('dependency_missing', error.message, { hint: INSTALL_HINT, cause: error });
       }
-      if (error instanceof BangerError && error.code === 'io_error') {
-        throw new BangerError('io_error', `${dir}: ${error.message}`, {
-          cause: error,
-          ...(error.hint === undefined ? {} : { hint: error.hint }),
-        });
-      }
+      if (error instanceof BangerError && error.code === 'io_error') throw gitFailed(dir, error);
       throw error;
     }
   };
   return { run };
+}
+
+function gitFailed(dir: string, error: BangerError): BangerError {
+  const message = `${dir}: ${error.message}`;
+  if (/no space left on device|disk quota exceeded/i.test(message))
+    return new BangerError('no_space', message, { cause: error, hint: 'df -h shows what is full' });
+  return new BangerError('io_error', message, {
+    cause: error,
+    ...(error.hint === undefined ? {} : { hint: error.hint }),
+  });
 }
 
 function gitEnvironment(): Record<string, string | undefined> {

@@ -36,7 +36,6 @@ export async function fetchTrees(options: FetchTreesOptions): Promise<void> {
     for (const tree of trees) await repo.git.run(['cat-file', '-e', `${tree}^{tree}`]);
   } catch (cause) {
     if (!(cause instanceof BangerError) || cause.code !== 'io_error') throw cause;
-    if (/no space left/i.test(cause.message)) throw new BangerError('no_space', cause.message, { cause });
     throw new BangerError('verify_failed', `the VM sent objects that git refuses: ${errorText(cause)}`, {
       cause,
     });
@@ -71,16 +70,25 @@ async function pour(
 
 /** A few bytes of a pack may stand for a file without end. @throws {BangerError} `limit_exceeded` */
 export async function assertSizes(repo: MergeRepo, entries: readonly TreeEntry[]): Promise<void> {
-  const oids = new Set(entries.filter(({ mode }) => mode !== 0).map(({ oid }) => oid));
-  if (oids.size === 0) return;
-  const { stdout } = await repo.git.run(['cat-file', '--batch-check=%(objectsize)'], {
-    input: [...oids].map((oid) => `${oid}\n`).join(''),
-    maxOutputBytes: 64 * 1024 * 1024,
-  });
   let bytes = 0;
-  for (const line of stdout.toString('latin1').split('\n')) bytes += Number(line) || 0;
+  for (const size of (await sizesOf(repo, entries)).values()) bytes += size;
   if (bytes <= MAX_BYTES) return;
   throw new BangerError('limit_exceeded', `the VM's changes are too large: ${bytes} bytes`, {
     hint: `at most ${MAX_BYTES} bytes`,
   });
+}
+
+/** How many bytes each object has, by its id; those of submodules, which are not here, have none. */
+export async function sizesOf(
+  repo: MergeRepo,
+  entries: readonly TreeEntry[],
+): Promise<ReadonlyMap<string, number>> {
+  const oids = [...new Set(entries.filter(({ mode }) => mode !== 0).map(({ oid }) => oid))];
+  if (oids.length === 0) return new Map();
+  const { stdout } = await repo.git.run(['cat-file', '--batch-check=%(objectsize)'], {
+    input: oids.map((oid) => `${oid}\n`).join(''),
+    maxOutputBytes: 64 * 1024 * 1024,
+  });
+  const lines = stdout.toString('latin1').split('\n');
+  return new Map(oids.map((oid, at) => [oid, Number(lines[at]) || 0]));
 }

@@ -64,14 +64,19 @@ async function mergeDisputed(
   return new Map([...changes].map(([path, change]) => [path, change.new]));
 }
 
-async function changesOf(repo: MergeRepo, from: string, to: string): Promise<ReadonlyMap<BytePath, Change>> {
+/** Which paths differ between two trees. */
+export async function changesOf(
+  repo: MergeRepo,
+  from: string,
+  to: string,
+): Promise<ReadonlyMap<BytePath, Change>> {
   const flags = ['-r', '-z', '--raw', '--no-abbrev', '--no-renames'];
   const listed = await repo.git.run(['diff-tree', ...flags, from, to], { maxOutputBytes: MAX_CHANGES_BYTES });
   return new Map(parseChanges(listed.stdout).map((change) => [change.path, change]));
 }
 
-/** Where an entry cannot be beside another one, it takes its place. */
-async function treeWith(repo: MergeRepo, tree: string | null, entries: Entries): Promise<string> {
+/** A tree (null: the empty one) with other entries. Where one cannot be beside another, it takes its place. */
+export async function treeWith(repo: MergeRepo, tree: string | null, entries: Entries): Promise<string> {
   const run = (args: readonly string[], more: GitOptions = {}) =>
     repo.git.run(args, { ...more, env: { GIT_INDEX_FILE: repo.indexPath } });
   await run(tree === null ? ['read-tree', '--empty'] : ['read-tree', tree]);

@@ -132,6 +132,12 @@ export function treeOf(dir: string): Map<string, string> {
   return found;
 }
 
+/** The same without times, in the order of the paths. */
+export function contentsOf(dir: string): Map<string, string> {
+  const found = [...treeOf(dir)].map(([path, what]): [string, string] => [path, what.replace(/ \d+$/, '')]);
+  return new Map(found.toSorted(([one], [other]) => (one < other ? -1 : 1)));
+}
+
 /** `path` is in bytes, one to a character; `dir` is text. */
 export function below(dir: string, path: string): Buffer {
   return Buffer.concat([Buffer.from(`${dir}/`), Buffer.from(path, 'latin1')]);
