@@ -42,14 +42,7 @@ test('what dead processes noted is removed, files and directories, and nothing e
     note(path as string);
   writeFileSync(deadNameOf(join(scratch, 'outside')), '"unfini');
   const swept = await sweepOutside(scratch);
-  assert.deepEqual(
-    swept
-      .map(({ path }) => path)
-      .filter((path) => !path.includes('gone'))
-      .toSorted(),
-    [dir, file].toSorted(),
-  );
-  assert(swept.every(({ error }) => error === undefined));
+  assert.deepEqual(swept.filter((path) => !path.includes('gone')).toSorted(), [dir, file].toSorted());
   assert.deepEqual(readdirSync(scratch), []);
   assert(!existsSync(file) && !existsSync(dir));
   assert.equal(readdirSync(user).length, 2);

@@ -5,6 +5,7 @@
 
 import { open, unlink } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import {
   fileError,
   isAbandonedTemporary,
@@ -16,6 +17,8 @@ import {
 
 const NOTE = 'outside';
 const MAX_NOTE_BYTES = 64 * 1024;
+const REMOVAL_TRIES = 20;
+const REMOVAL_WAIT_MS = 50;
 
 /**
  * To be called before the temporary is made, and released when it is gone.
@@ -35,25 +38,16 @@ export async function noteOutside(scratchDir: string, path: string): Promise<Asy
   return { [Symbol.asyncDispose]: forget };
 }
 
-export interface Swept {
-  readonly path: string;
-  /** Undefined: it is gone. */
-  readonly error?: unknown;
-}
-
-/** Removes what dead processes noted and left. What cannot be removed now is not tried again. */
-export async function sweepOutside(scratchDir: string): Promise<readonly Swept[]> {
-  const swept: Swept[] = [];
+/** Removes what dead processes noted and left. @returns what was there */
+export async function sweepOutside(scratchDir: string): Promise<readonly string[]> {
+  const swept: string[] = [];
   for (const name of await listDir(scratchDir)) {
     if (!name.startsWith(`.${NOTE}.tmp-`) || !isAbandonedTemporary(name)) continue;
     const note = join(scratchDir, name);
     const path = await readJsonFile(note, MAX_NOTE_BYTES).catch(() => undefined);
     if (isLeft(path)) {
-      const error = await removeTree(path, { below: dirname(path) }).then(
-        () => undefined,
-        (cause: unknown) => cause,
-      );
-      swept.push(error === undefined ? { path } : { path, error });
+      await removeUnused(path, dirname(path));
+      swept.push(path);
     }
     await removeTree(note, { below: scratchDir });
   }
@@ -63,4 +57,20 @@ export async function sweepOutside(scratchDir: string): Promise<readonly Swept[]
 /** A note that was not finished names nothing: what it was for had not been begun. */
 function isLeft(path: unknown): path is string {
   return typeof path === 'string' && isAbsolute(path) && isAbandonedTemporary(basename(path));
+}
+
+/**
+ * Removes a directory in which programs that have just lost the process they worked for may be writing still. One that cannot be
+ * removed, in whoever's directory it is, is left: it keeps nobody from anything.
+ */
+export async function removeUnused(path: string, below: string): Promise<void> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      await removeTree(path, { below });
+      return;
+    } catch {
+      if (tries === REMOVAL_TRIES) return;
+      await setTimeout(REMOVAL_WAIT_MS);
+    }
+  }
 }

@@ -2,6 +2,7 @@
 
 import { BangerError } from '../core/errors.ts';
 import type { CommandRunner } from '../host/runner.ts';
+import { type Fetched, fetchObjects } from './fetch-objects.ts';
 import { type HostGit, hostGit } from './git.ts';
 import { type GuestRepo, guestGit } from './guest-git-runner.ts';
 import { checkBranchName } from './plan.ts';
@@ -23,6 +24,7 @@ export interface FetchBranchOptions {
   readonly umask: number;
   /** Also when the branch loses commits by it. */
   readonly force: boolean;
+  readonly scratchDir: string;
   readonly runner: CommandRunner;
   readonly signal: AbortSignal;
 }
@@ -45,61 +47,54 @@ export async function findGuestBranch(repo: GuestRepo, branch: string): Promise<
 
 /**
  * Every object that comes is checked, and nothing of the host's repository but that branch changes: no tags, no FETCH_HEAD, no
- * shallow boundary of the guest's.
+ * shallow boundary of the guest's. Until everything is there the objects lie in a directory of their own.
  * @throws {BangerError} `bad_request` (no repository, not a branch name), `in_use` (checked out), `already_exists` (it would lose
- *   commits), `guest_failed` (git cannot fetch it)
+ *   commits), `guest_failed` (git cannot fetch it), `no_space`, `cancelled`
  */
 export async function fetchGuestBranch(options: FetchBranchOptions): Promise<FetchedBranch> {
-  const { runner, signal, branch, force } = options;
+  const { runner, signal, branch, force, since } = options;
   await checkDirectory(options.dir);
-  const { topLevel: dir } = await findRepo(hostGit(runner, options.dir, signal), options.dir);
+  const { topLevel: dir, objectsPath } = await findRepo(hostGit(runner, options.dir, signal), options.dir);
   const git = hostGit(runner, dir, signal);
   await checkBranchName(git, branch);
   await assertNotCheckedOut(git, branch);
   const ref = `refs/heads/${branch}`;
   const oldCommit = await commitOf(git, ref);
-  await fetch(git, options, `${force ? '+' : ''}${options.source}:${ref}`);
-  const commit = (await commitOf(git, ref)) ?? '';
-  const counted = await git.run(['rev-list', '--count', commit, `^${options.since}`, '--'], {
+  const config = await settingsOf(git, options.umask);
+  const commit = await fetchObjects(git, { ...options, objectsPath, config }, async (fetched) => {
+    if (oldCommit !== null && !force) await assertForward(git, fetched, oldCommit, branch);
+    await assertNotCheckedOut(git, branch);
+  });
+  if (commit !== oldCommit) {
+    const expected = oldCommit ?? '0'.repeat(commit.length);
+    await git.run(['update-ref', '-m', 'banger: fetched from a VM', ref, commit, expected], { config });
+  }
+  const counted = await git.run(['rev-list', '--count', commit, `^${since}`, '--'], {
     okStatuses: [0, 128],
   });
   return { dir, commit, oldCommit, commits: Number(counted.stdout.toString('latin1').trim()) || 0 };
 }
 
-async function fetch(git: HostGit, options: FetchBranchOptions, refspec: string): Promise<void> {
-  const { address, branch, helperDir } = options;
-  const flags = ['--no-tags', '--no-write-fetch-head', '--no-auto-maintenance', '--no-prune'];
-  const settings = ['fetch.fsckObjects=true', 'fetch.unpackLimit=1', 'fetch.writeCommitGraph=false'];
+/** How new files of the repository are written: this process makes them for its own user alone. */
+async function settingsOf(git: HostGit, umask: number): Promise<readonly string[]> {
+  const settings = ['core.fsync=default'];
   const shared = await git.run(['config', '--get', 'core.sharedRepository'], { okStatuses: [0, 1] });
-  // This process makes files for its own user alone; the repository is the caller's.
-  const bits = (0o666 & ~options.umask) | 0o600;
+  const bits = (0o666 & ~umask) | 0o600;
   if (shared.status !== 0) settings.push(`core.sharedRepository=0${bits.toString(8)}`);
-  const fetched = await git.run(
-    ['fetch', ...flags, '--no-recurse-submodules', '--refmap=', address, refspec],
-    {
-      env: { GIT_ALLOW_PROTOCOL: 'banger', PATH: `${helperDir}:${process.env['PATH'] ?? ''}` },
-      config: settings,
-      okStatuses: [0, 1, 128],
-    },
-  );
-  if (fetched.status === 0) return;
-  const words = fetched.stderr.trim();
-  if (words.includes('non-fast-forward')) {
-    throw new BangerError('already_exists', `the branch ${branch} has commits that the VM's has not`, {
-      hint: '--force gives them up; or take another branch name',
-    });
-  }
-  if (words.includes('shallow update not allowed')) {
-    throw new BangerError(
-      'guest_failed',
-      'the history in the VM begins at commits that this repository does not have',
-      { hint: 'give a clone of the repository that was copied' },
-    );
-  }
-  throw new BangerError(
-    'guest_failed',
-    `git cannot fetch from the VM: ${words.split('\n').slice(-3).join('\n')}`,
-  );
+  return settings;
+}
+
+async function assertForward(
+  git: HostGit,
+  { commit, env }: Fetched,
+  oldCommit: string,
+  branch: string,
+): Promise<void> {
+  const has = await git.run(['merge-base', '--is-ancestor', oldCommit, commit], { env, okStatuses: [0, 1] });
+  if (has.status === 0) return;
+  throw new BangerError('already_exists', `the branch ${branch} has commits that the VM's has not`, {
+    hint: '--force gives them up; or take another branch name',
+  });
 }
 
 async function commitOf(git: HostGit, ref: string): Promise<string | null> {

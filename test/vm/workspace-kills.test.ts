@@ -10,9 +10,9 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { WorkspacePrepared } from '../../src/api/results/workspace.ts';
-import { connect } from '../../src/rpc/client.ts';
 import { initRepo, type TestRepo, treeOf } from '../helpers/host-repo.ts';
-import { isAlive, settled, TestHome } from '../helpers/test-home.ts';
+import { callUntil, type Interruption } from '../helpers/interrupted.ts';
+import { TestHome } from '../helpers/test-home.ts';
 import { atMoments } from '../helpers/thorough.ts';
 
 const FILES = 120;
@@ -44,37 +44,17 @@ describe('kills while a workspace is prepared', () => {
     await home[Symbol.asyncDispose]();
   });
 
-  /** Asks for it, and does `what` once it is at the moment. @returns the error; undefined: it was done before */
-  const prepareUntil = async (moment: Moment, what: (abort: () => void) => Promise<void>) => {
-    const endpoint = await home.json<{ version: string; socketPath: string }>(['daemon', 'status']);
-    const client = await connect(endpoint);
-    const controller = new AbortController();
-    const { promise: met, resolve } = Promise.withResolvers<void>();
-    const call = client.call(
+  const prepareUntil = async (
+    moment: Moment,
+    what: (how: Interruption) => Promise<void>,
+  ): Promise<string | undefined> =>
+    await callUntil(
+      home,
       'workspace.prepare',
       { ref: 'dev', path: repo.dir },
-      {
-        signal: controller.signal,
-        onProgress: ({ step, done = 0 }) => {
-          if (step === 'workspace' && (moment === null || done >= moment)) resolve();
-        },
-      },
+      ({ step, done = 0 }) => step === 'workspace' && (moment === null || done >= moment),
+      what,
     );
-    const ended = call.then(
-      () => undefined,
-      (error: unknown) => String(error),
-    );
-    await Promise.race([met, ended]);
-    await what(() => controller.abort());
-    const error = await ended;
-    client.close();
-    return error;
-  };
-  const killDaemon = async (): Promise<void> => {
-    const pid = await home.daemonPid();
-    process.kill(pid, 'SIGKILL');
-    await settled(() => !isAlive(pid));
-  };
   /** The files of the copy as they are. */
   const copyFiles = async (): Promise<Map<string, string>> => {
     const dir = join(home.dir, 'seen');
@@ -128,8 +108,8 @@ describe('kills while a workspace is prepared', () => {
   };
 
   test('cancelled, and the daemon killed, while the first copy is written', async () => {
-    assert.match((await prepareUntil(null, async (abort) => abort())) ?? '', /cancelled/);
-    await prepareUntil(1, killDaemon);
+    assert.match((await prepareUntil(null, async ({ abort }) => abort())) ?? '', /cancelled/);
+    await prepareUntil(1, ({ kill }) => kill());
     const workspace = (await home.show('dev')).workspace;
     assert.ok(workspace === null || workspace.sourcePath === repo.dir);
     await assertRecovers();
@@ -138,7 +118,7 @@ describe('kills while a workspace is prepared', () => {
   for (const moment of atMoments<Moment, Moment>([null, 1, FILES / 2, FILES], [10, FILES - 1])) {
     test(`the daemon is killed after ${moment ?? 'no'} files`, async () => {
       change();
-      await prepareUntil(moment, killDaemon);
+      await prepareUntil(moment, ({ kill }) => kill());
       await assertWhole();
       await assertRecovers();
     });
@@ -162,7 +142,7 @@ describe('kills while a workspace is prepared', () => {
   for (const moment of atMoments<Moment, Moment>([null, FILES / 2], [1, FILES])) {
     test(`it is cancelled after ${moment ?? 'no'} files`, async () => {
       change();
-      await prepareUntil(moment, async (abort) => abort());
+      await prepareUntil(moment, async ({ abort }) => abort());
       await assertWhole();
       await assertRecovers();
     });

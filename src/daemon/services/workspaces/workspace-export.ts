@@ -175,6 +175,7 @@ export class WorkspaceExport {
         source: guestBranch === null ? 'HEAD' : `refs/heads/${guestBranch}`,
         since: workspace.headCommit,
         ...{ dir, branch, force, umask, signal },
+        scratchDir: this.#deps.paths.scratchDir,
         runner: this.#deps.runner,
       });
       const uncommitted = await this.#look(copy, (tree) => tree.changesSince('HEAD'));
