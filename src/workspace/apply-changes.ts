@@ -16,12 +16,12 @@ import { fileError } from '../host/files.ts';
 import { type BytePath, bytePath, bytesOf, displayPath, parentOf } from './byte-path.ts';
 import type { IndexEntry } from './index-entries.ts';
 import { OpenDirectories } from './open-directories.ts';
-import type { Change } from './raw-changes.ts';
+import type { CountedChange } from './tree-change.ts';
 
 export interface ApplyChangesOptions {
   /** Top of the working tree. */
   readonly rootPath: string;
-  readonly changes: readonly Change[];
+  readonly changes: readonly CountedChange[];
   /** The new files under their own paths, on the same file system: they are moved from there. */
   readonly stagedPath: string;
   /** What was merged, with its times as they were then. */
@@ -76,7 +76,7 @@ function partly(cause: BangerError, done: number, total: number): BangerError {
 }
 
 /** Removals of files below a path that becomes a file, and of files where a directory must be. */
-function inTheWay(removals: readonly Change[], writes: readonly Change[]): Change[] {
+function inTheWay(removals: readonly CountedChange[], writes: readonly CountedChange[]): CountedChange[] {
   const files = new Set(writes.map(({ path }) => path));
   const parents = new Set(writes.flatMap(({ path }) => ancestorsOf(path)));
   return removals.filter(
@@ -115,7 +115,7 @@ class Writer {
   }
 
   /** Before anything is changed: is each path what was merged, and is there room for it? */
-  check({ path, kind }: Change): void {
+  check({ path, kind }: CountedChange): void {
     const found = this.#look(path);
     if (found?.isDirectory() === true && !this.#entries.has(path)) this.#checkDirectory(path);
     else this.#assertAsMerged(path, found);
@@ -126,7 +126,7 @@ class Writer {
     }
   }
 
-  apply(change: Change): void {
+  apply(change: CountedChange): void {
     const { path, kind } = change;
     const found = this.#look(path);
     if (kind === 'deleted') {
@@ -144,11 +144,11 @@ class Writer {
     }
   }
 
-  #write({ path, new: { mode } }: Change, found: Stats | undefined): void {
+  #write({ path, to }: CountedChange, found: Stats | undefined): void {
     const staged = bytesOf(`${bytePath(this.#options.stagedPath)}/${path}`);
     try {
-      if (mode !== SYMLINK_MODE && !lstatSync(staged).isSymbolicLink())
-        chmodSync(staged, this.#permissions(mode, found));
+      if (to !== null && to.mode !== SYMLINK_MODE && !lstatSync(staged).isSymbolicLink())
+        chmodSync(staged, this.#permissions(to.mode, found));
       const target = this.#directories.pathTo(path, true) as Buffer;
       if (found === undefined) moveToFreePlace(staged, target);
       else renameSync(staged, target);

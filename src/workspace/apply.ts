@@ -27,11 +27,11 @@ import { keepMarked } from './keep-marked.ts';
 import { makeMergeRepo } from './merge-repo.ts';
 import { type MergeConflict, mergeTrees } from './merge-trees.ts';
 import { planWorkspace, type WorkingTreeSource, type WorkspacePlanData } from './plan.ts';
-import { type Change, MAX_CHANGES_BYTES, parseChanges } from './raw-changes.ts';
 import { checkDirectory, findRepo } from './repo.ts';
 import { workingTreeFacts } from './ship.ts';
 import { commitWorkingTree, workingTreeIndexPath } from './shipped-commit.ts';
 import { type StagedFiles, stageFiles } from './staged-files.ts';
+import { type CountedChange, MAX_CHANGES_BYTES, parseGuestChanges } from './tree-change.ts';
 
 export interface ApplyOptions {
   readonly guest: GuestTree;
@@ -53,7 +53,7 @@ export interface Applied {
   readonly dir: string;
   readonly applied: boolean;
   /** Between the working tree as it was and the merged one. */
-  readonly changes: readonly Change[];
+  readonly changes: readonly CountedChange[];
   readonly conflicts: readonly MergeConflict[];
 }
 
@@ -116,7 +116,7 @@ async function apply(options: ApplyOptions, plan: WorkspacePlanData, scratch: st
   });
   await assertSizes(
     repo,
-    theirChanges.map((change) => change.new),
+    theirChanges.map((change) => change.to),
   );
   onProgress('merging');
   const untracked = base.includeUntracked ? source.untracked : concerned(source.untracked, theirChanges);
@@ -167,7 +167,7 @@ async function treeHere(git: HostGit, commit: string): Promise<string | null> {
 }
 
 /** Untracked files that the guest's changes meet: the same path, one above or one below. */
-function concerned(untracked: readonly BytePath[], changes: readonly Change[]): BytePath[] {
+function concerned(untracked: readonly BytePath[], changes: readonly CountedChange[]): BytePath[] {
   const paths = new Set(changes.map(({ path }) => path));
   const above = new Set(changes.flatMap(({ path }) => ancestorsOf(path)));
   return untracked.filter(
@@ -175,16 +175,16 @@ function concerned(untracked: readonly BytePath[], changes: readonly Change[]): 
   );
 }
 
-async function changesBetween(git: HostGit, from: string, to: string): Promise<Change[]> {
+async function changesBetween(git: HostGit, from: string, to: string): Promise<CountedChange[]> {
   const flags = ['-r', '-z', '--raw', '--numstat', '--no-abbrev', '--no-renames', '--no-textconv'];
   const listed = await git.run(['diff-tree', ...flags, '--no-ext-diff', from, to], {
     maxOutputBytes: MAX_CHANGES_BYTES,
   });
-  return parseChanges(listed.stdout);
+  return parseGuestChanges(listed.stdout);
 }
 
-function assertNoSubmodules(changes: readonly Change[]): void {
-  const link = changes.find((change) => change.old.mode === GITLINK_MODE || change.new.mode === GITLINK_MODE);
+function assertNoSubmodules(changes: readonly CountedChange[]): void {
+  const link = changes.find(({ from, to }) => from?.mode === GITLINK_MODE || to?.mode === GITLINK_MODE);
   if (link === undefined) return;
   throw new BangerError('unsupported', `${displayPath(link.path)} is a submodule, which cannot be merged`, {
     hint: 'git rm --cached it in the VM, and take it over by hand',

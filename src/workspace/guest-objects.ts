@@ -7,7 +7,7 @@ import { fileError } from '../host/files.ts';
 import type { GuestTree } from './guest-tree.ts';
 import type { MergeRepo } from './merge-repo.ts';
 import { MAX_BYTES } from './plan.ts';
-import type { TreeEntry } from './raw-changes.ts';
+import type { TreeEntry } from './tree-change.ts';
 
 const MAX_PACK_BYTES = 16 * 1024 ** 3;
 
@@ -69,7 +69,7 @@ async function pour(
 }
 
 /** A few bytes of a pack may stand for a file without end. @throws {BangerError} `limit_exceeded` */
-export async function assertSizes(repo: MergeRepo, entries: readonly TreeEntry[]): Promise<void> {
+export async function assertSizes(repo: MergeRepo, entries: readonly (TreeEntry | null)[]): Promise<void> {
   let bytes = 0;
   for (const size of (await sizesOf(repo, entries)).values()) bytes += size;
   if (bytes <= MAX_BYTES) return;
@@ -81,9 +81,9 @@ export async function assertSizes(repo: MergeRepo, entries: readonly TreeEntry[]
 /** How many bytes each object has, by its id; those of submodules, which are not here, have none. */
 export async function sizesOf(
   repo: MergeRepo,
-  entries: readonly TreeEntry[],
+  entries: readonly (TreeEntry | null)[],
 ): Promise<ReadonlyMap<string, number>> {
-  const oids = [...new Set(entries.filter(({ mode }) => mode !== 0).map(({ oid }) => oid))];
+  const oids = [...new Set(entries.flatMap((entry) => entry?.oid ?? []))];
   if (oids.length === 0) return new Map();
   const { stdout } = await repo.git.run(['cat-file', '--batch-check=%(objectsize)'], {
     input: oids.map((oid) => `${oid}\n`).join(''),

@@ -16,7 +16,7 @@ import {
 } from './guest-git-runner.ts';
 import type { GuestProgramResult } from './guest-programs.ts';
 import { GITLINK_MODE } from './index-entries.ts';
-import { type Change, MAX_CHANGES_BYTES, parseChanges } from './raw-changes.ts';
+import { type CountedChange, MAX_CHANGES_BYTES, parseGuestChanges } from './tree-change.ts';
 
 /** On the root disk; everything in it is an export's, and only one runs at a time in a VM. */
 export const GUEST_SCRATCH_PATH = '/var/lib/banger/workspace-git';
@@ -39,7 +39,7 @@ export interface GuestTree {
   /** Git in the guest with the scratch index and its objects. */
   git(args: readonly string[], options?: GuestGitOptions): Promise<GuestProgramResult>;
   /** How the files differ from a commit or tree. `numbers`: with how many lines of each. */
-  changesSince(base: string, numbers?: boolean): Promise<readonly Change[]>;
+  changesSince(base: string, numbers?: boolean): Promise<readonly CountedChange[]>;
   /** Their tree, written to the scratch objects. */
   write(): Promise<string>;
   /** Repositories inside this one that git sees as one thing each, and submodules at another commit: they are not part of it. */
@@ -144,17 +144,18 @@ async function addAll(options: GuestTreeOptions, git: GuestTree['git']): Promise
   if (added.status !== 0) for (const path of await leftBehind(options, git, added)) nested.add(path);
   if (EMBEDDED.test(added.stderr.toString('latin1'))) {
     const changes = await changesWith(git)(options.base);
-    const links = changes.filter((change) => change.new.mode === GITLINK_MODE && change.old.mode === 0);
+    const links = changes.filter(({ from, to }) => to?.mode === GITLINK_MODE && from === null);
     for (const { path } of links) nested.add(path);
     const paths = links.map(({ path }) => path);
     if (paths.length > 0) await forAll(git, ['update-index', '-z', '--force-remove'], paths);
   }
   if (options.hasSubmodules === true) {
-    const isLink = ({ mode }: { readonly mode: number }): boolean => mode === GITLINK_MODE;
-    const moved = (await changesWith(git)(options.base)).filter((one) => isLink(one.old) && isLink(one.new));
+    const moved = (await changesWith(git)(options.base)).filter(
+      ({ from, to }) => from?.mode === GITLINK_MODE && to?.mode === GITLINK_MODE,
+    );
     for (const { path } of moved) nested.add(path);
     // The host may not have the commit that it is at now.
-    const lines = moved.map(({ old, path }) => `160000 ${old.oid}\t${path}\0`);
+    const lines = moved.map(({ from, path }) => `160000 ${from?.oid}\t${path}\0`);
     if (lines.length > 0)
       await git(['update-index', '-z', '--index-info'], { input: bytesOf(lines.join('')) });
   }
@@ -187,7 +188,7 @@ function changesWith(git: GuestTree['git']): GuestTree['changesSince'] {
     const listed = await git(['diff-index', ...flags, '--no-ext-diff', base], {
       maxOutputBytes: MAX_CHANGES_BYTES,
     });
-    return parseChanges(listed.stdout);
+    return parseGuestChanges(listed.stdout);
   };
 }
 

@@ -4,7 +4,7 @@ import type { BytePath } from './byte-path.ts';
 import { changesOf, treeWith } from './merge-by-path.ts';
 import type { MergeRepo } from './merge-repo.ts';
 import type { Merged } from './merge-trees.ts';
-import type { Change, TreeEntry } from './raw-changes.ts';
+import type { TreeEntry } from './tree-change.ts';
 
 /** Arguments of one git. */
 const OIDS_AT_ONCE = 500;
@@ -14,14 +14,16 @@ const MARKERS = ['^<{7,} host', '^>{7,} guest'];
 /** @param merged with conflicts, which stay; @returns it with the host's version of those files that have markers already */
 export async function keepMarked(repo: MergeRepo, oursTree: string, merged: Merged): Promise<Merged> {
   const conflicts = new Set(merged.conflicts.map(({ path }) => path));
-  const changes = [...(await changesOf(repo, oursTree, merged.tree)).values()].filter(
-    (change) => conflicts.has(change.path) && change.kind === 'modified',
+  const ours = [...(await changesOf(repo, oursTree, merged.tree)).values()].flatMap(
+    ({ path, from, kind }): [BytePath, TreeEntry][] =>
+      conflicts.has(path) && from !== null && kind === 'modified' ? [[path, from]] : [],
   );
-  const marked = await withMarkers(repo, changes);
+  const marked = await withMarkers(
+    repo,
+    ours.map(([, { oid }]) => oid),
+  );
   if (marked.size === 0) return merged;
-  const kept = new Map<BytePath, TreeEntry>(
-    changes.filter(({ old }) => marked.has(old.oid)).map(({ path, old }) => [path, old]),
-  );
+  const kept = new Map(ours.filter(([, { oid }]) => marked.has(oid)));
   return {
     tree: await treeWith(repo, merged.tree, kept),
     conflicts: merged.conflicts.map(({ path, why }) => ({
@@ -31,9 +33,9 @@ export async function keepMarked(repo: MergeRepo, oursTree: string, merged: Merg
   };
 }
 
-/** @returns ids of the old files that have both markers */
-async function withMarkers({ git }: MergeRepo, changes: readonly Change[]): Promise<ReadonlySet<string>> {
-  const oids = [...new Set(changes.map(({ old }) => old.oid))];
+/** @returns those of the objects that have both markers */
+async function withMarkers({ git }: MergeRepo, files: readonly string[]): Promise<ReadonlySet<string>> {
+  const oids = [...new Set(files)];
   const found = new Set<string>();
   for (let at = 0; at < oids.length; at += OIDS_AT_ONCE) {
     const patterns = MARKERS.flatMap((pattern) => ['-e', pattern]);

@@ -7,13 +7,13 @@ import { fileError, removeTree } from '../host/files.ts';
 import { bytesOf } from './byte-path.ts';
 import { sizesOf } from './guest-objects.ts';
 import type { MergeRepo } from './merge-repo.ts';
-import type { Change } from './raw-changes.ts';
+import type { CountedChange } from './tree-change.ts';
 
 export interface StagedFiles {
   readonly repo: MergeRepo;
   /** Top of the working tree. */
   readonly dir: string;
-  readonly changes: readonly Change[];
+  readonly changes: readonly CountedChange[];
   /** Has the new files. */
   readonly tree: string;
   readonly scratch: string;
@@ -64,10 +64,10 @@ export async function stageFiles(files: StagedFiles, staging: string): Promise<s
 async function shortage({ repo, dir, changes }: StagedFiles): Promise<string | undefined> {
   const sizes = await sizesOf(
     repo,
-    changes.map((change) => change.new),
+    changes.map((change) => change.to),
   );
   const bytes = changes
-    .map((change) => sizes.get(change.new.oid) ?? 0)
+    .map(({ to }) => (to === null ? 0 : (sizes.get(to.oid) ?? 0)))
     .reduce((total, size) => total + Math.ceil(size / BLOCK_BYTES) * BLOCK_BYTES, 0);
   const { bavail, bsize, files, ffree } = await statfs(dir);
   if (bavail * bsize < bytes) return `they need ${bytes} bytes, and ${bavail * bsize} are free`;

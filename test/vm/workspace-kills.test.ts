@@ -12,7 +12,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { WorkspacePrepared } from '../../src/api/results/workspace.ts';
 import { initRepo, type TestRepo, treeOf } from '../helpers/host-repo.ts';
 import { callUntil, type Interruption } from '../helpers/interrupted.ts';
-import { TestHome } from '../helpers/test-home.ts';
+import { isAlive, settled, TestHome } from '../helpers/test-home.ts';
 import { atMoments } from '../helpers/thorough.ts';
 
 const FILES = 120;
@@ -133,7 +133,9 @@ describe('kills while a workspace is prepared', () => {
       const { files } = await home.json<WorkspacePrepared>(['vm', 'workspace', 'prepare', 'dev']);
       assert.equal(files, 1);
       await delay(waitMs);
-      await killDaemon();
+      const pid = await home.daemonPid();
+      process.kill(pid, 'SIGKILL');
+      await settled(() => !isAlive(pid));
       assert.deepEqual(await copyFiles(), treeOf(repo.dir));
       await assertRecovers();
     }

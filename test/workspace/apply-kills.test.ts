@@ -6,7 +6,7 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:f
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { sweepScratch } from '../../src/daemon/sweep-scratch.ts';
-import { createLogger } from '../../src/host/log.ts';
+import { NO_LOG } from '../../src/host/log.ts';
 import { applyTo, copyToGuest, type GuestCopy } from '../helpers/guest-copy.ts';
 import { contentsOf, smallRepo, type TestRepo, temporaryDir } from '../helpers/host-repo.ts';
 import { gitFingerprint } from '../helpers/local-guest.ts';
@@ -66,7 +66,7 @@ function hiddenNames(dir: string): readonly string[] {
 }
 
 async function sweep({ scratch, host }: Sides): Promise<void> {
-  await sweepScratch(scratch, createLogger({ level: 'silent', file: join(scratch, '..', 'log') }));
+  await sweepScratch(scratch, NO_LOG);
   assert.deepEqual(readdirSync(scratch), []);
   assert.deepEqual(hiddenNames(host.dir), []);
 }

@@ -6,13 +6,13 @@ import { bytePath } from '../../../workspace/byte-path.ts';
 import type { GuestRepo } from '../../../workspace/guest-git-runner.ts';
 import { countGuestCommits } from '../../../workspace/guest-patch.ts';
 import { withGuestTree } from '../../../workspace/guest-tree.ts';
-import type { Change } from '../../../workspace/raw-changes.ts';
+import type { CountedChange } from '../../../workspace/tree-change.ts';
 
 export interface ChangedSubmodule {
   /** Below the top of the copy. */
   readonly path: string;
   /** Since it was shipped; paths from the top of the copy. */
-  readonly changes: readonly Change[];
+  readonly changes: readonly CountedChange[];
 }
 
 /** Those in which files were changed or commits were made, and those that are no repositories any more. */

@@ -20,7 +20,7 @@ import { fetchGuestBranch, findGuestBranch } from '../../../workspace/fetch-bran
 import type { GuestRepo } from '../../../workspace/guest-git-runner.ts';
 import { countGuestCommits, pourPatch, resolveGuestCommit } from '../../../workspace/guest-patch.ts';
 import { type GuestTree, withGuestTree } from '../../../workspace/guest-tree.ts';
-import type { Change } from '../../../workspace/raw-changes.ts';
+import type { CountedChange } from '../../../workspace/tree-change.ts';
 import type { ByteStreams } from '../../byte-streams.ts';
 import type { OperationHandle } from '../../operations.ts';
 import { guestPrograms } from '../guests/guest-programs.ts';
@@ -54,7 +54,7 @@ export interface OpenCopy {
 }
 
 export interface GuestChanges {
-  readonly changes: readonly Change[];
+  readonly changes: readonly CountedChange[];
   readonly commits: number;
   readonly nested: readonly string[];
 }
@@ -196,7 +196,8 @@ export class WorkspaceExport {
       const changes = await tree.changesSince(shipped?.commit ?? headCommit);
       const commits = await countGuestCommits(copy.repo, headCommit);
       if (changes.length === 0 && commits === 0) return null;
-      const bytes = await writeWholeFile(file.path, file, (sink) =>
+      const { scratchDir } = this.#deps.paths;
+      const bytes = await writeWholeFile(file.path, { ...file, scratchDir }, (sink) =>
         pourPatch(tree, headCommit, (chunk) => sink.write(chunk)),
       );
       const paths = new Set(changes.map(({ path }) => path));
@@ -272,7 +273,7 @@ function namesOf(tree: GuestTree, submodules: readonly ChangedSubmodule[]): stri
   return [...new Set(names)].sort();
 }
 
-function listed(changes: readonly Change[]): WorkspaceChange[] {
+function listed(changes: readonly CountedChange[]): WorkspaceChange[] {
   return changes.slice(0, MAX_LISTED).map(({ path, kind, insertions, deletions }) => ({
     path: displayPath(path),
     kind,
@@ -281,8 +282,10 @@ function listed(changes: readonly Change[]): WorkspaceChange[] {
   }));
 }
 
-function totals(changes: readonly Change[]): Pick<WorkspaceExported, 'files' | 'insertions' | 'deletions'> {
-  const sum = (of: (change: Change) => number | null): number =>
+function totals(
+  changes: readonly CountedChange[],
+): Pick<WorkspaceExported, 'files' | 'insertions' | 'deletions'> {
+  const sum = (of: (change: CountedChange) => number | null): number =>
     changes.reduce((total, change) => total + (of(change) ?? 0), 0);
   return {
     files: changes.length,

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { parseMerge } from './merge-trees.ts';
-import { parseChanges } from './raw-changes.ts';
+import { parseGuestChanges, parseTreeChanges, parseTreeListing } from './tree-change.ts';
 
 const ZERO = '0'.repeat(40);
 const OID = 'ab'.repeat(20);
@@ -11,7 +11,7 @@ const raw = (path: string, letter = 'M'): string => `:100644 100755 ${OID} ${OID
 test('raw lines and numbers, in any order of numbers, binary files without', () => {
   const listing = `:000000 120000 ${ZERO} ${OID} A\0new\nline\0${raw('b')}-\t-\tb\x003\t4\tnew\nline\0`;
   assert.deepEqual(
-    parseChanges(Buffer.from(listing)).map(({ path, kind, insertions, deletions }) => [
+    parseGuestChanges(Buffer.from(listing)).map(({ path, kind, insertions, deletions }) => [
       path,
       kind,
       insertions,
@@ -22,7 +22,7 @@ test('raw lines and numbers, in any order of numbers, binary files without', () 
       ['b', 'modified', null, null],
     ],
   );
-  assert.deepEqual(parseChanges(Buffer.from('')), []);
+  assert.deepEqual(parseGuestChanges(Buffer.from('')), []);
 });
 
 test('a guest that lists something else is an error of the guest', () => {
@@ -41,20 +41,35 @@ test('a guest that lists something else is an error of the guest', () => {
     `:100644 100755 ${OID.slice(1)} ${OID} M\0a\0`,
   ])
     assert.throws(
-      () => parseChanges(Buffer.from(listing)),
+      () => parseGuestChanges(Buffer.from(listing)),
       { code: 'guest_failed' },
       JSON.stringify(listing),
     );
 });
 
+test('what git of the host lists: also what a merge left unresolved, but no path that leads out', () => {
+  const unresolved = `:100644 000000 ${OID} ${ZERO} U\0a\0${raw('a')}`;
+  const entry = { mode: 0o100644, oid: OID };
+  assert.deepEqual(parseTreeChanges(Buffer.from(unresolved)), [
+    { path: 'a', from: entry, to: null },
+    { path: 'a', from: entry, to: { ...entry, mode: 0o100755 } },
+  ]);
+  assert.deepEqual(parseTreeListing(Buffer.from(`100644 blob ${OID}\ta\0`)), [
+    { path: 'a', from: null, to: entry },
+  ]);
+  for (const listing of ['hello', 'hello\0', raw('a', 'R100'), raw('a').slice(0, -1), `${raw('a')}1\t2\ta\0`])
+    assert.throws(() => parseTreeChanges(Buffer.from(listing)), { code: 'unsupported' }, listing);
+  assert.throws(() => parseTreeChanges(Buffer.from(raw('../up'))), { code: 'bad_request' });
+});
+
 test('no bytes break the readers', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
-      for (const parse of [parseChanges, parseMerge]) {
+      for (const parse of [parseGuestChanges, parseTreeChanges, parseTreeListing, parseMerge]) {
         try {
           parse(Buffer.from(bytes));
         } catch (error) {
-          assert.match((error as { code: string }).code, /^(guest_failed|unsupported)$/);
+          assert.match((error as { code: string }).code, /^(guest_failed|unsupported|bad_request)$/);
         }
       }
     }),
