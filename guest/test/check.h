@@ -30,10 +30,16 @@ struct test {
 		} \
 	} while (0)
 
+/* In what runs in a process of its own, and returns the line of what is wrong, or 0. */
+#define EXPECT(condition) \
+	do { \
+		if (!(condition)) return __LINE__; \
+	} while (0)
+
 void check_failed(const char *file, int line, const char *what, const char *expected_text, long long actual, long long expected);
 /* Whether the test now running has already failed: helpers that check end only themselves. */
 bool check_has_failed(void);
 
-extern const struct test unit_tests[], archive_tests[], machine_tests[], exec_tests[], connect_tests[], protocol_tests[];
+extern const struct test unit_tests[], archive_tests[], machine_tests[], network_tests[], exec_tests[], connect_tests[], protocol_tests[];
 
 #endif

@@ -12,7 +12,9 @@
 #include "../src/boot_id.h"
 #include "../src/clock.h"
 #include "../src/entropy.h"
+#include "../src/file.h"
 #include "../src/growth.h"
+#include "../src/loop.h"
 #include "../src/machine_id.h"
 #include "../src/network.h"
 #include "../src/result.h"
@@ -25,6 +27,18 @@ struct clock_offsets clock_offsets;
 int64_t next_wait_ms = -1;
 bool refuses_nameless_files;
 int made_in;
+
+static void nothing_to_settle(void) {}
+
+void turn(int64_t taking_ms) {
+	next_wait_ms = taking_ms;
+	loop_turn(nothing_to_settle);
+}
+
+bool file_has(const char *path, const char *text) {
+	char content[8192];
+	return file_read(path, content, sizeof content) >= 0 && strstr(content, text) != NULL;
+}
 
 void recorder_start(void) {
 	recorder = (struct recorder){.recording = true, .refused = -1};

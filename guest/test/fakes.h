@@ -44,6 +44,10 @@ extern struct clock_offsets {
 } clock_offsets;
 /* When not negative: the next epoll_wait finds nothing and takes so many ms of CLOCK_MONOTONIC. */
 extern int64_t next_wait_ms;
+/* One round of the loop that takes so many ms of CLOCK_MONOTONIC. */
+void turn(int64_t taking_ms);
+
+bool file_has(const char *path, const char *text);
 
 /* As if no file system had O_TMPFILE. */
 extern bool refuses_nameless_files;

@@ -43,6 +43,7 @@ int main(int argc, char **argv) {
 	run_all(unit_tests, filter);
 	run_all(archive_tests, filter);
 	run_all(machine_tests, filter);
+	run_all(network_tests, filter);
 	run_all(exec_tests, filter);
 	run_all(connect_tests, filter);
 	run_all(protocol_tests, filter);
