@@ -17,14 +17,14 @@ import {
   utimes,
   writeFile,
 } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, beforeEach, test } from 'node:test';
+import { after, before, test } from 'node:test';
 import type { AgentClient } from '../../src/guest/agent-client.ts';
 import type { ArchiveRecord } from '../../src/guest/archive/records.ts';
 import { ArchiveConflicts } from '../../src/guest/archive/transfer.ts';
 import { run } from '../../src/guest/run.ts';
 import { AgentHost } from '../helpers/agent-host.ts';
+import { caseDirectories } from '../helpers/case-directories.ts';
 
 const MTIME_NS = 1_600_000_000_123_456_789n;
 const BEFORE_1970_NS = -1_500_000_001n;
@@ -33,23 +33,24 @@ const MIB = 1024 * 1024;
 
 let host: AgentHost;
 let agent: AgentClient;
+/** Of one test. */
 let root: string;
 let base: string;
 
 before(async () => {
   host = await AgentHost.start();
   agent = await host.connect();
-  root = await mkdtemp(join(tmpdir(), 'archive-'));
 });
 
-beforeEach(async () => {
-  base = await mkdtemp(join(root, 'base-'));
+caseDirectories('archive', async (dir) => {
+  root = dir;
+  base = join(dir, 'base');
+  await mkdir(base);
 });
 
 after(async () => {
   agent?.close();
   await host?.[Symbol.asyncDispose]();
-  await rm(root, { recursive: true, force: true });
 });
 
 function fileOf(

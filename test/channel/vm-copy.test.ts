@@ -5,7 +5,6 @@ import { execFile } from 'node:child_process';
 import {
   lstat,
   mkdir,
-  mkdtemp,
   readdir,
   readFile,
   readlink,
@@ -17,9 +16,8 @@ import {
   writeFile,
 } from 'node:fs/promises';
 import { createHash, randomBytes } from 'node:crypto';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, beforeEach, test } from 'node:test';
+import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import type { CheckedParamsOf } from '../../src/api/contract.ts';
 import type { VmRecord } from '../../src/core/model/vm.ts';
@@ -31,13 +29,13 @@ import { VmCopy } from '../../src/daemon/services/guests/vm-copy.ts';
 import type { VmSleep } from '../../src/daemon/services/vms/vm-sleep.ts';
 import type { AgentClient } from '../../src/guest/agent-client.ts';
 import { AgentHost } from '../helpers/agent-host.ts';
+import { caseDirectories } from '../helpers/case-directories.ts';
 
 const MIB = 1024 * 1024;
 
 let host: AgentHost;
 let agent: AgentClient;
 let copies: VmCopy;
-let root: string;
 /** What is the guest's, and what is the host's. */
 let guest: string;
 let here: string;
@@ -45,7 +43,6 @@ let here: string;
 before(async () => {
   host = await AgentHost.start();
   agent = await host.connect();
-  root = await mkdtemp(join(tmpdir(), 'vm-copy-'));
   const running = async () => ({
     vm: { name: 'dev' } as VmRecord,
     live: { agent: async () => agent } as unknown as LiveVm,
@@ -57,8 +54,7 @@ before(async () => {
   });
 });
 
-beforeEach(async () => {
-  const dir = await mkdtemp(join(root, 'case-'));
+caseDirectories('vm-copy', async (dir) => {
   guest = join(dir, 'guest');
   here = join(dir, 'here');
   await mkdir(guest);
@@ -68,7 +64,6 @@ beforeEach(async () => {
 after(async () => {
   agent?.close();
   await host?.[Symbol.asyncDispose]();
-  await rm(root, { recursive: true, force: true });
 });
 
 function operation(

@@ -1,43 +1,24 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import {
-  lstat,
-  mkdir,
-  mkdtemp,
-  readdir,
-  readFile,
-  readlink,
-  rm,
-  stat,
-  symlink,
-  writeFile,
-} from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { lstat, mkdir, readdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { after, before, beforeEach, test } from 'node:test';
+import { test } from 'node:test';
 import fc from 'fast-check';
+import { caseDirectories } from '../../../test/helpers/case-directories.ts';
 import { pidStartTicks } from '../../host/proc.ts';
 import { HostWriter } from './host-writer.ts';
 
-let root: string;
 let base: string;
 let outside: string;
 
-before(async () => {
-  root = await mkdtemp(join(tmpdir(), 'host-writer-'));
-});
-
-beforeEach(async () => {
-  const dir = await mkdtemp(join(root, 'case-'));
+caseDirectories('host-writer', async (dir) => {
   base = join(dir, 'base');
   outside = join(dir, 'outside');
   await mkdir(base);
   await mkdir(outside);
   await writeFile(join(outside, 'kept'), 'kept');
 });
-
-after(() => rm(root, { recursive: true, force: true }));
 
 const bytes = (text: string): Buffer => Buffer.from(text);
 
