@@ -92,7 +92,9 @@ export function guestGitFailed(repo: GuestRepo, result: GuestProgramResult): Ban
     });
   }
   const why = words === '' ? `exit status ${result.status}` : words;
-  return new BangerError('guest_failed', `git failed at ${repo.path} in the VM: ${why}`);
+  return new BangerError('guest_failed', `git failed at ${repo.path} in the VM: ${why}`, {
+    hint: `look at it there: git -C ${repo.path} status`,
+  });
 }
 
 /** What git says it died of, else the last line on stderr; safe to print. */

@@ -18,6 +18,7 @@ import {
   type ShippedFiles,
   type ShippedRecord,
 } from '../../../workspace/shipped-record.ts';
+import { type CopyHead, GuestRepository } from '../../../workspace/guest-repository.ts';
 import type { TreeChange } from '../../../workspace/tree-change.ts';
 import { headOfUpdate, objectsOfUpdate } from '../../../workspace/update-git.ts';
 import {
@@ -29,7 +30,7 @@ import {
   type UpdatePlan,
 } from '../../../workspace/update-plan.ts';
 import { updateRecords, withoutVanished } from '../../../workspace/update-records.ts';
-import { type CopyHead, GuestRepository } from './guest-repository.ts';
+import { guestPrograms } from '../guests/guest-programs.ts';
 import { type UpdateDeps, withScratch } from './update-scratch.ts';
 import { archiveInto } from './workspace-service.ts';
 
@@ -111,7 +112,12 @@ class Update {
     this.#job = job;
     this.#git = hostGit(deps.runner, job.workspace.sourcePath, job.signal);
     this.#scratch = scratch;
-    this.#copy = new GuestRepository(job.agent, job.workspace.guestPath, job.signal, job.gitDir);
+    const repo = {
+      path: job.workspace.guestPath,
+      programs: guestPrograms(job.agent),
+      signal: job.signal,
+    };
+    this.#copy = new GuestRepository(repo, job.gitDir);
   }
 
   async run(): Promise<UpdateOutcome> {
