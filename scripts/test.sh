@@ -31,7 +31,7 @@ vm_files() {
   find test/vmm test/vm -name '*.test.ts' | sort
 }
 
-# Three at once on two processors: there is always one that waits, for a download, a disk, a guest or a time to pass.
+# Three at once on two processors: some wait for a download, a disk or a time to pass. Virtual machines are work enough for two.
 unit() {
   run_node_tests 3 $(unit_files)
 }
@@ -43,7 +43,7 @@ images() {
 vm() {
   prepare_artifacts
   prepare_warm_home
-  run_node_tests 3 $(vm_files)
+  run_node_tests 2 $(vm_files)
 }
 
 case $what in
