@@ -93,7 +93,7 @@ export interface DataBlock {
   readonly bytes: Uint8Array;
 }
 
-/** The blocks of a file that are not all zero, in ascending order. */
+/** The blocks of a file that are not all zero, in ascending order. @throws {BangerError} `cancelled` */
 export async function* dataBlocks(
   file: FileHandle,
   sizeBytes: number,
@@ -106,7 +106,7 @@ export async function* dataBlocks(
     const end = Math.min(extent.start + extent.length, sizeBytes);
     const first = extent.start - (extent.start % SPARSE_BLOCK_BYTES);
     for (let offset = Math.max(next, first); offset < end; offset += SPARSE_BLOCK_BYTES) {
-      signal.throwIfAborted();
+      if (signal.aborted) throw new BangerError('cancelled', 'cancelled');
       const { bytesRead } = await file.read(buffer, 0, SPARSE_BLOCK_BYTES, offset);
       // What a file that has become shorter lacks are zeros.
       buffer.fill(0, bytesRead);
