@@ -6,7 +6,7 @@ import type { AgentClient } from '../../../guest/agent-client.ts';
 import { run } from '../../../guest/run.ts';
 import { type GuestPrograms, MAX_GUEST_STDERR_BYTES } from '../../../workspace/guest-programs.ts';
 
-export function guestPrograms(agent: AgentClient): GuestPrograms {
+export function guestPrograms(agent: Pick<AgentClient, 'exec'>): GuestPrograms {
   return {
     async run({ argv, cwd, env, input }, limits) {
       try {
