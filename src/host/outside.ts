@@ -3,7 +3,7 @@
  * there, so that what a dead process left is found.
  */
 
-import { open, unlink } from 'node:fs/promises';
+import { mkdir, open, unlink } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import {
@@ -29,6 +29,7 @@ export async function noteOutside(scratchDir: string, path: string): Promise<Asy
   const note = temporaryPath(join(scratchDir, NOTE));
   const forget = (): Promise<void> => unlink(note).catch(() => undefined);
   try {
+    await mkdir(scratchDir, { recursive: true, mode: 0o700 });
     await using file = await open(note, 'wx', 0o600);
     await file.writeFile(JSON.stringify(path));
   } catch (error) {
