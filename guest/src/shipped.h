@@ -11,7 +11,10 @@
  */
 int shipped_mark_file(int fd);
 int shipped_mark_link(int directory, const char *name);
-/* Whether `name` has the mark of just what `status` says. */
+/*
+ * Whether `name` has the mark of what `status` says, or of more of it: a machine that lost its power may keep a file's time, mode and mark
+ * and lose what is in it. Whoever else makes a file shorter changes its time.
+ */
 bool shipped_unchanged(int directory, const char *name, const struct stat *status);
 
 #endif

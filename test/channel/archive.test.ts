@@ -1,6 +1,7 @@
 /** UNPACK and PACK of the real agent, in a process instead of a machine, against the host's side of them. */
 
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import {
   chmod,
@@ -308,7 +309,9 @@ test('leaving a tree in the middle ends it', async () => {
 
 test('checks hold for what was shipped and nobody has changed', async (t) => {
   await agent.unpack({ base, marksShipped: true }, [
-    ...['same', 'edited', 'touched', 'moded', 'gone', 'dir/a', 'dir/b'].flatMap((path) => fileOf(path, path)),
+    ...['same', 'edited', 'touched', 'moded', 'gone', 'emptied', 'grown', 'dir/a', 'dir/b'].flatMap((path) =>
+      fileOf(path, path),
+    ),
     linkOf('link', 'same'),
   ]);
   if ((await conflictsOf([checkOf('same', true)])).length > 0) {
@@ -320,11 +323,32 @@ test('checks hold for what was shipped and nobody has changed', async (t) => {
   await chmod(join(base, 'moded'), 0o600);
   await rm(join(base, 'gone'));
   await writeFile(join(base, 'own'), 'of the guest');
-  const checks = ['same', 'link', 'edited', 'touched', 'moded', 'gone', 'dir', 'dir/a'].map((path) =>
-    checkOf(path, true),
-  );
+  // As after a loss of power: the time is what it was, what is in it is not.
+  const { mtimeNs } = await stat(join(base, 'emptied'), { bigint: true });
+  await truncate(join(base, 'emptied'), 0);
+  await truncate(join(base, 'grown'), 100);
+  for (const name of ['emptied', 'grown'])
+    execFileSync('touch', [
+      '--no-create',
+      '-d',
+      `@${mtimeNs / 1_000_000_000n}.${String(mtimeNs % 1_000_000_000n).padStart(9, '0')}`,
+      join(base, name),
+    ]);
+  const checks = [
+    'emptied',
+    'grown',
+    'same',
+    'link',
+    'edited',
+    'touched',
+    'moded',
+    'gone',
+    'dir',
+    'dir/a',
+  ].map((path) => checkOf(path, true));
   const own = ['own', 'absent', 'same/below', 'edited/below'].map((path) => checkOf(path, false));
   const expected = [
+    'changed grown',
     'changed edited',
     'changed touched',
     'changed moded',
@@ -341,6 +365,8 @@ test('checks hold for what was shipped and nobody has changed', async (t) => {
   assert.deepEqual((await readdir(base)).sort(), [
     'dir',
     'edited',
+    'emptied',
+    'grown',
     'link',
     'moded',
     'own',

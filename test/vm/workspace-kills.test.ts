@@ -173,4 +173,13 @@ describe('kills while a workspace is prepared', () => {
     await home.ok(['vm', 'start', 'dev']);
     await assertRecovers();
   });
+
+  test('what a prepare has sent is there after the power was lost', async () => {
+    change();
+    await home.ok(['vm', 'workspace', 'prepare', 'dev']);
+    await home.ok(['vm', 'kill', 'dev']);
+    await home.ok(['vm', 'start', 'dev']);
+    assert.deepEqual(await copyFiles(), treeOf(repo.dir));
+    await assertRecovers();
+  });
 });

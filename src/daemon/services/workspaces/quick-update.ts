@@ -118,11 +118,12 @@ export async function settleSent(
       ...{ rootPath: repo.topLevel, changes: [], unchecked: new Set(), onFile: () => undefined },
       ...{ shippedBefore: last.commit, shippedNow: shipped.commit, gitFiles },
     });
+    const keep = async (): Promise<void> => {
+      if (shipped.commit !== last.commit) await agent.unpack(archiveInto(workspace), content, signal);
+      await agent.sync(signal);
+    };
     await recordShipping(job, shipped, records, {
-      send:
-        shipped.commit === last.commit
-          ? undefined
-          : () => agent.unpack(archiveInto(workspace), content, signal),
+      send: look.changes.length === 0 ? undefined : keep,
       onShipped: (done) => onRow(rowAfter(workspace, job, undefined, done)),
       indexPath: workingTreeIndexPath(scratchDir),
     });

@@ -183,6 +183,7 @@ function pathIn({ submodule }: RepoJob, path: string): string {
 function checking(agent: UpdateAgent): UpdateAgent {
   return {
     exec: (request) => agent.exec(request),
+    sync: async () => undefined,
     unpack: (request, records, signal) => agent.unpack(request, onlyChecks(records), signal),
   };
 }
@@ -216,6 +217,7 @@ function agentIn(agent: UpdateAgent, guestPath: string, submodule: ClonedSubmodu
   };
   return {
     exec: (request) => agent.exec(request),
+    sync: (signal) => agent.sync(signal),
     unpack: async (request, records, signal) => {
       try {
         await agent.unpack({ ...request, base: guestPath }, mapped(records, toTop), signal);

@@ -39,7 +39,7 @@ export interface UpdateJob extends ShippedFiles {
   readonly workspace: VmWorkspace;
   /** As it is to be from now on; what was asked for anew is in it. */
   readonly asked: Pick<VmWorkspace, 'branch' | 'from' | 'includeUntracked'>;
-  readonly agent: Pick<AgentClient, 'exec' | 'unpack'>;
+  readonly agent: Pick<AgentClient, 'exec' | 'unpack' | 'sync'>;
   /** Of the copy, in the guest; undefined: `.git` in it. */
   readonly gitDir?: string | undefined;
   readonly force: boolean;
@@ -167,7 +167,7 @@ class Update {
     const head = plan.movesHead ? await this.#copy.head() : undefined;
     if (head !== undefined && !force) this.#assertHeadAsShipped(head, last, records);
     await recordShipping(this.#job, next.shipped, records, {
-      send: isSame ? undefined : () => this.#send(repo, plan, last, head, new Set()),
+      send: isSame ? undefined : () => this.#sendKept(repo, plan, last, head),
       onShipped,
       indexPath: asked.includeUntracked ? undefined : next.seenIndexPath,
     });
@@ -220,6 +220,17 @@ class Update {
         hint: waysOut(vmName),
       },
     );
+  }
+
+  /** What is said to be in the guest stays there when it loses its power. */
+  async #sendKept(
+    repo: RepoState,
+    plan: UpdatePlan,
+    last: ShippedRecord | undefined,
+    head: CopyHead | undefined,
+  ): Promise<void> {
+    await this.#send(repo, plan, last, head, new Set());
+    await this.#job.agent.sync(this.#job.signal);
   }
 
   /** Paths that the guest made the same as the host did are no conflict: they are sent again, unchecked. */
