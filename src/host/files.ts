@@ -2,7 +2,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { lstat, mkdir, open, opendir, realpath, rename, rmdir, unlink } from 'node:fs/promises';
+import { copyFile, lstat, mkdir, open, opendir, realpath, rename, rmdir, unlink } from 'node:fs/promises';
 import { basename, dirname, join, sep } from 'node:path';
 import { BangerError } from '../core/errors.ts';
 import { pidStartTicks } from './proc.ts';
@@ -254,6 +254,16 @@ export function fileError(what: string, error: unknown): BangerError {
     return new BangerError('permission', `${what}: ${code}`, options);
   }
   return new BangerError('io_error', `${what}: ${code ?? String(error)}`, options);
+}
+
+/** Nothing where there is nothing; what is at `to` is overwritten. @throws {BangerError} as `fileError` */
+export async function copyFileIfThere(from: string, to: string): Promise<void> {
+  try {
+    await copyFile(from, to);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || (await isThere(from)))
+      throw fileError(`cannot copy ${from} to ${to}`, error);
+  }
 }
 
 /** Whether a file is there that can be opened. @throws what open(2) says but ENOENT */

@@ -4,19 +4,22 @@ import assert from 'node:assert/strict';
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import type { WorkspacePrepared } from '../../../src/api/results/workspace.ts';
 import { drop, fork, forkOf, snapshot, source } from '../../helpers/copies.ts';
-import { initRepo } from '../../helpers/host-repo.ts';
+import { initRepo, type TestRepo } from '../../helpers/host-repo.ts';
 import { TestHome } from '../../helpers/test-home.ts';
 
 const STATUS = ['git', '-C', '/root/repo', 'status', '--porcelain', '--branch'] as const;
 
 describe('workspaces in copies', () => {
   let home: TestHome;
+  let repo: TestRepo;
   before(async () => {
     home = TestHome.warm();
-    const repo = await initRepo(join(home.dir, 'project'));
+    repo = await initRepo(join(home.dir, 'project'));
     for (const name of ['changed', 'removed', 'kept', 'src/deep/file']) repo.write(name);
     await repo.commit();
+    repo.write('src/deep/file', 'not committed\n');
     await source(home, repo.dir);
     await home.guest(
       'dev',
@@ -31,7 +34,7 @@ describe('workspaces in copies', () => {
 
   test('mounted, with what was changed, in forks and in what is made of snapshots with and without memory', async () => {
     const status = await home.guest('dev', ...STATUS);
-    assert.match(status, /^ M changed\n D removed\n\?\? untracked$/m);
+    assert.match(status, /^ M changed\n D removed\n M src\/deep\/file\n\?\? untracked$/m);
     await snapshot(home, 'dev', 'whole');
     await home.ok(['vm', 'snapshot', 'create', 'dev', '--name', 'disk', '--disk-only']);
     const copies = [
@@ -59,6 +62,17 @@ describe('workspaces in copies', () => {
       all.map(async (vm) => statSync(join((await home.show(vm)).vmDir, 'transfer.img')).ino),
     );
     assert.equal(new Set(inodes).size, 1);
+    await drop(home, copies);
+  });
+
+  test('each is brought up to what the host has changed since', async () => {
+    await snapshot(home, 'dev', 'shipped');
+    const copies = [...(await fork(home, 'dev', 1)), ...(await forkOf(home, 'shipped', 1))];
+    repo.write('src/deep/file', 'changed again\n');
+    for (const vm of copies) {
+      assert.equal((await home.json<WorkspacePrepared>(['vm', 'workspace', 'prepare', vm])).files, 1);
+      assert.equal(await home.guest(vm, 'cat', '/root/repo/src/deep/file'), 'changed again');
+    }
     await drop(home, copies);
   });
 

@@ -3,7 +3,7 @@
 import { link, open, stat } from 'node:fs/promises';
 import { BangerError, errorText } from '../../../core/errors.ts';
 import { frozenPaths } from '../../../frozen/manifest.ts';
-import { fileError } from '../../../host/files.ts';
+import { copyFileIfThere, fileError } from '../../../host/files.ts';
 import type { Log } from '../../../host/log.ts';
 import { copyDisk } from '../../../images/disk.ts';
 import type { FrozenState } from '../../../vmm/driver.ts';
@@ -132,6 +132,7 @@ async function copyDisks(files: VmFiles, into: string, signal: AbortSignal): Pro
   const to = frozenPaths(into);
   await copyDisk(files.rootDisk, to.rootDisk, signal);
   await copyTransferDisk(files.transferDisk, to.transferDisk);
+  await copyFileIfThere(files.shippedFile, to.shipped);
 }
 
 /** The files of a captured moment as the disks of another VM, whose directory is there and has none. */
@@ -143,6 +144,11 @@ export async function placeDisks(
   const paths = frozenPaths(from);
   await copyDisk(paths.rootDisk, to.rootDisk, signal);
   await copyTransferDisk(paths.transferDisk, to.transferDisk);
+}
+
+/** What is known of the copy of a repository on those disks, for another VM. */
+export async function placeShipped(from: string, to: Pick<VmFiles, 'shippedFile'>): Promise<void> {
+  await copyFileIfThere(frozenPaths(from).shipped, to.shippedFile);
 }
 
 /** Nobody writes to it once it has another name, so one that still waits for a workspace gets none. */

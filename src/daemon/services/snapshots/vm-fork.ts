@@ -18,7 +18,7 @@ import type { LocalImage } from '../images/image-service.ts';
 import { readMachineFacts } from '../vms/machine-facts.ts';
 import type { SnapshotNeeds } from './snapshot-needs.ts';
 import type { SnapshotShelf } from './snapshot-shelf.ts';
-import { captureLive, placeDisks } from './vm-capture.ts';
+import { captureLive, placeDisks, placeShipped } from './vm-capture.ts';
 import type { VmLifecycle } from '../vms/vm-lifecycle.ts';
 import type { VmRegistry } from '../vms/vm-registry.ts';
 import type { VmSleep } from '../vms/vm-sleep.ts';
@@ -192,6 +192,7 @@ export class VmFork {
             if (operation.signal.aborted) throw new BangerError('cancelled', 'cancelled');
             await makeDir(files.dir);
             await placeDisks(dir, files, operation.signal);
+            await placeShipped(dir, files);
             // The memory has it mounted.
             const errand =
               frozen === undefined && vm.workspace ? workspaces.remount(vm.workspace) : undefined;
