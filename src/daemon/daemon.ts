@@ -116,7 +116,7 @@ async function leave(
   await services.standby.stop();
   await services.templates.stop();
   services.forwards.closeAll();
-  await services.transfers.close();
+  await services.transfers.finish();
   await services.sleep.settle();
   await services.vms.release();
 }

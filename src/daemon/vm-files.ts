@@ -29,6 +29,8 @@ export interface VmFiles {
   readonly shippedFile: string;
   /** Git's index of what was shipped. */
   readonly shippedIndex: string;
+  /** Files that were sent since, until that is written down. */
+  readonly sentFile: string;
   readonly consoleLog: string;
   readonly vmmLog: string;
 }
@@ -51,6 +53,7 @@ export function vmFiles(paths: BangerPaths, id: string): VmFiles {
     savedDir: join(dir, 'saved'),
     shippedFile: join(dir, 'shipped.json'),
     shippedIndex: join(dir, 'shipped.index'),
+    sentFile: join(dir, 'shipped.sent'),
     consoleLog: join(dir, 'console.log'),
     vmmLog: join(dir, 'vmm.log'),
   };

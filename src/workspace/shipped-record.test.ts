@@ -3,7 +3,16 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { temporaryDir } from '../../test/helpers/host-repo.ts';
-import { lastShipped, readShippedRecords, recordShipping, type ShippedRecord } from './shipped-record.ts';
+import {
+  begunAfter,
+  lastShipped,
+  noteSentPaths,
+  readSentPaths,
+  readShippedRecords,
+  recordShipping,
+  type ShippedFiles,
+  type ShippedRecord,
+} from './shipped-record.ts';
 
 function record(commit: string, staged = '0', branch: string | null = 'main'): ShippedRecord {
   return {
@@ -16,6 +25,13 @@ function record(commit: string, staged = '0', branch: string | null = 'main'): S
     indexStamp: '',
     hidden: { assumedUnchanged: [], sparse: [] },
   };
+}
+
+function shippedFiles(dir: string): ShippedFiles {
+  const [shippedFile, shippedIndex, sentFile] = ['json', 'index', 'sent'].map((end) =>
+    join(dir, `shipped.${end}`),
+  ) as [string, string, string];
+  return { shippedFile, shippedIndex, sentFile };
 }
 
 test('of two shippings of the same files, the one that the row names is meant', () => {
@@ -34,7 +50,7 @@ test('a commit that was shipped as it is needs no record', () => {
 
 test('wherever a shipping is cut off, it is among the records, and no index stands beside those of another', async (t) => {
   const dir = await temporaryDir(t);
-  const files = { shippedFile: join(dir, 'shipped.json'), shippedIndex: join(dir, 'shipped.index') };
+  const files = shippedFiles(dir);
   const newIndex = join(dir, 'new');
   const old = record('b');
   const next = record('c');
@@ -42,6 +58,7 @@ test('wherever a shipping is cut off, it is among the records, and no index stan
   for (const cut of [...steps, undefined]) {
     writeFileSync(files.shippedIndex, 'old');
     writeFileSync(newIndex, 'new');
+    await noteSentPaths(files.sentFile, ['ahead']);
     const step = (name: string) => async (): Promise<void> => {
       assert.deepEqual((await readShippedRecords(files.shippedFile))[0], next, name);
       if (name === cut) throw new Error('cut off');
@@ -55,13 +72,15 @@ test('wherever a shipping is cut off, it is among the records, and no index stan
     else await assert.rejects(done, /cut off/);
     assert.deepEqual(await readShippedRecords(files.shippedFile), [next, old]);
     assert.equal(existsSync(files.shippedIndex), cut === undefined);
+    assert.deepEqual(await readSentPaths(files.sentFile), cut === undefined ? [] : ['ahead']);
+    assert.deepEqual(begunAfter(old, await readShippedRecords(files.shippedFile)), [next]);
   }
   assert.equal(readFileSync(files.shippedIndex, 'utf8'), 'new');
 });
 
 test('the last eight are kept, each once', async (t) => {
   const dir = await temporaryDir(t);
-  const files = { shippedFile: join(dir, 'shipped.json'), shippedIndex: join(dir, 'shipped.index') };
+  const files = shippedFiles(dir);
   const steps = { send: undefined, onShipped: async () => undefined, indexPath: undefined };
   for (const number of '0123456789') {
     await recordShipping(files, record(number), await readShippedRecords(files.shippedFile), steps);

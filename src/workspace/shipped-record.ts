@@ -7,6 +7,7 @@ import { rename, rm, stat } from 'node:fs/promises';
 import { z } from 'zod';
 import type { ShippedState, VmWorkspace } from '../core/model/workspace.ts';
 import { readJsonFile, writeFileAtomic } from '../host/files.ts';
+import type { BytePath } from './byte-path.ts';
 import { type HiddenEntries, hiddenEntries } from './shipped-commit.ts';
 import type { TreeChange } from './tree-change.ts';
 
@@ -24,6 +25,7 @@ export interface ShippedRecord extends ShippedState {
 export interface ShippedFiles {
   readonly shippedFile: string;
   readonly shippedIndex: string;
+  readonly sentFile: string;
 }
 
 export interface ShippingSteps {
@@ -41,6 +43,7 @@ const MAX_RECORD_BYTES = 256 * 1024 * 1024;
 const text = z.string().max(4096);
 const oid = z.string().regex(/^[0-9a-f]{40,64}$/);
 const entry = z.object({ mode: z.int(), oid }).nullable();
+const pathsSchema: z.ZodType<readonly BytePath[]> = z.array(text);
 const recordsSchema: z.ZodType<readonly ShippedRecord[]> = z.array(
   z.object({
     commit: oid,
@@ -83,7 +86,7 @@ export function lastShipped(
 
 /** In an order in which, wherever it is cut off, what the guest holds is among the records and no index stands beside another's. */
 export async function recordShipping(
-  { shippedFile, shippedIndex }: ShippedFiles,
+  { shippedFile, shippedIndex, sentFile }: ShippedFiles,
   shipped: ShippedRecord,
   records: readonly ShippedRecord[],
   { send, onShipped, indexPath }: ShippingSteps,
@@ -93,7 +96,25 @@ export async function recordShipping(
   await writeShippedRecords(shippedFile, [shipped, ...others].slice(0, KEPT_RECORDS));
   await send?.();
   await onShipped(shipped);
+  await rm(sentFile, { force: true });
   if (indexPath !== undefined) await keepShippedIndex(indexPath, shippedIndex);
+}
+
+/** Shippings that were begun after that one, and whose end nobody heard of. Latest first. */
+export function begunAfter(last: ShippedRecord, records: readonly ShippedRecord[]): readonly ShippedRecord[] {
+  const at = records.findIndex((record) => isSameShipping(record, last));
+  return at < 0 ? records : records.slice(0, at);
+}
+
+/** Files that were sent ahead, and not written down: the guest may have them as no record says. */
+export async function readSentPaths(sentFile: string): Promise<readonly BytePath[]> {
+  const found = pathsSchema.safeParse(await readJsonFile(sentFile, MAX_RECORD_BYTES).catch(() => undefined));
+  return found.success ? found.data : [];
+}
+
+/** To be called before they are sent. */
+export async function noteSentPaths(sentFile: string, paths: readonly BytePath[]): Promise<void> {
+  await writeFileAtomic(sentFile, JSON.stringify(paths), { mode: 0o600, durable: false });
 }
 
 function isSameShipping(one: ShippedState, other: ShippedState): boolean {

@@ -125,11 +125,7 @@ export async function planAnew(
   next: NextState,
   scratchDir: string,
 ): Promise<UpdatePlan> {
-  const listed = await git.run(['ls-tree', '-r', '-z', '--full-tree', next.shipped.tree], {
-    env: ownObjects(scratchDir, repo.objectsPath),
-    maxOutputBytes: MAX_LISTING_BYTES,
-  });
-  return { ...next, changes: parseTreeListing(listed.stdout), movesHead: true };
+  return { ...next, changes: await listTree(git, repo, next.shipped.tree, scratchDir), movesHead: true };
 }
 
 /** @throws {BangerError} `bad_request`: a submodule, for a copy that has none */
@@ -139,6 +135,61 @@ export function assertNoSubmodules(changes: readonly TreeChange[]): void {
   throw new BangerError('bad_request', `${displayPath(submodule.path)} is a submodule now`, {
     hint: 'clone it inside the VM, or make another VM with it: banger vm run PATH --mode full_copy',
   });
+}
+
+/**
+ * With files that may not be in the guest as `last` says, because shippings after it were cut off: those are sent, whatever differs.
+ * @param begun such shippings; @param sent paths that were sent ahead
+ */
+export async function withUnsettled(
+  git: HostGit,
+  repo: RepoState,
+  plan: UpdatePlan,
+  last: ShippedRecord,
+  { begun, sent }: { readonly begun: readonly ShippedRecord[]; readonly sent: readonly BytePath[] },
+  scratchDir: string,
+): Promise<UpdatePlan> {
+  const written = new Map<BytePath, TreeEntry | null>(sent.map((path) => [path, null]));
+  for (const record of begun) {
+    for (const { path, to } of await changesTo(git, last, record))
+      written.set(path, to ?? written.get(path) ?? null);
+  }
+  for (const { path } of plan.changes) written.delete(path);
+  if (written.size === 0) return plan;
+  const listed = await listTree(git, repo, plan.shipped.tree, scratchDir);
+  const now = new Map(listed.map(({ path, to }) => [path, to]));
+  const also = [...written].flatMap(([path, there]): TreeChange[] => {
+    const to = now.get(path) ?? null;
+    if (to !== null) return [{ path, from: null, to }];
+    return there === null ? [] : [{ path, from: there, to }];
+  });
+  return { ...plan, changes: [...plan.changes, ...also] };
+}
+
+/** Nothing, where the commit of either is not in the repository any more. */
+async function changesTo(git: HostGit, last: ShippedRecord, record: ShippedRecord): Promise<TreeChange[]> {
+  try {
+    const isSameHead = last.headCommit === record.headCommit;
+    const between = isSameHead ? [] : await commitChanges(git, last.headCommit, record.headCommit);
+    return composed(last.changes, between, record.changes);
+  } catch (error) {
+    if (error instanceof BangerError && error.code === 'not_found') return [];
+    throw error;
+  }
+}
+
+/** All that a tree has, as changes from nothing. */
+async function listTree(
+  git: HostGit,
+  repo: RepoState,
+  tree: string,
+  scratchDir: string,
+): Promise<TreeChange[]> {
+  const listed = await git.run(['ls-tree', '-r', '-z', '--full-tree', tree], {
+    env: ownObjects(scratchDir, repo.objectsPath),
+    maxOutputBytes: MAX_LISTING_BYTES,
+  });
+  return parseTreeListing(listed.stdout);
 }
 
 async function commitChanges(git: HostGit, from: string, to: string): Promise<TreeChange[]> {

@@ -87,7 +87,7 @@ test('the end of the VM ends the rest, and work that failed has none', async () 
   await transfers.runAlone('a', NEVER, async () => undefined);
 });
 
-test('closing waits for the rest', async () => {
+test('finishing waits for the rest', async () => {
   const transfers = new Transfers();
   let isDone = false;
   const { promise, resolve } = Promise.withResolvers<void>();
@@ -97,7 +97,9 @@ test('closing waits for the rest', async () => {
       isDone = true;
     }),
   );
-  const closed = transfers.close();
+  await transfers.finish('b');
+  assert.ok(!isDone);
+  const closed = transfers.finish();
   resolve();
   await closed;
   assert.ok(isDone);

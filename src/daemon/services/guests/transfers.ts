@@ -14,7 +14,7 @@ const STOP_GRACE_MS = 5_000;
 export class Transfers {
   readonly #running = new Map<string, Set<AbortController>>();
   readonly #workspaces = new KeyedLock();
-  readonly #rests = new Map<Promise<void>, AbortController>();
+  readonly #rests = new Map<Promise<void>, { readonly vmId: string; readonly end: AbortController }>();
 
   /**
    * Runs `work` with a signal that aborts with the caller's, and when the VM is stopped or deleted.
@@ -63,19 +63,20 @@ export class Transfers {
       transfer.abort(new BangerError('invalid_state', why));
   }
 
-  /** Waits for what goes on behind answers; what takes too long is ended. The daemon stops. */
-  async close(): Promise<void> {
+  /** Waits for what goes on behind answers; what takes too long is ended. The VM, or the daemon, stops. */
+  async finish(vmId?: string): Promise<void> {
+    const rests = [...this.#rests].filter(([, rest]) => vmId === undefined || rest.vmId === vmId);
     const limit = setTimeout(() => {
-      for (const rest of this.#rests.values()) rest.abort();
+      for (const [, { end }] of rests) end.abort();
     }, STOP_GRACE_MS);
-    await Promise.all(this.#rests.keys());
+    await Promise.allSettled(rests.map(([finished]) => finished));
     clearTimeout(limit);
   }
 
   async #finish(vmId: string, rest: Rest): Promise<void> {
     const end = new AbortController();
     const finished = this.run(vmId, end.signal, rest);
-    this.#rests.set(finished, end);
+    this.#rests.set(finished, { vmId, end });
     try {
       await finished;
     } finally {

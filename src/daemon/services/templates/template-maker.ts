@@ -160,6 +160,7 @@ function draftFiles(dir: string, socketDir: string): VmFiles {
     savedDir: join(dir, 'saved'),
     shippedFile: join(dir, 'shipped.json'),
     shippedIndex: join(dir, 'shipped.index'),
+    sentFile: join(dir, 'shipped.sent'),
     consoleLog: join(dir, 'console.log'),
     vmmLog: join(dir, 'vmm.log'),
   };

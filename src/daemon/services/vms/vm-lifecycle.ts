@@ -226,6 +226,7 @@ export class VmLifecycle {
   /** @param how gracefully: the guest writes its data to disk first; at once: that data is lost */
   async end(vm: VmRecord, how: 'gracefully' | 'at once', operation: OperationHandle): Promise<VmRecord> {
     const { registry, transfers } = this.#deps;
+    if (how === 'gracefully') await transfers.finish(vm.id);
     transfers.cancel(vm.id, `VM "${vm.name}" is being stopped`);
     registry.update(vm.id, 'stopping');
     await dropSavedMemory(registry.files(vm.id));

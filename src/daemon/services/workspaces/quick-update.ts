@@ -17,7 +17,10 @@ import type { KnownRepos } from '../../../workspace/known-repos.ts';
 import { commitSent, type QuickLook, quickLook, type SentFiles } from '../../../workspace/quick-look.ts';
 import { workingTreeIndexPath } from '../../../workspace/shipped-commit.ts';
 import {
+  begunAfter,
   lastShipped,
+  noteSentPaths,
+  readSentPaths,
   readShippedRecords,
   recordShipping,
   type ShippedRecord,
@@ -31,7 +34,7 @@ import { type CopyJob, rowAfter } from './submodule-updates.ts';
 
 export type QuickJob = Pick<
   CopyJob,
-  'workspace' | 'asked' | 'agent' | 'shippedFile' | 'shippedIndex' | 'signal'
+  'workspace' | 'asked' | 'agent' | 'shippedFile' | 'shippedIndex' | 'sentFile' | 'signal'
 >;
 
 /** Sent, and not written down yet. */
@@ -60,7 +63,7 @@ export async function sendTouched(
   const last = lastShipped(workspace, records);
   const isPlain = asked.from === null && !asked.includeUntracked && workspace.submodules.length === 0;
   if (last === undefined || !isPlain) return undefined;
-  if (!(await isThere(shippedIndex))) return undefined;
+  if (begunAfter(last, records).length > 0 || !(await isThere(shippedIndex))) return undefined;
   const git = hostGit(runner, sourcePath, signal);
   const look = async (): Promise<QuickLook | undefined> => {
     // Starting a program holds everything up: first the guest is told to get ready.
@@ -73,7 +76,7 @@ export async function sendTouched(
   const looking = look();
   const sent = new Map<BytePath, Stats>();
   try {
-    await agent.unpack(archiveInto(workspace), touchedRecords(looking, last, sent), signal);
+    await agent.unpack(archiveInto(workspace), touchedRecords(looking, job, last, sent), signal);
   } catch (error) {
     if (error === NEEDS_MORE || error instanceof ArchiveConflicts) return undefined;
     throw error;
@@ -84,6 +87,7 @@ export async function sendTouched(
 
 async function* touchedRecords(
   looking: Promise<QuickLook | undefined>,
+  { sentFile }: QuickJob,
   last: ShippedRecord,
   sent: Map<BytePath, Stats>,
 ): AsyncGenerator<ArchiveRecord, void, undefined> {
@@ -91,7 +95,10 @@ async function* touchedRecords(
   const look = await looking;
   if (look === undefined) throw NEEDS_MORE;
   const { changes, repo } = look;
+  const before = changes.length === 0 ? [] : await readSentPaths(sentFile);
   yield* checkRecords(changes);
+  if (changes.length > 0)
+    await noteSentPaths(sentFile, [...new Set([...before, ...changes.map(({ path }) => path)])]);
   yield* fileRecords({ rootPath: repo.topLevel, changes, onFile: (path, stat) => sent.set(path, stat) });
 }
 

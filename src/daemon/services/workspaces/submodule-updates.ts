@@ -1,14 +1,13 @@
 /** A full copy brought up to date: the repository itself, and its submodules each as a repository of its own. */
 
 import { existsSync } from 'node:fs';
-import { copyFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BangerError } from '../../../core/errors.ts';
 import type { VmWorkspace } from '../../../core/model/workspace.ts';
 import { type ArchiveRecord, isArchivePath } from '../../../guest/archive/records.ts';
 import { ArchiveConflicts } from '../../../guest/archive/transfer.ts';
 import { now } from '../../../host/clock.ts';
-import { isErrno } from '../../../host/drafts.ts';
+import { copyFileIfThere } from '../../../host/files.ts';
 import { bytePath, bytesOf } from '../../../workspace/byte-path.ts';
 import { hostGit } from '../../../workspace/git.ts';
 import { findRepo } from '../../../workspace/repo.ts';
@@ -125,7 +124,7 @@ async function clonedHere(
 function partOf(
   { workspace, shippedFile }: Pick<UpdateJob, 'workspace' | 'shippedFile'>,
   { path }: ClonedSubmodule,
-): Pick<UpdateJob, 'workspace' | 'shippedFile' | 'shippedIndex'> {
+): Pick<UpdateJob, 'workspace' | 'shippedFile' | 'shippedIndex' | 'sentFile'> {
   const own = workspace.submodules.find((one) => one.path === path);
   const file = submoduleRecordFile({ shippedFile }, path);
   return {
@@ -138,6 +137,7 @@ function partOf(
     },
     shippedFile: file,
     shippedIndex: `${file}.index`,
+    sentFile: `${file}.sent`,
   };
 }
 
@@ -147,18 +147,14 @@ async function rehearse(deps: UpdateDeps, jobs: readonly RepoJob[]): Promise<voi
     for (const [at, job] of jobs.entries()) {
       const shippedFile = join(scratch, `${at}.json`);
       const shippedIndex = join(scratch, `${at}.index`);
-      await copyIfThere(job.shippedFile, shippedFile);
-      await copyIfThere(job.shippedIndex, shippedIndex);
+      const sentFile = join(scratch, `${at}.sent`);
+      await copyFileIfThere(job.shippedFile, shippedFile);
+      await copyFileIfThere(job.shippedIndex, shippedIndex);
+      await copyFileIfThere(job.sentFile, sentFile);
       const agent = checking(job.agent);
-      const trial = { ...job, agent, shippedFile, shippedIndex, onProgress: () => undefined };
+      const trial = { ...job, agent, shippedFile, shippedIndex, sentFile, onProgress: () => undefined };
       await named(job, () => updateWorkspace(deps, { ...trial, onShipped: async () => undefined }));
     }
-  });
-}
-
-async function copyIfThere(from: string, to: string): Promise<void> {
-  await copyFile(from, to).catch((error: unknown) => {
-    if (!isErrno(error, 'ENOENT')) throw error;
   });
 }
 

@@ -145,6 +145,7 @@ export class WorkspacePrepare {
       ...{ vmName: vm.name, workspace, asked, agent },
       shippedFile: files.shippedFile,
       shippedIndex: files.shippedIndex,
+      sentFile: files.sentFile,
       force: params.force || saved !== null,
       saved: saved?.paths,
       dryRun: params.dryRun,
@@ -192,7 +193,7 @@ export class WorkspacePrepare {
       const level = update.signal.aborted ? 'debug' : 'warn';
       log[level]({ vm: update.vmName, err: error }, 'what was shipped is not written down');
     }
-    // The next one looks at everything.
+    // The next one looks at everything, and says what is wrong.
     await rm(update.shippedIndex, { force: true }).catch(() => undefined);
   }
 

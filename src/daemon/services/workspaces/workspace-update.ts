@@ -12,7 +12,9 @@ import type { GitFile } from '../../../workspace/guest-git.ts';
 import { listUntracked } from '../../../workspace/plan.ts';
 import { repoState, type RepoState } from '../../../workspace/repo-state.ts';
 import {
+  begunAfter,
   lastShipped,
+  readSentPaths,
   readShippedRecords,
   recordShipping,
   type ShippedFiles,
@@ -28,6 +30,7 @@ import {
   planAnew,
   planUpdate,
   type UpdatePlan,
+  withUnsettled,
 } from '../../../workspace/update-plan.ts';
 import { updateRecords, withoutVanished } from '../../../workspace/update-records.ts';
 import { guestPrograms } from '../guests/guest-programs.ts';
@@ -157,7 +160,7 @@ class Update {
     records: readonly ShippedRecord[],
   ): Promise<UpdateOutcome> {
     const { force, dryRun, asked, onShipped } = this.#job;
-    const planned = await this.#plan(repo, last, next);
+    const planned = await this.#unsettled(repo, await this.#plan(repo, last, next), last, records);
     if (this.#job.workspace.mode !== 'full_copy') assertNoSubmodules(planned.changes);
     const plan = { ...planned, changes: withoutVanished(next.rootPath, planned.changes) };
     const { headCommit } = next.shipped;
@@ -192,6 +195,18 @@ class Update {
       );
     }
     return await planAnew(this.#git, repo, next, this.#scratch);
+  }
+
+  async #unsettled(
+    repo: RepoState,
+    plan: UpdatePlan,
+    last: ShippedRecord | undefined,
+    records: readonly ShippedRecord[],
+  ): Promise<UpdatePlan> {
+    if (last === undefined) return plan;
+    const begun = begunAfter(last, records);
+    const sent = await readSentPaths(this.#job.sentFile);
+    return await withUnsettled(this.#git, repo, plan, last, { begun, sent }, this.#scratch);
   }
 
   #assertHeadAsShipped(
