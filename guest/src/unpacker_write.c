@@ -122,6 +122,13 @@ static int name_fresh(struct fresh *fresh, const char *own) {
 	return errno;
 }
 
+/* A rename takes the place of anything but a directory. What is of the host's own, it may replace by force. */
+static int check_replaceable(const struct unpacker *unpacker, int directory, const char *name) {
+	struct stat status;
+	if (unpacker->marks || fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) != 0) return 0;
+	return S_ISREG(status.st_mode) || S_ISLNK(status.st_mode) || S_ISDIR(status.st_mode) ? 0 : EEXIST;
+}
+
 static int publish(struct fresh *fresh, int directory, const char *name) {
 	char own[PLACE_LINK_BYTES];
 	snprintf(own, sizeof own, "/proc/self/fd/%d", fresh->fd);
@@ -150,6 +157,7 @@ int unpacker_write_file(struct unpacker *unpacker, const struct archive_record *
 	if (error != 0) return error;
 	error = fill(&unpacker->input, fresh.fd, record->size);
 	if (error == 0) error = finish(unpacker, fresh.fd, record);
+	if (error == 0) error = check_replaceable(unpacker, directory, place_name(record->path));
 	if (error == 0) error = publish(&fresh, directory, place_name(record->path));
 	if (close(fresh.fd) != 0 && error == 0) error = errno;
 	if (fresh.name[0] != 0) unlinkat(fresh.directory, fresh.name, 0);
@@ -167,6 +175,7 @@ int unpacker_write_symlink(struct unpacker *unpacker, const struct archive_recor
 	times_of(record->mtime_ns, times);
 	int error = utimensat(staging, name, times, AT_SYMLINK_NOFOLLOW) == 0 ? 0 : errno;
 	if (error == 0 && unpacker->marks) error = shipped_mark_link(staging, name);
+	if (error == 0) error = check_replaceable(unpacker, directory, place_name(record->path));
 	if (error == 0 && renameat(staging, name, directory, place_name(record->path)) != 0) error = errno;
 	if (error != 0) unlinkat(staging, name, 0);
 	return error;

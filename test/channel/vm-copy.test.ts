@@ -219,3 +219,22 @@ test('a full disk of either end is told, and holds no part of the file', async (
     await rm(join(from, 'big'));
   }
 });
+
+test('a FIFO or a device is not replaced by a file', async () => {
+  for (const [side, to] of [
+    ['guest', guest],
+    ['host', here],
+  ] as const) {
+    const from = side === 'guest' ? here : guest;
+    await writeFile(join(from, 'plain'), 'x');
+    await promisify(execFile)('mkfifo', [join(to, 'fifo')]);
+    const [hostPath, guestPath] = [
+      join(here, side === 'guest' ? 'plain' : 'fifo'),
+      join(guest, side === 'guest' ? 'fifo' : 'plain'),
+    ];
+    await assert.rejects(copy(side, hostPath, guestPath), /fifo/);
+    assert.ok((await lstat(join(to, 'fifo'))).isFIFO());
+    assert.deepEqual(await readdir(to), side === 'guest' ? ['fifo'] : ['fifo', 'plain']);
+    await rm(join(to, 'fifo'));
+  }
+});

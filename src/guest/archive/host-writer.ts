@@ -9,6 +9,7 @@ import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import {
   type FileHandle,
+  lstat,
   lutimes,
   mkdir,
   open,
@@ -113,6 +114,7 @@ export class HostWriter implements AsyncDisposable {
       if (size !== sizeBytes) await handle.truncate(sizeBytes);
       await handle.chmod(mode & PERMISSION_BITS);
       await handle.utimes(timeOf(mtimeNs), timeOf(mtimeNs));
+      await assertReplaceable(at(directory, nameOf(path)));
       await rename(at(directory, temporary), at(directory, nameOf(path)));
     } catch (error) {
       await this.#abandonFile();
@@ -129,6 +131,7 @@ export class HostWriter implements AsyncDisposable {
     try {
       await symlink(target, temporary);
       await lutimes(temporary, timeOf(mtimeNs), timeOf(mtimeNs));
+      await assertReplaceable(at(directory, nameOf(path)));
       await rename(temporary, at(directory, nameOf(path)));
     } catch (error) {
       await unlink(temporary).catch(() => undefined);
@@ -225,8 +228,23 @@ function timeOf(ns: bigint): number | Date {
   return ns < 0n ? new Date(Number(ns / 1_000_000n)) : Number(ns) / 1e9;
 }
 
+/** Files and links are; a rename would take devices and FIFOs, too. */
+async function assertReplaceable(path: Buffer): Promise<void> {
+  const found = await lstat(path).catch(() => undefined);
+  const isOther = found !== undefined && !found.isFile() && !found.isSymbolicLink() && !found.isDirectory();
+  if (isOther) throw new Irreplaceable();
+}
+
+class Irreplaceable extends Error {}
+
 function writeError(path: Buffer, error: unknown): BangerError {
   const shown = printable(path.toString());
+  if (error instanceof Irreplaceable) {
+    return new BangerError(
+      'already_exists',
+      `cannot write ${shown}: a device, socket or FIFO is in its place`,
+    );
+  }
   const code = (error as NodeJS.ErrnoException).code;
   if (code === 'ENOTDIR' || code === 'ELOOP') {
     return new BangerError(
