@@ -24,11 +24,12 @@ export async function bootstrap(
   { vm, tools }: VmCreated,
 ): Promise<void> {
   if (flags['no-bootstrap'] || tools === null) return;
-  // `vm create` of a VM that is not started takes no repository.
-  if (!tools.required && tools.tools.length === 0) return;
   const say = (text: string): void => {
     if (!flags.json) context.stderr.write(`banger: ${text}\n`);
   };
+  for (const problem of tools.problems) say(`${problemText(problem)}; not read for tools`);
+  // `vm create` of a VM that is not started takes no repository.
+  if (!tools.required && tools.tools.length === 0) return;
   const asked = `the repo asks for ${named(tools.tools)}`;
   if (!tools.required && !vm.spec.nat) {
     say(`${asked}; not installed (--nat installs it with mise, where the image has that)`);
@@ -52,9 +53,13 @@ export function printTools(context: CliContext, tools: ToolingPlan): void {
   const lines = [
     ...tools.tools.map((request) => `asks for ${oneTool(request)}${tools.required ? '' : ' (not required)'}`),
     ...tools.conflicts.map(contradiction),
-    ...tools.problems.map(({ file, line, what }) => `${file}:${line}: ${what}`),
+    ...tools.problems.map(problemText),
   ];
   context.stderr.write(lines.map((line) => `${line}\n`).join(''));
+}
+
+function problemText({ file, line, what }: ToolingPlan['problems'][number]): string {
+  return `${file}:${line}: ${what}`;
 }
 
 function named(requests: readonly ToolRequest[]): string {

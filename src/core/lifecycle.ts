@@ -49,6 +49,16 @@ const LEGAL: Record<VmAction, readonly VmState[]> = {
   restore: ['created', 'running', 'paused', 'stopped', 'error'],
 };
 
+/** Where the action's name is no verb that goes with a VM. */
+const WORDS: Partial<Record<VmAction, string>> = {
+  set: 'change',
+  exec: 'run anything in',
+  cp: 'copy files of',
+  ports: 'list the ports of',
+  health: 'ask the agent of',
+  workspace: 'work on the repository in',
+};
+
 /** What to run to get from a state to one where the action is legal. */
 function wayOut(action: VmAction, state: VmState, name: string): string {
   if (state === 'starting' || state === 'stopping') return `wait until it is done: banger vm show ${name}`;
@@ -74,7 +84,7 @@ export function legalStates(action: VmAction): readonly VmState[] {
 /** Throws `invalid_state` naming the VM, its state and the way out. */
 export function assertLegal(action: VmAction, state: VmState, name: string): void {
   if (isLegal(action, state)) return;
-  throw new BangerError('invalid_state', `cannot ${action} VM "${name}": it is ${state}`, {
+  throw new BangerError('invalid_state', `cannot ${WORDS[action] ?? action} VM "${name}": it is ${state}`, {
     hint: wayOut(action, state, name),
   });
 }

@@ -253,13 +253,16 @@ test('Ctrl-C while the VM of --rm is deleted does not cancel the deletion', asyn
 test('exec: every failure of banger’s own is 125', async () => {
   const missing = await fakeCli(['vm', 'exec', 'dev', '--', 'true'], {
     session: async () => {
-      throw new BangerError('invalid_state', 'cannot exec VM "dev": it is stopped', {
+      throw new BangerError('invalid_state', 'cannot run anything in VM "dev": it is stopped', {
         hint: 'banger vm start dev',
       });
     },
   });
   assert.equal(missing.status, 125);
-  assert.equal(missing.stderr, 'banger: cannot exec VM "dev": it is stopped\nbanger vm start dev\n');
+  assert.equal(
+    missing.stderr,
+    'banger: cannot run anything in VM "dev": it is stopped\nbanger vm start dev\n',
+  );
   const noDaemon = await fakeCli(['vm', 'exec', 'dev'], { daemon: false });
   assert.equal(noDaemon.status, 125);
 });

@@ -154,7 +154,10 @@ describe('VMs that are paused when idle', () => {
     await home.ok(['vm', 'pause', 'dev']);
     const { status, stderr } = await home.run(['vm', 'exec', 'dev', '--', 'true']);
     assert.deepEqual(
-      [status, stderr.startsWith('banger: cannot exec VM "dev": it is paused\nbanger vm resume dev\n')],
+      [
+        status,
+        stderr.startsWith('banger: cannot run anything in VM "dev": it is paused\nbanger vm resume dev\n'),
+      ],
       [125, true],
     );
     await home.ok(['vm', 'resume', 'dev']);

@@ -92,8 +92,8 @@ function plural(count: number, what: string): string {
 function endsOf(context: CliContext, source: string, target: string): Omit<Params, 'follow'> {
   const [from, to] = [inVm(source), inVm(target)];
   if (from !== undefined && to !== undefined) {
-    throw new BangerError('usage', 'one of SRC and DST is on this host', {
-      hint: `between VMs: banger vm exec ${from.ref} -- tar c -C DIR NAME | banger vm exec ${to.ref} -- tar x -C DIR`,
+    throw new BangerError('usage', 'SRC and DST both name a VM, and one of them must be on this host', {
+      hint: `a file here with a colon in its name: ./${source}; between VMs: banger vm exec ${from.ref} -- tar c -C DIR NAME | banger vm exec ${to.ref} -- tar x -C DIR`,
     });
   }
   const end = from ?? to;

@@ -15,7 +15,7 @@ const LOG = { warn: () => undefined } as unknown as Log;
 after(() => rmSync(HOME, { recursive: true, force: true }));
 
 /** What the guest is sent, and what the user is told. */
-async function synced(entries: readonly FileSyncEntry[], failure?: BangerError) {
+async function synced(entries: readonly FileSyncEntry[], failure?: BangerError, failing?: string) {
   const records: string[] = [];
   const told: string[] = [];
   let calls = 0;
@@ -26,8 +26,9 @@ async function synced(entries: readonly FileSyncEntry[], failure?: BangerError) 
     ) {
       calls += 1;
       assert.equal(request.base, '/root');
-      if (failure !== undefined) throw failure;
+      if (failure !== undefined && failing === undefined) throw failure;
       for await (const record of sent) {
+        if ('path' in record && record.path.toString() === failing) throw failure;
         if ('path' in record)
           records.push(
             `${record.kind} ${record.path.toString()}${'mode' in record ? ` ${record.mode.toString(8)}` : ''}`,
@@ -82,8 +83,17 @@ test('nothing is asked of the guest without entries; a guest that cannot write i
   assert.deepEqual(await synced([]), { records: [], told: [], calls: 0 });
   const entry = { host: 'dotfile', guest: 'f', mode: 0o600 };
   const full = await synced([entry], new BangerError('no_space', 'no space left'));
-  assert.deepEqual(full.told, ['file_sync: no space left']);
+  assert.deepEqual(full.told, ['file_sync: ~/dotfile is left out: no space left']);
   await assert.rejects(synced([entry], new BangerError('channel_broken', 'gone')), {
     code: 'channel_broken',
   });
+});
+
+test('what cannot be written there keeps nothing else from being written', async () => {
+  writeFileSync(join(HOME, 'other'), 'x');
+  const entries = ['dotfile', 'other'].map((host) => ({ host, guest: host, mode: 0o600 }));
+  const failure = new BangerError('guest_failed', 'dotfile: Is a directory');
+  const { records, told } = await synced(entries, failure, 'dotfile');
+  assert.deepEqual(records, ['file other 600']);
+  assert.deepEqual(told, ['file_sync: ~/dotfile is left out: dotfile: Is a directory']);
 });

@@ -47,19 +47,41 @@ export class FileSync {
       this.#log.warn({ reason: text }, 'file_sync');
       operation.progress({ step: 'file_sync', text: `file_sync: ${text}`, announce: true });
     };
+    const { signal } = operation;
+    const held: string[] = [];
     try {
-      await agent.unpack({ base: GUEST_HOME }, this.#records(operation.signal, warn), operation.signal);
+      const records = this.#records(this.#entries, signal, (text) => held.push(text));
+      await agent.unpack({ base: GUEST_HOME }, records, signal);
+      held.forEach(warn);
     } catch (error) {
-      const isOver = error instanceof BangerError && ['cancelled', 'channel_broken'].includes(error.code);
-      if (isOver) throw error;
-      warn(errorText(error));
+      throwIfOver(error);
+      // One of them cannot be written: the others can.
+      for (const entry of this.#entries) await this.#writeOne(agent, entry, signal, warn);
     }
   }
 
-  async *#records(signal: AbortSignal, warn: Warn): AsyncGenerator<ArchiveRecord, void, undefined> {
+  async #writeOne(
+    agent: Pick<AgentClient, 'unpack'>,
+    entry: FileSyncEntry,
+    signal: AbortSignal,
+    warn: Warn,
+  ): Promise<void> {
+    try {
+      await agent.unpack({ base: GUEST_HOME }, this.#records([entry], signal, warn), signal);
+    } catch (error) {
+      throwIfOver(error);
+      warn(`~/${entry.host} is left out: ${errorText(error)}`);
+    }
+  }
+
+  async *#records(
+    entries: readonly FileSyncEntry[],
+    signal: AbortSignal,
+    warn: Warn,
+  ): AsyncGenerator<ArchiveRecord, void, undefined> {
     const home = await realpath(this.#home).catch(() => undefined);
     if (home === undefined) return warn('there is no home directory');
-    for (const entry of this.#entries) {
+    for (const entry of entries) {
       const source = await this.#source(home, entry, warn);
       if (source !== undefined) yield* recordsOf(source, entry, signal, warn);
     }
@@ -82,6 +104,11 @@ export class FileSync {
     }
     return undefined;
   }
+}
+
+/** @throws {BangerError} `cancelled`, `channel_broken` */
+function throwIfOver(error: unknown): void {
+  if (error instanceof BangerError && ['cancelled', 'channel_broken'].includes(error.code)) throw error;
 }
 
 async function* recordsOf(
