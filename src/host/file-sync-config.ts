@@ -32,7 +32,7 @@ function pathBelow(prefixes: readonly string[], pattern: string, error: string) 
     .transform((path) => path ?? '');
 }
 
-const MODE_ERROR = 'must be three octal digits in quotes, like "0600"';
+const MODE_ERROR = 'must be three octal digits in quotes, like "600"';
 const mode = z
   .string({ error: MODE_ERROR })
   .regex(/^0?[0-7]{3}$/, { error: MODE_ERROR })

@@ -94,6 +94,7 @@ test('removeTree removes links without following them', async () => {
   mkdirSync(join(dir, 't/deep/er'), { recursive: true });
   for (let i = 0; i < 300; i += 1) writeFileSync(join(dir, `t/deep/${i}`), '');
   symlinkSync(outside, join(dir, 't/link'));
+  writeFileSync(Buffer.concat([Buffer.from(join(dir, 't/deep/')), Buffer.from([0xff, 0x41])]), 'no UTF-8');
   await removeTree(join(dir, 't'), { below: dir });
   assert.ok(!existsSync(join(dir, 't')));
   symlinkSync(outside, join(dir, 't'));

@@ -2,7 +2,18 @@
 
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { copyFile, lstat, mkdir, open, opendir, realpath, rename, rmdir, unlink } from 'node:fs/promises';
+import {
+  copyFile,
+  lstat,
+  mkdir,
+  open,
+  opendir,
+  readdir,
+  realpath,
+  rename,
+  rmdir,
+  unlink,
+} from 'node:fs/promises';
 import { basename, dirname, join, sep } from 'node:path';
 import { BangerError } from '../core/errors.ts';
 import { pidStartTicks } from './proc.ts';
@@ -100,19 +111,23 @@ export interface RemoveOptions {
 export async function removeTree(path: string, options: RemoveOptions): Promise<void> {
   await assertBelow(path, options.below);
   let left = options.maxEntries ?? 1_000_000;
-  const removeEntry = async (entry: string): Promise<void> => {
+  /** In bytes: names need not be UTF-8. */
+  const removeEntry = async (entry: Buffer): Promise<void> => {
     left -= 1;
     if (left < 0) throw new BangerError('limit_exceeded', `${path} holds too many files to remove`);
-    const stat = await lstat(entry);
-    if (!stat.isDirectory()) return unlink(entry);
-    // Re-opened per pass: the order of readdir is unspecified while entries vanish.
-    for await (const child of await opendir(entry)) await removeEntry(join(entry, child.name));
-    await rmdir(entry);
+    try {
+      if (!(await lstat(entry)).isDirectory()) return await unlink(entry);
+      for (const name of await readdir(entry, { encoding: 'buffer' }))
+        await removeEntry(Buffer.concat([entry, Buffer.from('/'), name]));
+      await rmdir(entry);
+    } catch (error) {
+      // Somebody else removes it, too.
+      if (codeOf(error) !== 'ENOENT') throw error;
+    }
   };
   try {
-    await removeEntry(path);
+    await removeEntry(Buffer.from(path));
   } catch (error) {
-    if (codeOf(error) === 'ENOENT') return;
     if (error instanceof BangerError) throw error;
     throw fileError(`cannot remove ${path}`, error);
   }
