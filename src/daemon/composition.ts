@@ -199,7 +199,7 @@ export function compose(options: CompositionOptions): DaemonServices {
   const shelf = new SnapshotShelf(snapshotStore);
   const needs = new SnapshotNeeds({ images, platforms, keys, verifier });
   const snapshots = new VmSnapshots({
-    ...{ shelf, needs, registry, lifecycle, sleep, verifier, runner, log },
+    ...{ shelf, needs, registry, lifecycle, sleep, transfers, verifier, runner, log },
     store: snapshotStore,
   });
   const snapshotRestore = new SnapshotRestore({ shelf, needs, registry, lifecycle });
@@ -212,6 +212,7 @@ export function compose(options: CompositionOptions): DaemonServices {
     registry,
     lifecycle,
     sleep,
+    transfers,
     reservations,
     shelf,
     needs,

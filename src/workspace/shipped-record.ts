@@ -106,6 +106,16 @@ export function begunAfter(last: ShippedRecord, records: readonly ShippedRecord[
   return at < 0 ? records : records.slice(0, at);
 }
 
+/** Whether the guest may have files of the host's that no finished shipping brought: they look as if the guest had changed them. */
+export async function isUnsettled(
+  { shippedFile, sentFile }: Pick<ShippedFiles, 'shippedFile' | 'sentFile'>,
+  workspace: Pick<VmWorkspace, 'shipped' | 'headCommit'>,
+): Promise<boolean> {
+  const [records, sent] = await Promise.all([readShippedRecords(shippedFile), readSentPaths(sentFile)]);
+  const last = lastShipped(workspace, records);
+  return sent.length > 0 || (last !== undefined && begunAfter(last, records).length > 0);
+}
+
 /** Files that were sent ahead, and not written down: the guest may have them as no record says. */
 export async function readSentPaths(sentFile: string): Promise<readonly BytePath[]> {
   const found = pathsSchema.safeParse(await readJsonFile(sentFile, MAX_RECORD_BYTES).catch(() => undefined));

@@ -5,7 +5,7 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -142,6 +142,12 @@ describe('kills while a workspace is prepared', () => {
       if (waitMs === 0) {
         // Nothing that was written down tells the copy from this.
         await repo.git('checkout', '--', path);
+        const exported = await home.run(['vm', 'workspace', 'export', 'dev', '--stat']);
+        const status = await home.ok(['vm', 'workspace', 'status', 'dev']);
+        // On a fast host it may have been written down before.
+        const isCutOff = existsSync(join((await home.show('dev')).vmDir, 'shipped.sent'));
+        assert.equal(/was cut off/.test(exported.stderr), isCutOff);
+        assert.equal(/what was cut off/.test(status), isCutOff);
         assert.notDeepEqual(await copyFiles(), treeOf(repo.dir));
       }
       await assertRecovers();

@@ -60,6 +60,8 @@ export interface WorkspaceStatus {
   readonly drift: WorkspaceDrift | null;
   /** False: what was shipped is not known any more, so changes here are not. */
   readonly knowsHere: boolean;
+  /** The last shipping was cut off: what it brought counts as changed in the guest, until the next one has ended. */
+  readonly cutOff: boolean;
   /** Made in the guest. */
   readonly commits: number;
   /** By path, at most the first 10,000. */

@@ -19,6 +19,7 @@ import { readMachineFacts } from '../vms/machine-facts.ts';
 import type { SnapshotNeeds } from './snapshot-needs.ts';
 import type { SnapshotShelf } from './snapshot-shelf.ts';
 import { captureLive, placeDisks, placeShipped } from './vm-capture.ts';
+import type { Transfers } from '../guests/transfers.ts';
 import type { VmLifecycle } from '../vms/vm-lifecycle.ts';
 import type { VmRegistry } from '../vms/vm-registry.ts';
 import type { VmSleep } from '../vms/vm-sleep.ts';
@@ -34,6 +35,7 @@ export interface VmForkDeps {
   readonly registry: VmRegistry;
   readonly lifecycle: VmLifecycle;
   readonly sleep: Pick<VmSleep, 'rouse'>;
+  readonly transfers: Pick<Transfers, 'finish'>;
   readonly reservations: VmReservations;
   readonly shelf: SnapshotShelf;
   readonly needs: SnapshotNeeds;
@@ -95,8 +97,9 @@ export class VmFork {
   }
 
   async #capture(ref: string, into: string, operation: OperationHandle): Promise<Seed> {
-    const { registry, lifecycle, sleep, needs, log } = this.#deps;
+    const { registry, lifecycle, sleep, transfers, needs, log } = this.#deps;
     const id = await sleep.rouse(ref, 'fork', operation.signal);
+    await transfers.finish(id);
     const { name } = registry.row(id);
     operation.about(name);
     return await lifecycle.locked(id, operation.signal, async () => {

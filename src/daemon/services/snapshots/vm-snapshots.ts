@@ -27,6 +27,7 @@ import type { FileVerifier } from '../images/file-verifier.ts';
 import type { SnapshotNeeds } from './snapshot-needs.ts';
 import type { SnapshotShelf } from './snapshot-shelf.ts';
 import { captureDisks, type Captured, captureLive } from './vm-capture.ts';
+import type { Transfers } from '../guests/transfers.ts';
 import type { VmLifecycle } from '../vms/vm-lifecycle.ts';
 import type { VmSleep } from '../vms/vm-sleep.ts';
 import type { VmRegistry } from '../vms/vm-registry.ts';
@@ -38,6 +39,7 @@ export interface VmSnapshotsDeps {
   readonly registry: VmRegistry;
   readonly lifecycle: VmLifecycle;
   readonly sleep: Pick<VmSleep, 'rouse'>;
+  readonly transfers: Pick<Transfers, 'finish'>;
   readonly verifier: FileVerifier;
   readonly runner: CommandRunner;
   readonly log: Log;
@@ -61,8 +63,9 @@ export class VmSnapshots {
     params: CheckedParamsOf<'snapshot.create'>,
     operation: OperationHandle,
   ): Promise<VmSnapshotTaken> {
-    const { registry, lifecycle, sleep, store, shelf } = this.#deps;
+    const { registry, lifecycle, sleep, transfers, store, shelf } = this.#deps;
     const id = await sleep.rouse(params.ref, 'snapshot', operation.signal);
+    await transfers.finish(id);
     const { name: vmName } = registry.row(id);
     operation.about(vmName);
     using reserved = await shelf.reserveName(params.name, vmName);

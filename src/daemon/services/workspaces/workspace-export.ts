@@ -16,6 +16,7 @@ import type { CommandRunner } from '../../../host/runner.ts';
 import { assertFree, writeWholeFile } from '../../../host/whole-file.ts';
 import { applyGuestTree } from '../../../workspace/apply.ts';
 import { type BytePath, displayPath } from '../../../workspace/byte-path.ts';
+import { isUnsettled } from '../../../workspace/shipped-record.ts';
 import { fetchGuestBranch, findGuestBranch } from '../../../workspace/fetch-branch.ts';
 import type { GuestRepo } from '../../../workspace/guest-git-runner.ts';
 import { countGuestCommits, pourPatch, resolveGuestCommit } from '../../../workspace/guest-patch.ts';
@@ -98,6 +99,7 @@ export class WorkspaceExport {
     write: ((bytes: Uint8Array) => Promise<void>) | null,
   ): Promise<WorkspaceExported> {
     const { vm, workspace, repo } = copy;
+    await this.#assertSettled(copy);
     const base = await baseOf(copy, params);
     operation.progress({ step: 'look', text: `looking at the files of ${vm.name}` });
     return await this.#look(copy, async (tree) => {
@@ -130,6 +132,7 @@ export class WorkspaceExport {
     return await this.#open(params.ref, operation, async (copy) => {
       const { vm, workspace } = copy;
       const shipped = shippedOf(vm, workspace);
+      await this.#assertSettled(copy);
       operation.progress({ step: 'look', text: `looking at the files of ${vm.name}` });
       return await this.#look(copy, async (guest) => {
         const { headCommit, includeUntracked } = workspace;
@@ -227,6 +230,16 @@ export class WorkspaceExport {
       const both = await Promise.all([there, beside(copy.vm, copy.workspace, copy.signal)]);
       return { vm: copy.vm, workspace: copy.workspace, there: both[0], beside: both[1] };
     });
+  }
+
+  /** What a shipping that was cut off has brought must not come back as the guest's. @throws {BangerError} `invalid_state` */
+  async #assertSettled({ vm, workspace }: OpenCopy): Promise<void> {
+    if (!(await isUnsettled(this.#deps.registry.files(vm.id), workspace))) return;
+    throw new BangerError(
+      'invalid_state',
+      `bringing the copy in VM "${vm.name}" up to date was cut off, and what came from here cannot be told from its own changes`,
+      { hint: `let that end first: banger vm workspace prepare ${vm.name}` },
+    );
   }
 
   /** Stop and delete of the VM end what is done in it. */

@@ -6,6 +6,7 @@ import type { VmWorkspace } from '../../../core/model/workspace.ts';
 import type { BangerPaths } from '../../../host/paths.ts';
 import type { CommandRunner } from '../../../host/runner.ts';
 import { displayPath } from '../../../workspace/byte-path.ts';
+import { isUnsettled } from '../../../workspace/shipped-record.ts';
 import type { TreeChange } from '../../../workspace/tree-change.ts';
 import type { OperationHandle } from '../../operations.ts';
 import type { VmRegistry } from '../vms/vm-registry.ts';
@@ -39,9 +40,14 @@ export class WorkspaceStatusService {
     const { vm, workspace, there, beside } = await exports.guestChanges(
       ref,
       operation,
-      (found, copied, signal) => Promise.all([this.#here(found.id, copied, signal), drift.of(found, signal)]),
+      (found, copied, signal) =>
+        Promise.all([
+          this.#here(found.id, copied, signal),
+          drift.of(found, signal),
+          isUnsettled(this.#deps.registry.files(found.id), copied),
+        ]),
     );
-    const [here, behind] = beside;
+    const [here, behind, cutOff] = beside;
     const { guestPath, sourcePath, headCommit, mode, readOnly, preparedAt } = workspace;
     const files = merged(here, there);
     return {
@@ -49,6 +55,7 @@ export class WorkspaceStatusService {
       ...{ guestPath, sourcePath, headCommit, mode, readOnly, preparedAt },
       drift: behind,
       knowsHere: here !== null,
+      cutOff,
       commits: there.commits,
       files: files.slice(0, MAX_LISTED),
       total: files.length,

@@ -309,7 +309,14 @@ class Update {
       conflict,
       to: changes.get(conflict.path.toString('latin1'))?.to ?? null,
     }));
-    const files = wanted.filter(({ conflict, to }) => to !== null && conflict.reason !== 'deleted');
+    // Git of the guest is given one path to a line, and follows links.
+    const files = wanted.filter(
+      ({ conflict, to }) =>
+        to !== null &&
+        to.mode !== LINK_MODE &&
+        conflict.reason !== 'deleted' &&
+        !conflict.path.includes(0x0a),
+    );
     const ids = (await this.#copy.blobIds(files.map(({ conflict }) => conflict.path))) ?? [];
     const equal = new Set(files.filter(({ to }, at) => to?.oid === ids[at]).map(({ conflict }) => conflict));
     const real = wanted.filter(
@@ -322,11 +329,12 @@ class Update {
       );
     const found = error.conflicts.map(({ path }) => path.toString('latin1'));
     // The guest names at most so many at once: what is new must be.
-    if (found.every((path) => same.has(path))) throw error;
+    if (found.every((path) => same.has(path))) throw overwrites(this.#job.vmName, error.conflicts);
     return new Set([...same, ...found]);
   }
 }
 
+const LINK_MODE = 0o120000;
 const SHIPPED_PATH = bytesOf(`.git/${SHIPPED_REF}`);
 
 function overwrites(vmName: string, conflicts: readonly ConflictRecord[]): BangerError {

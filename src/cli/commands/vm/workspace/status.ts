@@ -39,12 +39,16 @@ function textOf(status: WorkspaceStatus): string {
   const lines = [`${vm}:${guestPath} is a ${kind} of ${sourcePath} at ${headCommit.slice(0, 12)}${behind}`];
   if (commits > 0) lines.push(`${commits} ${commits === 1 ? 'commit was' : 'commits were'} made in the VM`);
   if (!status.knowsHere) lines.push('what was shipped is not known any more: changes here are not listed');
+  if (status.cutOff)
+    lines.push(
+      `what was sent last may count as changed in the VM; banger vm workspace prepare ${vm} ends what was cut off`,
+    );
   if (total === 0) lines.push('no file was changed on either side');
   const both = files.filter(({ here, there }) => here !== null && there !== null).length;
   const table = total === 0 ? '' : `\n${formatTable(HEADER, files.map(row))}`;
   const more = total > files.length ? `and ${total - files.length} more\n` : '';
   const way =
-    both === 0
+    both === 0 || status.cutOff
       ? ''
       : `${both} changed on both sides: take the VM's with "banger vm workspace export ${vm} --apply", which merges\n`;
   return `${lines.join('\n')}\n${table}${more}${way}`;
