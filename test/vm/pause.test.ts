@@ -67,9 +67,9 @@ describe('vm pause and resume', () => {
     assert.equal(await home.ok(['vm', 'pause', 'dev']), 'dev: paused\n');
     assert.equal(await home.ok(['vm', 'pause', 'dev']), 'dev: paused\n');
     for (const [args, action, status] of [
-      [['vm', 'exec', 'dev', '--', 'true'], 'exec', 125],
-      [['vm', 'ports', 'dev'], 'ports', 1],
-      [['vm', 'health', 'dev'], 'health', 1],
+      [['vm', 'exec', 'dev', '--', 'true'], 'run anything in', 125],
+      [['vm', 'ports', 'dev'], 'list the ports of', 1],
+      [['vm', 'health', 'dev'], 'ask the agent of', 1],
       [['vm', 'start', 'dev'], 'start', 1],
     ] as const) {
       const refused = await home.run(args);
