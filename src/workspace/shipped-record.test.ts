@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { BangerError } from '../core/errors.ts';
 import { temporaryDir } from '../../test/helpers/host-repo.ts';
 import {
   begunAfter,
@@ -88,4 +89,17 @@ test('the last eight are kept, each once', async (t) => {
   await recordShipping(files, record('5'), await readShippedRecords(files.shippedFile), steps);
   const kept = await readShippedRecords(files.shippedFile);
   assert.equal(kept.map(({ commit }) => commit[0]).join(''), '59876432');
+});
+
+test('what the guest refused is not among the records', async (t) => {
+  const files = shippedFiles(await temporaryDir(t));
+  const old = record('b');
+  const steps = { onShipped: async () => undefined, indexPath: undefined };
+  await recordShipping(files, old, [], { ...steps, send: undefined });
+  const refused = recordShipping(files, record('c'), [old], {
+    ...steps,
+    send: () => Promise.reject(new BangerError('invalid_state', 'changed both here and there')),
+  });
+  await assert.rejects(refused, { code: 'invalid_state' });
+  assert.deepEqual(await readShippedRecords(files.shippedFile), [old]);
 });

@@ -5,6 +5,7 @@
 
 import { rename, rm, stat } from 'node:fs/promises';
 import { z } from 'zod';
+import { BangerError } from '../core/errors.ts';
 import type { ShippedState, VmWorkspace } from '../core/model/workspace.ts';
 import { readJsonFile, writeFileAtomic } from '../host/files.ts';
 import type { BytePath } from './byte-path.ts';
@@ -29,7 +30,7 @@ export interface ShippedFiles {
 }
 
 export interface ShippingSteps {
-  /** Undefined: the guest has it all. */
+  /** Undefined: the guest has it all. Throws `invalid_state` when the guest's checks do not hold, and so nothing was written there. */
   readonly send: (() => Promise<void>) | undefined;
   /** The guest has it all: for the row. */
   readonly onShipped: (shipped: ShippedRecord) => Promise<void>;
@@ -94,7 +95,14 @@ export async function recordShipping(
   await rm(shippedIndex, { force: true });
   const others = records.filter((record) => !isSameShipping(record, shipped));
   await writeShippedRecords(shippedFile, [shipped, ...others].slice(0, KEPT_RECORDS));
-  await send?.();
+  try {
+    await send?.();
+  } catch (error) {
+    // What the guest refused it has nothing of.
+    if (error instanceof BangerError && error.code === 'invalid_state')
+      await writeShippedRecords(shippedFile, records);
+    throw error;
+  }
   await onShipped(shipped);
   await rm(sentFile, { force: true });
   if (indexPath !== undefined) await keepShippedIndex(indexPath, shippedIndex);

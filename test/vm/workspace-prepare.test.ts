@@ -118,6 +118,8 @@ describe('workspace prepare', () => {
     const { status, stderr } = await home.run(['vm', 'workspace', 'prepare', 'dev']);
     assert.equal(status, 1);
     assert.match(stderr, /changed both here and in VM "dev": many\/3\/3\n.*--force/);
+    // What was refused is no shipping that was cut off.
+    await home.ok(['vm', 'workspace', 'export', 'dev', '--stat']);
     assert.equal(await inGuest('tail -n1 many/3/3; cat many/4/4'), 'guest\nhost');
     await inGuest('printf "host\\n" > many/3/3');
     assert.deepEqual(
@@ -136,6 +138,7 @@ describe('workspace prepare', () => {
     ]);
     assert.deepEqual([commits, drift], [0, null]);
     await assert.rejects(prepare(), /many\/3\/3/);
+    await home.ok(['vm', 'workspace', 'export', 'dev', '--stat']);
     assert.equal((await prepare('--force')).outcome, 'updated');
     assert.equal(
       await inGuest('cat many/3/3 mine; ls many/4'),

@@ -5,6 +5,7 @@
  */
 
 import type { Stats } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { setImmediate } from 'node:timers/promises';
 import { TOOL_FILES } from '../../../core/toolingplan/model.ts';
 import type { ArchiveRecord } from '../../../guest/archive/records.ts';
@@ -57,7 +58,7 @@ export async function sendTouched(
   { runner, repos }: { readonly runner: CommandRunner; readonly repos: KnownRepos },
   job: QuickJob,
 ): Promise<SentUpdate | undefined> {
-  const { workspace, asked, agent, shippedFile, shippedIndex, signal } = job;
+  const { workspace, asked, agent, shippedFile, shippedIndex, sentFile, signal } = job;
   const { sourcePath } = workspace;
   const records = await readShippedRecords(shippedFile);
   const last = lastShipped(workspace, records);
@@ -75,11 +76,20 @@ export async function sendTouched(
   };
   const looking = look();
   const sent = new Map<BytePath, Stats>();
+  const before = await readSentPaths(sentFile);
   try {
-    await agent.unpack(archiveInto(workspace), touchedRecords(looking, job, last, sent), signal);
+    await agent.unpack(
+      archiveInto(workspace),
+      touchedRecords(looking, { sentFile, before }, last, sent),
+      signal,
+    );
   } catch (error) {
-    if (error === NEEDS_MORE || error instanceof ArchiveConflicts) return undefined;
-    throw error;
+    if (error === NEEDS_MORE) return undefined;
+    if (!(error instanceof ArchiveConflicts)) throw error;
+    // What the guest refused it has nothing of.
+    if (before.length === 0) await rm(sentFile, { force: true });
+    else await noteSentPaths(sentFile, before);
+    return undefined;
   }
   const found = await looking;
   return found && { look: found, sent, last, records };
@@ -87,7 +97,7 @@ export async function sendTouched(
 
 async function* touchedRecords(
   looking: Promise<QuickLook | undefined>,
-  { sentFile }: QuickJob,
+  { sentFile, before }: { readonly sentFile: string; readonly before: readonly BytePath[] },
   last: ShippedRecord,
   sent: Map<BytePath, Stats>,
 ): AsyncGenerator<ArchiveRecord, void, undefined> {
@@ -95,7 +105,6 @@ async function* touchedRecords(
   const look = await looking;
   if (look === undefined) throw NEEDS_MORE;
   const { changes, repo } = look;
-  const before = changes.length === 0 ? [] : await readSentPaths(sentFile);
   yield* checkRecords(changes);
   if (changes.length > 0)
     await noteSentPaths(sentFile, [...new Set([...before, ...changes.map(({ path }) => path)])]);
