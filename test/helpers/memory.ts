@@ -9,9 +9,9 @@ function field(pid: number, name: string): number {
   return Number(found[1]) / 1024;
 }
 
-/** MiB resident now. */
-export function residentMib(pid: number): number {
-  return field(pid, 'VmRSS');
+/** MiB of its own that are resident now: without the program's file, whose pages come and go with what the host needs. */
+export function anonymousMib(pid: number): number {
+  return field(pid, 'RssAnon');
 }
 
 /** MiB that were resident at most until now. */
