@@ -1,6 +1,7 @@
 /** Git in a guest, asked about the copy of a workspace. What it answers is the guest's word: checked for form, and bounded. */
 
 import { BangerError } from '../core/errors.ts';
+import { parseGuestIndex } from './guest-index.ts';
 import { guestGit, guestGitFailed, type GuestRepo } from './guest-git-runner.ts';
 import type { GuestProgramResult } from './guest-programs.ts';
 import { stagedDigest } from './staged.ts';
@@ -9,7 +10,6 @@ const FILE_TIMEOUT_MS = 60_000;
 const MAX_FILE_BYTES = 1024 * 1024;
 const MAX_LISTING_BYTES = 256 * 1024 * 1024;
 const OID = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/;
-const STAGED = /^([0-7]{6}) ([0-9a-f]{40,64}) ([0-3])\t/;
 
 export interface CopyHead {
   readonly commit: string;
@@ -42,7 +42,7 @@ export class GuestRepository {
     return {
       commit: oidOf(line(commit)),
       branch: ref.startsWith('refs/heads/') ? ref.slice('refs/heads/'.length) : null,
-      staged: stagedDigest(parseStaged(staged.stdout)),
+      staged: stagedDigest(parseGuestIndex(staged.stdout)),
       boundary: (shallow ?? '').split('\n').filter(Boolean).map(oidOf),
     };
   }
@@ -51,20 +51,6 @@ export class GuestRepository {
   async shippedCommit(ref: string): Promise<string | undefined> {
     const found = await this.#file(ref);
     return found === undefined ? undefined : oidOf(found);
-  }
-
-  /** Blob ids of files as they are, in the order given; undefined when they cannot be had for all of them. */
-  async blobIds(paths: readonly Buffer[]): Promise<readonly string[] | undefined> {
-    // Git reads one to a line.
-    if (paths.some((path) => path.includes(0x0a))) return undefined;
-    const input = Buffer.concat(paths.flatMap((path) => [path, Buffer.from('\n')]));
-    const found = await guestGit(this.#repo, ['hash-object', '--stdin-paths'], {
-      okStatuses: [0, 128],
-      input,
-      maxOutputBytes: MAX_LISTING_BYTES,
-    });
-    const ids = line(found).split('\n');
-    return found.status === 0 && ids.length === paths.length ? ids : undefined;
   }
 
   /** What a file of `.git` says; undefined: it is not there. */
@@ -87,14 +73,4 @@ function line({ stdout }: GuestProgramResult): string {
 function oidOf(text: string): string {
   if (OID.test(text)) return text;
   throw new BangerError('guest_failed', 'the guest names a commit in an unknown form');
-}
-
-function parseStaged(listing: Buffer): Parameters<typeof stagedDigest>[0] {
-  const lines = listing.toString('latin1').split('\0');
-  return lines.filter(Boolean).map((text) => {
-    const match = STAGED.exec(text);
-    if (match === null) throw new BangerError('guest_failed', 'the guest lists its index in an unknown form');
-    const [prefix, mode = '', oid = '', stage = ''] = match;
-    return { mode: Number.parseInt(mode, 8), oid, stage: Number(stage), path: text.slice(prefix.length) };
-  });
 }

@@ -97,6 +97,22 @@ test('edits, additions, deletions, renames, modes, links and commits, all in one
     'type_changed link-to-be',
   ]);
   assert.equal(tree, await treeByHand(t, repo));
+  const options = await arrange(t, repo, base);
+  const entries = await within(options, repo, (there) => there.entries());
+  assert.deepEqual([...entries.keys()].toSorted(), [
+    '.gitignore',
+    'committed \xc3\xbcn\xc3\xaf\nname',
+    'link-to-be',
+    'readme.md',
+    'run.sh',
+    'src/renamed.ts',
+    'staged',
+    'untracked',
+  ]);
+  assert.equal(entries.get('link-to-be')?.mode, 0o120000);
+  assert.equal(entries.get('run.sh')?.mode, 0o100644);
+  const untracked = (await repo.git('hash-object', 'untracked')).trim();
+  assert.deepEqual(entries.get('untracked'), { mode: 0o100644, oid: untracked });
 });
 
 test('nothing changed: no change, and the tree of the commit', async (t) => {

@@ -16,7 +16,8 @@ import {
 } from './guest-git-runner.ts';
 import type { GuestProgramResult } from './guest-programs.ts';
 import { GITLINK_MODE } from './index-entries.ts';
-import { type CountedChange, MAX_CHANGES_BYTES, parseGuestChanges } from './tree-change.ts';
+import { parseGuestIndex } from './guest-index.ts';
+import { type CountedChange, MAX_CHANGES_BYTES, parseGuestChanges, type TreeEntry } from './tree-change.ts';
 
 /** On the root disk; everything in it is an export's, and only one runs at a time in a VM. */
 export const GUEST_SCRATCH_PATH = '/var/lib/banger/workspace-git';
@@ -40,6 +41,8 @@ export interface GuestTree {
   git(args: readonly string[], options?: GuestGitOptions): Promise<GuestProgramResult>;
   /** How the files differ from a commit or tree. `numbers`: with how many lines of each. */
   changesSince(base: string, numbers?: boolean): Promise<readonly CountedChange[]>;
+  /** All of them, by path. */
+  entries(): Promise<ReadonlyMap<BytePath, TreeEntry>>;
   /** Their tree, written to the scratch objects. */
   write(): Promise<string>;
   /** Repositories inside this one that git sees as one thing each, and submodules at another commit: they are not part of it. */
@@ -71,7 +74,13 @@ export async function withGuestTree<T>(
     await copyIndex(options, facts.indexPath, dir, git);
     if (assumed.length > 0) await forAll(git, ['update-index', '-z', '--no-assume-unchanged'], assumed);
     const nested = await addAll(options, git);
-    return await work({ git, nested, changesSince: changesWith(git), write: () => writeTree(git) });
+    return await work({
+      git,
+      nested,
+      changesSince: changesWith(git),
+      entries: () => entriesOf(git),
+      write: () => writeTree(git),
+    });
   } finally {
     await removeScratch(options, scratchPath);
   }
@@ -190,6 +199,11 @@ function changesWith(git: GuestTree['git']): GuestTree['changesSince'] {
     });
     return parseGuestChanges(listed.stdout);
   };
+}
+
+async function entriesOf(git: GuestTree['git']): Promise<ReadonlyMap<BytePath, TreeEntry>> {
+  const listed = await git(['ls-files', '-z', '--stage'], { maxOutputBytes: MAX_LISTING_BYTES });
+  return new Map(parseGuestIndex(listed.stdout).map(({ path, mode, oid }) => [path, { mode, oid }]));
 }
 
 async function writeTree(git: GuestTree['git']): Promise<string> {

@@ -15,6 +15,8 @@ import { readNext, TreeReader } from './tree-reader.ts';
 export interface FilesContent {
   readonly rootPath: string;
   readonly changes: readonly TreeChange[];
+  /** What stands in the guest where something else is to be: deleted first, whatever it is. */
+  readonly obstacles?: readonly BytePath[];
   /** As it was when it was read: at the end of each file and link. */
   readonly onFile: (path: BytePath, stat: Stats) => void;
 }
@@ -83,7 +85,8 @@ function isLink(entry: TreeEntry | null): boolean {
 
 /** @throws {BangerError} as `updateRecords` */
 export function* fileRecords(content: FilesContent): Generator<ArchiveRecord, void, undefined> {
-  const { rootPath, changes, onFile } = content;
+  const { rootPath, changes, obstacles = [], onFile } = content;
+  for (const path of obstacles) yield { kind: 'delete', path: bytesOf(path), deleteEmptyParents: false };
   yield* placeRecords(changes, keptSubmodules(content));
   const reader = new TreeReader(rootPath, () => undefined);
   try {

@@ -56,6 +56,24 @@ test('conflicts exit with 1, and are listed', async () => {
   assert.deepEqual(JSON.parse(json.stdout), answer);
 });
 
+test('a dry run says of conflicts what would come of them', async () => {
+  const change = { path: 'other', kind: 'modified', insertions: 1, deletions: 2 } as const;
+  const answer: WorkspaceApplied = {
+    ...{ vm: 'dev', dir: '/repo', applied: false, changes: [change], files: 1, nested: [] },
+    conflicts: [{ path: 'x', why: 'contents' }],
+  };
+  const answers = { 'workspace.apply': () => answer };
+  const refused = await fakeCli([...EXPORT, '--apply', '--dry-run'], { answers });
+  assert.equal(refused.stdout, '');
+  assert.match(refused.stderr, /^dev: 1 conflict; nothing would be written\n/);
+  const marked = await fakeCli([...EXPORT, '--apply', '--dry-run', '--conflict-markers'], { answers });
+  assert.equal(marked.stdout, 'M other (+1 -2)\n');
+  assert.match(
+    marked.stderr,
+    /^dev: 1 file would be written in \/repo\ndev: 1 conflict\n {2}x .*\nthe files would have/,
+  );
+});
+
 test('what a branch leaves behind is told', async () => {
   const fetched: WorkspaceFetched = {
     ...{ vm: 'dev', dir: '/repo', branch: 'b', guestBranch: null, commit: 'cd'.repeat(20), oldCommit: null },

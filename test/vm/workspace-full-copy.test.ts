@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type {
@@ -180,7 +180,7 @@ describe('a full copy', () => {
   });
 
   test('what both changed in a submodule keeps everything from being written', async () => {
-    await inGuest('echo guest > vendor/lib/lib.txt');
+    await inGuest('echo guest > vendor/lib/lib.txt; echo own > own');
     lib.write('lib.txt', 'host\n');
     repo.write('top.txt', 'host\n');
     const { status, stderr } = await home.run(['vm', 'workspace', 'prepare', 'dev']);
@@ -190,7 +190,10 @@ describe('a full copy', () => {
     const patch = join(home.dir, 'saved.patch');
     const unsaved = await home.run(['vm', 'workspace', 'prepare', 'dev', '--save-patch', patch]);
     assert.match(unsaved.stderr, /in the submodule vendor\/lib: changed both/, 'the patch is without it');
-    assert.equal(await inGuest('cat vendor/lib/lib.txt'), 'guest');
+    assert.match(unsaved.stderr, /git -C \S*lib fetch banger::dev:\/root\/repo\/vendor\/lib HEAD/);
+    assert(!existsSync(patch), 'nothing was overwritten that would have to be kept');
+    await assert.rejects(prepare('--dry-run'), /in the submodule vendor\/lib: changed both/);
+    assert.equal(await inGuest('cat vendor/lib/lib.txt own && rm own'), 'guest\nown');
     await prepare('--force');
     await assertSame();
     await inGuest('cd vendor/lib; git -c user.name=G -c user.email=g@example.com commit -qam guest');

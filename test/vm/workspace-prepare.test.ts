@@ -54,10 +54,13 @@ describe('workspace prepare', () => {
     execFileSync('tar', ['x', '-C', dir], { input: stdout });
     return treeOf(dir);
   };
+  /** Files of the guest's own, in some of the tests. */
+  const onlyThere = ['built', 'mine'];
   const assertEqualTrees = async (...left: string[]): Promise<void> => {
-    const here = treeOf(repo.dir);
+    const [here, there] = [treeOf(repo.dir), await guestTree()];
     for (const path of left) here.delete(path);
-    assert.deepEqual(await guestTree(), here);
+    for (const path of onlyThere) there.delete(path);
+    assert.deepEqual(there, here);
     assert.equal(
       await guest('git', 'status', '--porcelain', '-z', '--untracked-files=no'),
       utf8(await repo.git('status', '--porcelain', '-z', '--untracked-files=no')).trimEnd(),
@@ -132,9 +135,9 @@ describe('workspace prepare', () => {
     unlinkSync(join(repo.dir, 'many/4/4'));
     const { files, commits, drift } = await home.json<WorkspaceStatus>(['vm', 'workspace', 'status', 'dev']);
     assert.deepEqual(files, [
-      { path: 'many/3/3', here: 'modified', there: 'modified' },
-      { path: 'many/4/4', here: 'deleted', there: 'deleted' },
-      { path: 'mine', here: null, there: 'added' },
+      { path: 'many/3/3', here: 'modified', there: 'modified', same: false },
+      { path: 'many/4/4', here: 'deleted', there: 'deleted', same: true },
+      { path: 'mine', here: null, there: 'added', same: false },
     ]);
     assert.deepEqual([commits, drift], [0, null]);
     await assert.rejects(prepare(), /many\/3\/3/);
@@ -144,6 +147,55 @@ describe('workspace prepare', () => {
       await inGuest('cat many/3/3 mine; ls many/4'),
       `third\nmine\n14\n19\n24\n29\n34\n39\n44\n49\n9`,
     );
+  });
+
+  test('whatever kind of change is the same on both sides is no conflict', async () => {
+    repo.write('kind/file');
+    repo.write('kind/dir/one');
+    repo.write(`kind/${ODD}`);
+    symlinkSync('old', join(repo.dir, 'kind/link'));
+    await repo.git('add', 'kind');
+    await prepare();
+    const script = `cd "$1" && ln -sfn new link && rm file && mkdir file && echo in > file/in &&
+      rm -r dir && echo now > dir && printf changed > "$2"`;
+    await guest('sh', '-c', script, '-', '/root/repo/kind', ODD);
+    execFileSync('sh', ['-c', script, '-', join(repo.dir, 'kind'), ODD]);
+    await repo.git('add', '--all', 'kind');
+    repo.write('many/4/9', 'only here\n');
+    const status = await home.json<WorkspaceStatus>(['vm', 'workspace', 'status', 'dev']);
+    const kinds = status.files.filter(({ path }) => path.startsWith('kind/'));
+    assert.deepEqual(new Set(kinds.map(({ same }) => same)), new Set([true]));
+    assert.equal((await prepare()).outcome, 'updated');
+    await assertEqualTrees('.env', 'untracked');
+    // What was found to be the same counts as sent.
+    unlinkSync(join(repo.dir, 'kind/link'));
+    symlinkSync('newer', join(repo.dir, 'kind/link'));
+    repo.write('kind/file/in', 'more\n');
+    await prepare();
+    await assertEqualTrees('.env', 'untracked');
+  });
+
+  test('what stands in the way in the VM goes, if it may', async () => {
+    repo.write('way/file');
+    repo.write('way/dir/one');
+    await repo.git('add', 'way');
+    await prepare();
+    await inGuest(
+      'cd way && rm file && mkdir -p file/in && echo x > file/in/built && rm -r dir && echo 1 > dir',
+    );
+    repo.write('way/file', 'host\n');
+    repo.write('way/dir/one', 'host\n');
+    repo.write('many/0/5', 'host\n');
+    const refused = await home.run(['vm', 'workspace', 'prepare', 'dev', '--dry-run']);
+    assert.equal(refused.status, 1);
+    assert.match(refused.stderr, /changed both here and in VM "dev": .*way\/dir\b/);
+    await assert.rejects(prepare('--save-patch', join(home.dir, 'lossy.patch')), /way\/file\/in\/built/);
+    assert.equal(await inGuest('cat way/file/in/built'), 'x');
+    await prepare('--force');
+    await assertEqualTrees('.env', 'untracked');
+    await inGuest('rm way/file && mkdir way/file');
+    repo.write('way/file', 'over what is empty\n');
+    assert.deepEqual((await prepare()).paths, ['way/file']);
   });
 
   test('what the VM changed is saved as a patch before it is overwritten', async () => {

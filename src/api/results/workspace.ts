@@ -46,6 +46,8 @@ export interface WorkspaceFileStatus {
   readonly path: string;
   readonly here: FileChange | null;
   readonly there: FileChange | null;
+  /** Changed on both sides to the same: no conflict. */
+  readonly same: boolean;
 }
 
 export interface WorkspaceStatus {

@@ -23,6 +23,9 @@ export class ArchiveConflicts extends BangerError {
   }
 }
 
+/** A directory in the place of a file, or something else in that of a directory. What came before it in the archive is written. */
+export class ArchiveBlocked extends BangerError {}
+
 export interface TransferOptions {
   /** For messages: `copy into the guest`. */
   readonly what: string;
@@ -34,7 +37,7 @@ const CONFLICT_LIMITS: ArchiveLimits = { maxRecords: 1000, maxDataBytes: 0 };
 
 /**
  * Sends an archive to an UNPACK. Nothing limits its time but the signal.
- * @throws {ArchiveConflicts}
+ * @throws {ArchiveConflicts}, {ArchiveBlocked}
  * @throws {BangerError} `no_space`, `not_found`, `guest_failed` (with the path), `cancelled`, `channel_broken`; and whatever the
  *   source of the records throws: the file it was at has not appeared then
  */
@@ -193,6 +196,8 @@ function transferFailureOf(failure: CloseFailure, what: string): BangerError {
       hint: 'look at what is left in the guest: banger vm exec NAME -- df -h',
     });
   }
+  if (word === 'unpack' && (failure.errno === ERRNO.EISDIR || failure.errno === ERRNO.ENOTDIR))
+    return new ArchiveBlocked('guest_failed', message);
   return new BangerError(failure.errno === ERRNO.ENOENT ? 'not_found' : 'guest_failed', message);
 }
 

@@ -28,13 +28,13 @@ type UpdateAgent = UpdateJob['agent'];
 type RepoJob = Omit<UpdateJob, 'onShipped'> & { readonly submodule: ClonedSubmodule | undefined };
 
 /**
- * Nothing is written unless all of the repositories can be: that is tried first.
+ * Nothing is written unless all of the repositories can be: that is tried first. A dry run is refused for what would be.
  * @throws {BangerError} as `updateWorkspace`; `bad_request`: a submodule that the copy has not
  */
 export async function updateCopy(deps: UpdateDeps, job: CopyJob): Promise<UpdateOutcome> {
   const jobs = await repoJobs(deps, job);
-  const mayConflict = jobs.some(({ force }) => !force);
-  if (jobs.length > 1 && !job.dryRun && mayConflict) await rehearse(deps, jobs);
+  const checked = jobs.filter(({ force }) => !force);
+  if (checked.length > 0 && (jobs.length > 1 || job.dryRun)) await rehearse(deps, checked);
   let row = job.workspace;
   const changes: TreeChange[] = [];
   let top: UpdateOutcome | undefined;
@@ -84,6 +84,16 @@ export async function compareSubmodules(
       changes.push({ ...change, path: `${bytePath(submodule.path)}/${change.path}` });
   }
   return changes;
+}
+
+/**
+ * Before what the guest has changed is saved, to be overwritten: what was changed in submodules is not in that.
+ * @throws {BangerError} as `updateCopy`
+ */
+export async function assertSubmodulesKept(deps: UpdateDeps, job: CopyJob): Promise<void> {
+  if (job.workspace.submodules.length === 0) return;
+  const [, ...submodules] = await repoJobs(deps, job);
+  await rehearse(deps, submodules);
 }
 
 /** The top's is the first: what is wrong with it is said before a submodule is written. */
@@ -152,21 +162,24 @@ async function rehearse(deps: UpdateDeps, jobs: readonly RepoJob[]): Promise<voi
       await copyFileIfThere(job.shippedIndex, shippedIndex);
       await copyFileIfThere(job.sentFile, sentFile);
       const agent = checking(job.agent);
-      const trial = { ...job, agent, shippedFile, shippedIndex, sentFile, onProgress: () => undefined };
+      const own = { shippedFile, shippedIndex, sentFile, dryRun: false };
+      const trial = { ...job, ...own, agent, onProgress: () => undefined };
       await named(job, () => updateWorkspace(deps, { ...trial, onShipped: async () => undefined }));
     }
   });
 }
 
 /** Errors name files from the top of their own repository. */
-async function named<T>({ submodule }: RepoJob, work: () => Promise<T>): Promise<T> {
+async function named<T>({ submodule, vmName, workspace }: RepoJob, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
     if (submodule === undefined || !(error instanceof BangerError)) throw error;
-    const hint = error.hint === undefined ? {} : { hint: error.hint };
-    throw new BangerError(error.code, `in the submodule ${submodule.path}: ${error.message}`, {
-      ...hint,
+    const { path } = submodule;
+    const ways = `banger vm workspace status ${vmName} shows both sides; to keep the VM's, commit it there, then here: git -C ${workspace.sourcePath} fetch banger::${vmName}:${workspace.guestPath} HEAD; to overwrite it: banger vm workspace prepare ${vmName} --force`;
+    const hint = error.code === 'invalid_state' ? ways : error.hint;
+    throw new BangerError(error.code, `in the submodule ${path}: ${error.message}`, {
+      ...(hint !== undefined && { hint }),
       cause: error,
     });
   }

@@ -27,7 +27,7 @@ import type { VmRegistry } from '../vms/vm-registry.ts';
 import type { VmSleep } from '../vms/vm-sleep.ts';
 import { guestPrograms } from '../guests/guest-programs.ts';
 import type { WorkspaceExport } from './workspace-export.ts';
-import { type CopyJob, updateCopy } from './submodule-updates.ts';
+import { assertSubmodulesKept, type CopyJob, updateCopy } from './submodule-updates.ts';
 import { placeFullCopy } from './workspace-full-copy.ts';
 import {
   mountWorkspace,
@@ -140,14 +140,12 @@ export class WorkspacePrepare {
       includeUntracked: params.includeUntracked ?? workspace.includeUntracked,
     };
     const files = registry.files(vm.id);
-    const saved = await this.#save(job, workspace);
     const update: CopyJob = {
       ...{ vmName: vm.name, workspace, asked, agent },
       shippedFile: files.shippedFile,
       shippedIndex: files.shippedIndex,
       sentFile: files.sentFile,
-      force: params.force || saved !== null,
-      saved: saved?.paths,
+      force: params.force,
       dryRun: params.dryRun,
       signal: operation.signal,
       mountAgain: () => bringIntoPlace(agent, workspace, operation.signal),
@@ -157,12 +155,30 @@ export class WorkspacePrepare {
       onRow: async (row) => await this.#record(vm.id, { ...row, tools: this.#toolsOf(vm.id) }),
     };
     operation.progress({ step: 'workspace', text: `comparing ${workspace.sourcePath}` });
+    if (params.savePatch !== undefined) return await this.#updateSaved(job, update, params.savePatch);
     const sent = update.force || update.dryRun ? undefined : await sendTouched({ runner, repos }, update);
-    if (sent === undefined) return await this.#updateAll(job, update, saved?.patch ?? null);
+    if (sent === undefined) return await this.#updateAll(job, update, null);
     job.later((signal) => this.#settle({ ...update, signal }, sent));
     const { changes } = sent.look;
     const outcome = { headCommit: workspace.headCommit, changes, movesHead: false };
     return { ...updatedOutcome(workspace, outcome), patch: null, tools: null };
+  }
+
+  /** Nothing is overwritten before it is in the patch. Without changes in the guest there is nothing that could be. */
+  async #updateSaved(job: Job, update: CopyJob, path: string): Promise<Outcome> {
+    const { vm, agent, params, operation } = job;
+    const { patchMode: mode, force, dryRun } = params;
+    const { runner, paths, exports } = this.#deps;
+    if (!force) await assertFree(path);
+    const { workspace, signal } = update;
+    await assertSubmodulesKept({ runner, scratchDir: paths.scratchDir }, { ...update, force: false });
+    // What the patch would hold is not known yet: it counts as all.
+    if (dryRun) return await this.#updateAll(job, { ...update, force: true }, null);
+    operation.progress({ step: 'workspace', text: `saving what was changed in ${vm.name}` });
+    const repo = { path: workspace.guestPath, programs: guestPrograms(agent), signal };
+    const saved = await exports.save({ vm, workspace, repo, signal }, { path, mode, force });
+    const own = saved === null ? update : { ...update, force: true, saved: saved.paths };
+    return await this.#updateAll(job, own, saved?.patch ?? null);
   }
 
   async #updateAll({ vm }: Job, update: CopyJob, patch: Outcome['patch']): Promise<Outcome> {
@@ -195,17 +211,6 @@ export class WorkspacePrepare {
     }
     // The next one looks at everything, and says what is wrong.
     await rm(update.shippedIndex, { force: true }).catch(() => undefined);
-  }
-
-  /** Before anything is overwritten. Without changes in the guest there is nothing that could be. */
-  async #save({ vm, agent, params, operation }: Job, workspace: VmWorkspace) {
-    const { savePatch: path, patchMode: mode, force, dryRun } = params;
-    if (path === undefined || dryRun) return null;
-    if (!force) await assertFree(path);
-    operation.progress({ step: 'workspace', text: `saving what was changed in ${vm.name}` });
-    const { signal } = operation;
-    const repo = { path: workspace.guestPath, programs: guestPrograms(agent), signal };
-    return await this.#deps.exports.save({ vm, workspace, repo, signal }, { path, mode, force });
   }
 
   /** The row's own column, and what stands beside the disks for when the database is lost. */

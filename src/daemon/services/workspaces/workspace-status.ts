@@ -5,9 +5,9 @@ import { BangerError } from '../../../core/errors.ts';
 import type { VmWorkspace } from '../../../core/model/workspace.ts';
 import type { BangerPaths } from '../../../host/paths.ts';
 import type { CommandRunner } from '../../../host/runner.ts';
-import { displayPath } from '../../../workspace/byte-path.ts';
+import { type BytePath, displayPath } from '../../../workspace/byte-path.ts';
 import { isUnsettled } from '../../../workspace/shipped-record.ts';
-import type { TreeChange } from '../../../workspace/tree-change.ts';
+import { isSameEntry, type TreeChange } from '../../../workspace/tree-change.ts';
 import type { OperationHandle } from '../../operations.ts';
 import type { VmRegistry } from '../vms/vm-registry.ts';
 import type { DriftWatch } from './workspace-drift.ts';
@@ -84,14 +84,20 @@ export class WorkspaceStatusService {
 }
 
 function merged(here: readonly TreeChange[] | null, { changes }: GuestChanges): WorkspaceFileStatus[] {
-  const files = new Map<string, { here: FileChange | null; there: FileChange | null }>();
-  for (const { path, from, to } of here ?? [])
-    files.set(path, { here: from === null ? 'added' : to === null ? 'deleted' : 'modified', there: null });
-  for (const { path, kind } of changes) {
-    const there = kind === 'type_changed' ? 'modified' : kind;
-    files.set(path, { here: files.get(path)?.here ?? null, there });
-  }
-  return [...files]
+  const sides = new Map<BytePath, { here?: TreeChange; there?: TreeChange }>();
+  for (const change of here ?? []) sides.set(change.path, { here: change });
+  for (const change of changes) sides.set(change.path, { ...sides.get(change.path), there: change });
+  return [...sides]
     .toSorted(([one], [other]) => (one < other ? -1 : 1))
-    .map(([path, sides]) => ({ path: displayPath(path), ...sides }));
+    .map(([path, side]) => ({
+      path: displayPath(path),
+      here: kindOf(side.here),
+      there: kindOf(side.there),
+      same: side.here !== undefined && side.there !== undefined && isSameEntry(side.here.to, side.there.to),
+    }));
+}
+
+function kindOf(change: TreeChange | undefined): FileChange | null {
+  if (change === undefined) return null;
+  return change.from === null ? 'added' : change.to === null ? 'deleted' : 'modified';
 }

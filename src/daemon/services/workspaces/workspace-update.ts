@@ -1,12 +1,9 @@
 /** Brings the copy in a running guest up to what the host's repository is now, sending only what differs. */
 
-import { printable } from '../../../core/channel/close.ts';
 import { BangerError } from '../../../core/errors.ts';
 import { SHIPPED_REF, type VmWorkspace } from '../../../core/model/workspace.ts';
 import type { AgentClient } from '../../../guest/agent-client.ts';
-import type { ConflictRecord } from '../../../guest/archive/records.ts';
-import { ArchiveConflicts } from '../../../guest/archive/transfer.ts';
-import { type BytePath, bytesOf, displayPath } from '../../../workspace/byte-path.ts';
+import type { BytePath } from '../../../workspace/byte-path.ts';
 import { hostGit, type HostGit } from '../../../workspace/git.ts';
 import type { GitFile } from '../../../workspace/guest-git.ts';
 import { listUntracked } from '../../../workspace/plan.ts';
@@ -21,6 +18,7 @@ import {
   type ShippedRecord,
 } from '../../../workspace/shipped-record.ts';
 import { type CopyHead, GuestRepository } from '../../../workspace/guest-repository.ts';
+import type { GuestRepo } from '../../../workspace/guest-git-runner.ts';
 import type { TreeChange } from '../../../workspace/tree-change.ts';
 import { headOfUpdate, objectsOfUpdate } from '../../../workspace/update-git.ts';
 import {
@@ -32,10 +30,10 @@ import {
   type UpdatePlan,
   withUnsettled,
 } from '../../../workspace/update-plan.ts';
-import { updateRecords, withoutVanished } from '../../../workspace/update-records.ts';
+import { withoutVanished } from '../../../workspace/update-records.ts';
 import { guestPrograms } from '../guests/guest-programs.ts';
 import { type UpdateDeps, withScratch } from './update-scratch.ts';
-import { archiveInto } from './workspace-service.ts';
+import { isAboutShipped, sendUpdate, waysOut } from './update-sending.ts';
 
 export interface UpdateJob extends ShippedFiles {
   readonly vmName: string;
@@ -62,8 +60,6 @@ export interface UpdateOutcome {
   readonly changes: readonly TreeChange[];
   readonly movesHead: boolean;
 }
-
-const MAX_NAMED = 5;
 
 /**
  * @throws {BangerError} `invalid_state`: the guest has changed what is to be written, and `force` was not given; nothing has been
@@ -109,18 +105,16 @@ class Update {
   readonly #job: UpdateJob;
   readonly #git: HostGit;
   readonly #scratch: string;
+  readonly #guestRepo: GuestRepo;
   readonly #copy: GuestRepository;
 
   constructor(deps: UpdateDeps, job: UpdateJob, scratch: string) {
     this.#job = job;
     this.#git = hostGit(deps.runner, job.workspace.sourcePath, job.signal);
     this.#scratch = scratch;
-    const repo = {
-      path: job.workspace.guestPath,
-      programs: guestPrograms(job.agent),
-      signal: job.signal,
-    };
-    this.#copy = new GuestRepository(repo, job.gitDir);
+    const { workspace, agent, signal } = job;
+    this.#guestRepo = { path: workspace.guestPath, programs: guestPrograms(agent), signal };
+    this.#copy = new GuestRepository(this.#guestRepo, job.gitDir);
   }
 
   async run(): Promise<UpdateOutcome> {
@@ -142,9 +136,7 @@ class Update {
 
   /** The guest may hold what a shipping brought that was cut off before anyone heard of its end. */
   async #whatElse(error: unknown, records: readonly ShippedRecord[]): Promise<ShippedRecord | undefined> {
-    const isOther =
-      error instanceof ArchiveConflicts && error.conflicts.some(({ path }) => path.equals(SHIPPED_PATH));
-    if (!isOther) throw error;
+    if (!isAboutShipped(error)) throw error;
     let commit = await this.#copy.shippedCommit(SHIPPED_REF);
     if (commit === undefined) {
       await this.#job.mountAgain();
@@ -244,45 +236,19 @@ class Update {
     last: ShippedRecord | undefined,
     head: CopyHead | undefined,
   ): Promise<void> {
-    await this.#send(repo, plan, last, head, new Set());
-    await this.#job.agent.sync(this.#job.signal);
-  }
-
-  /** Paths that the guest made the same as the host did are no conflict: they are sent again, unchecked. */
-  async #send(
-    repo: RepoState,
-    plan: UpdatePlan,
-    last: ShippedRecord | undefined,
-    head: CopyHead | undefined,
-    same: ReadonlySet<string>,
-  ): Promise<void> {
-    const { agent, force, saved, signal, onProgress, workspace } = this.#job;
-    const whole = workspace.mode === 'full_copy' ? { known: last?.headCommit } : undefined;
+    const whole = this.#job.workspace.mode === 'full_copy' ? { known: last?.headCommit } : undefined;
     const facts = { repo, plan, scratchDir: this.#scratch, whole };
     const gitFiles =
       head === undefined
         ? objectsOfUpdate(this.#git, facts)
         : this.#headFiles(headOfUpdate(this.#git, facts, head), head, last);
     gitFiles.catch(() => undefined);
-    let done = 0;
     try {
-      const records = updateRecords({
-        rootPath: plan.rootPath,
-        changes: plan.changes,
-        shippedBefore: force && saved === undefined ? undefined : last?.commit,
-        shippedNow: plan.shipped.commit,
-        unchecked: force ? new Set([...(saved ?? plan.changes.map(({ path }) => path)), ...same]) : same,
-        gitFiles,
-        onFile: () => onProgress(++done, plan.changes.length),
-      });
-      const request = archiveInto(workspace);
-      await agent.unpack(request, records, signal);
-    } catch (error) {
-      const also = await this.#sameAsHere(error, plan, same);
-      await this.#send(repo, plan, last, head, also);
+      await sendUpdate({ ...this.#job, plan, last, gitFiles, repo: this.#guestRepo });
     } finally {
       await gitFiles.catch(() => undefined);
     }
+    await this.#job.agent.sync(this.#job.signal);
   }
 
   /** What the guest's HEAD named is kept under a name of its own. */
@@ -295,59 +261,4 @@ class Update {
     const kept = { path: `refs/banger/overwritten/${head.commit.slice(0, 12)}`, content: `${head.commit}\n` };
     return [kept, ...(await files)];
   }
-
-  /** @throws the error itself, unless all it names is in the guest as it is here */
-  async #sameAsHere(
-    error: unknown,
-    plan: UpdatePlan,
-    same: ReadonlySet<string>,
-  ): Promise<ReadonlySet<string>> {
-    if (!(error instanceof ArchiveConflicts)) throw error;
-    if (error.conflicts.some(({ path }) => path.equals(SHIPPED_PATH))) throw error;
-    const changes = new Map(plan.changes.map((change) => [change.path, change]));
-    const wanted = error.conflicts.map((conflict) => ({
-      conflict,
-      to: changes.get(conflict.path.toString('latin1'))?.to ?? null,
-    }));
-    // Git of the guest is given one path to a line, and follows links.
-    const files = wanted.filter(
-      ({ conflict, to }) =>
-        to !== null &&
-        to.mode !== LINK_MODE &&
-        conflict.reason !== 'deleted' &&
-        !conflict.path.includes(0x0a),
-    );
-    const ids = (await this.#copy.blobIds(files.map(({ conflict }) => conflict.path))) ?? [];
-    const equal = new Set(files.filter(({ to }, at) => to?.oid === ids[at]).map(({ conflict }) => conflict));
-    const real = wanted.filter(
-      ({ conflict, to }) => !equal.has(conflict) && !(to === null && conflict.reason === 'deleted'),
-    );
-    if (real.length > 0)
-      throw overwrites(
-        this.#job.vmName,
-        real.map(({ conflict }) => conflict),
-      );
-    const found = error.conflicts.map(({ path }) => path.toString('latin1'));
-    // The guest names at most so many at once: what is new must be.
-    if (found.every((path) => same.has(path))) throw overwrites(this.#job.vmName, error.conflicts);
-    return new Set([...same, ...found]);
-  }
-}
-
-const LINK_MODE = 0o120000;
-const SHIPPED_PATH = bytesOf(`.git/${SHIPPED_REF}`);
-
-function overwrites(vmName: string, conflicts: readonly ConflictRecord[]): BangerError {
-  const named = conflicts
-    .slice(0, MAX_NAMED)
-    .map(({ path }) => printable(displayPath(path.toString('latin1'))));
-  const left = conflicts.length - named.length;
-  const list = left > 0 ? `${named.join(', ')} and ${left} more` : named.join(', ');
-  return new BangerError('invalid_state', `changed both here and in VM "${vmName}": ${list}`, {
-    hint: waysOut(vmName),
-  });
-}
-
-function waysOut(vmName: string): string {
-  return `banger vm workspace status ${vmName} shows both sides; to keep the VM's as a patch and overwrite it: banger vm workspace prepare ${vmName} --save-patch changes.patch (--force overwrites it without)`;
 }

@@ -167,16 +167,20 @@ async function apply(
 function tellApplied(context: CliContext, result: WorkspaceApplied, given: Flags): void {
   const { vm, dir, applied, changes, files, conflicts, nested } = result;
   const say = (line: string): void => context.stderr.write(`${line}\n`);
-  if (applied || given['dry-run']) context.stdout.write(changeLines(changes));
-  const done = given['dry-run'] ? 'would be written' : 'written';
+  const isRefused = conflicts.length > 0 && !given['conflict-markers'];
+  const verb = given['dry-run'] ? 'would be' : 'was';
+  if (!isRefused) context.stdout.write(changeLines(changes));
   if (files === 0 && conflicts.length === 0) say(`${vm}: ${dir} has all of its changes`);
-  else if (applied || given['dry-run']) say(`${vm}: ${count(files, 'file')} ${done} in ${dir}`);
+  else if (!isRefused)
+    say(`${vm}: ${count(files, 'file')} ${given['dry-run'] ? 'would be ' : ''}written in ${dir}`);
   tellNested(context, nested);
   if (conflicts.length === 0) return;
-  say(`${vm}: ${count(conflicts.length, 'conflict')}${applied ? '' : '; nothing was written'}`);
+  say(`${vm}: ${count(conflicts.length, 'conflict')}${isRefused ? `; nothing ${verb} written` : ''}`);
   for (const { path, why } of conflicts) say(`  ${printable(path)} (${printable(why)})`);
-  if (applied) say('the files have markers: <<<<<<< host … ======= … >>>>>>> guest');
-  else
+  if (!isRefused) {
+    const have = applied ? 'have' : 'would have';
+    say(`the files ${have} markers: <<<<<<< host … ======= … >>>>>>> guest`);
+  } else
     say(
       '--conflict-markers writes them with markers; --branch NAME fetches the commits, to be merged by git',
     );

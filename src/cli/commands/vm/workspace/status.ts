@@ -13,12 +13,12 @@ const HEADER = ['HERE', 'VM', 'FILE'] as const;
 export const command = defineCommand({
   description:
     'Names the files that were changed since the copy was made or brought up to date: on this host, in the VM, and on both sides. ' +
-    'Those changed on both sides keep "vm workspace prepare" from writing anything. Files that git ignores are not looked at.',
+    'Those changed on both sides, unless to the same, keep "vm workspace prepare" from writing anything. Files that git ignores are not looked at.',
   examples: [
     { line: 'banger vm workspace status dev', brief: 'what differs, and where it was changed' },
     {
-      line: `banger vm workspace status dev --json | jq '.files[] | select(.here and .there)'`,
-      brief: 'what was changed on both sides',
+      line: `banger vm workspace status dev --json | jq '.files[] | select(.here and .there and (.same | not))'`,
+      brief: 'what was changed on both sides, and differs',
     },
   ],
   argument: oneArgument('VM', 'Name or id of a running VM', completeVms),
@@ -44,16 +44,20 @@ function textOf(status: WorkspaceStatus): string {
       `what was sent last may count as changed in the VM; banger vm workspace prepare ${vm} ends what was cut off`,
     );
   if (total === 0) lines.push('no file was changed on either side');
-  const both = files.filter(({ here, there }) => here !== null && there !== null).length;
+  const both = files.filter(({ here, there, same }) => here !== null && there !== null && !same);
+  const inSubmodule = ({ path }: WorkspaceFileStatus): boolean =>
+    status.nested.some((directory) => path.startsWith(`${directory}/`));
   const table = total === 0 ? '' : `\n${formatTable(HEADER, files.map(row))}`;
   const more = total > files.length ? `and ${total - files.length} more\n` : '';
   const way =
-    both === 0 || status.cutOff
+    both.length === 0 || status.cutOff
       ? ''
-      : `${both} changed on both sides: take the VM's with "banger vm workspace export ${vm} --apply", which merges\n`;
+      : both.every(inSubmodule)
+        ? `${both.length} changed on both sides, in submodules: commit the VM's there, and fetch them by git\n`
+        : `${both.length} changed on both sides: take the VM's with "banger vm workspace export ${vm} --apply", which merges\n`;
   return `${lines.join('\n')}\n${table}${more}${way}`;
 }
 
-function row({ path, here, there }: WorkspaceFileStatus): string[] {
-  return [here ?? '-', there ?? '-', path];
+function row({ path, here, there, same }: WorkspaceFileStatus): string[] {
+  return [here ?? '-', there ?? '-', same ? `${path} (the same)` : path];
 }
