@@ -62,6 +62,37 @@ test('one that is committed happens, tells the row again until it is ended, and 
   assert.deepEqual(readdirSync(files.dir).sort(), ['root.qcow2', 'transfer.img']);
 });
 
+test('what is known of the shippings goes with the disks, whoever is killed meanwhile', async () => {
+  const submodule = `shipped-${'b'.repeat(32)}`;
+  const shipped = () =>
+    Object.fromEntries(
+      readdirSync(files.dir)
+        .filter((name) => name.startsWith('shipped'))
+        .map((name) => [name, readFileSync(join(files.dir, name), 'utf8')]),
+    );
+  for (const name of [
+    'shipped.json',
+    'shipped.sent',
+    'shipped.index',
+    `${submodule}.json`,
+    `${submodule}.index`,
+  ])
+    writeFileSync(join(files.dir, name), 'old');
+  {
+    await using exchange = await beginExchange(files);
+    for (const name of ['shipped.json', `${submodule}.sent`]) writeFileSync(join(exchange.dir, name), 'new');
+    await exchange.commit(row);
+  }
+  assert.equal(Object.keys(shipped()).length, 5, 'nothing has happened yet');
+  const wanted = { 'shipped.json': 'new', [`${submodule}.sent`]: 'new' };
+  for (let time = 0; time < 2; time += 1) {
+    assert.deepEqual(await exchangeDisks(files), row);
+    assert.deepEqual(shipped(), wanted);
+  }
+  await endExchange(files);
+  assert.deepEqual(shipped(), wanted);
+});
+
 test('one that was killed between its two disks is brought to its end', async () => {
   await commit();
   const dir = join(files.dir, 'exchange');

@@ -1,11 +1,11 @@
 /**
  * Other disks for a VM that does not run, and what its row says of them: all of that or none, whoever is killed meanwhile.
  *
- *   <vm>/exchange/   root.qcow2, transfer.img, row.json: appears whole, by a rename. From then on the exchange happens,
+ *   <vm>/exchange/   root.qcow2, transfer.img, shipped*.*, row.json: appears whole, by a rename. From then on the exchange happens,
  *                    and whoever finds the directory goes on with it. It is empty, and removed, when it has happened.
  */
 
-import { rename, rm, stat } from 'node:fs/promises';
+import { readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { BangerError } from '../core/errors.ts';
@@ -14,15 +14,21 @@ import type { VmWorkspace } from '../core/model/workspace.ts';
 import { createDraft, type Draft, isErrno } from '../host/drafts.ts';
 import { fileError, readJsonFile, removeTree, writeFileAtomic } from '../host/files.ts';
 import { specSchema, workspaceSchema } from '../store/vm-row.ts';
+import { isShippedFile, replaceShippedFiles } from './shipped-files.ts';
 import type { VmFiles } from './vm-files.ts';
 
 const EXCHANGE_DIR = 'exchange';
 const ROW_FILE = 'row.json';
-const MAX_ROW_BYTES = 64 * 1024;
+const MAX_ROW_BYTES = 4 * 1024 * 1024;
 const DISKS = ['transferDisk', 'rootDisk'] as const;
 const NAMES = { transferDisk: 'transfer.img', rootDisk: 'root.qcow2' } as const;
 
-const rowSchema = z.strictObject({ spec: specSchema, workspace: workspaceSchema.nullable() });
+const rowSchema = z.strictObject({
+  spec: specSchema,
+  workspace: workspaceSchema.nullable(),
+  /** Names of files that are, or were, in the directory: shipped-files.ts. */
+  shipped: z.array(z.string().refine(isShippedFile)).default([]),
+});
 
 /** The part of a row that is about its disks. */
 export interface ExchangedRow {
@@ -31,6 +37,8 @@ export interface ExchangedRow {
 }
 
 export interface Exchange extends AsyncDisposable {
+  /** For what goes with the disks: shipped-files.ts. */
+  readonly dir: string;
   /** Where the new disks are to be put before `commit`. */
   readonly disks: Pick<VmFiles, (typeof DISKS)[number]>;
   /** The point of no return: durable. Without it nothing has happened when this is disposed of. */
@@ -41,9 +49,11 @@ export interface Exchange extends AsyncDisposable {
 export async function beginExchange({ dir }: VmFiles): Promise<Exchange> {
   const draft: Draft = await createDraft(dir, EXCHANGE_DIR);
   return {
+    dir: draft.dir,
     disks: { rootDisk: join(draft.dir, NAMES.rootDisk), transferDisk: join(draft.dir, NAMES.transferDisk) },
     async commit(row) {
-      await writeFileAtomic(join(draft.dir, ROW_FILE), `${JSON.stringify(row)}\n`, {
+      const shipped = (await readdir(draft.dir)).filter(isShippedFile);
+      await writeFileAtomic(join(draft.dir, ROW_FILE), `${JSON.stringify({ ...row, shipped })}\n`, {
         mode: 0o600,
         durable: false,
       });
@@ -72,7 +82,9 @@ export async function exchangeDisks(files: VmFiles): Promise<ExchangedRow | unde
   const row = rowSchema.safeParse(json);
   if (!row.success) throw new BangerError('io_error', `${path} is damaged: ${z.prettifyError(row.error)}`);
   for (const disk of DISKS) await moveIfThere(join(from, NAMES[disk]), files[disk]);
-  return row.data;
+  const { spec, workspace, shipped } = row.data;
+  await replaceShippedFiles(from, files.dir, shipped);
+  return { spec, workspace };
 }
 
 /** The row is written. */

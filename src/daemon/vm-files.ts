@@ -1,7 +1,7 @@
 /**
  * Where a VM's files lie, and its handles file.
  *
- *   <state>/vms/<id>/      vm.json (vm-record-file.ts), root.qcow2, transfer.img, shipped.json, handles.json, machine.json,
+ *   <state>/vms/<id>/      vm.json (vm-record-file.ts), root.qcow2, transfer.img, shipped*.* (shipped-files.ts), handles.json, machine.json,
  *                          console.log, vmm.log, ssh_host_ed25519_key{,.pub} (services/guests/ssh-service.ts)
  *   <runtime>/vm/<id12>/   sockets
  */
@@ -13,8 +13,10 @@ import { allocatedBytes } from '../frozen/manifest.ts';
 import { readJsonFile, writeFileAtomic } from '../host/files.ts';
 import { type BangerPaths, vmRuntimeDir } from '../host/paths.ts';
 import type { MachineHandles } from '../vmm/driver.ts';
+import type { ShippedFiles } from '../workspace/shipped-record.ts';
+import { shippedFilesIn } from './shipped-files.ts';
 
-export interface VmFiles {
+export interface VmFiles extends ShippedFiles {
   readonly dir: string;
   readonly socketDir: string;
   /** `root.qcow2`, also for a driver that has raw disks: services/vms/driver-limits.ts, diskFormatOf. */
@@ -25,12 +27,6 @@ export interface VmFiles {
   readonly machineFile: string;
   /** The memory of a VM in state `saved`: services/vms/saved-memory.ts. */
   readonly savedDir: string;
-  /** What of the workspace's last shipping is not in git: workspace/shipped-record.ts. */
-  readonly shippedFile: string;
-  /** Git's index of what was shipped. */
-  readonly shippedIndex: string;
-  /** Files that were sent since, until that is written down. */
-  readonly sentFile: string;
   readonly consoleLog: string;
   readonly vmmLog: string;
 }
@@ -42,18 +38,20 @@ const HANDLES_FILE_MAX_BYTES = 256 * 1024;
 const LOG_MAX_BYTES = 64 * 1024 * 1024;
 
 export function vmFiles(paths: BangerPaths, id: string): VmFiles {
-  const dir = join(paths.vmsDir, id);
+  return machineFiles(join(paths.vmsDir, id), vmRuntimeDir(paths, id));
+}
+
+/** For a machine that is no VM yet, too. */
+export function machineFiles(dir: string, socketDir: string): VmFiles {
   return {
     dir,
-    socketDir: vmRuntimeDir(paths, id),
+    socketDir,
     rootDisk: join(dir, 'root.qcow2'),
     transferDisk: join(dir, 'transfer.img'),
     handlesFile: join(dir, 'handles.json'),
     machineFile: join(dir, 'machine.json'),
     savedDir: join(dir, 'saved'),
-    shippedFile: join(dir, 'shipped.json'),
-    shippedIndex: join(dir, 'shipped.index'),
-    sentFile: join(dir, 'shipped.sent'),
+    ...shippedFilesIn(dir),
     consoleLog: join(dir, 'console.log'),
     vmmLog: join(dir, 'vmm.log'),
   };

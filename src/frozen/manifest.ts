@@ -12,7 +12,6 @@ const MEMORY_FILE = 'memory';
 const STATE_FILE = 'state';
 const ROOT_DISK_FILE = 'root.qcow2';
 const TRANSFER_DISK_FILE = 'transfer.img';
-const SHIPPED_FILE = 'shipped.json';
 /** Of st_blocks: stat(2). */
 const BLOCK_BYTES = 512;
 
@@ -67,8 +66,6 @@ export function frozenPaths(dir: string) {
     state: join(dir, STATE_FILE),
     rootDisk: join(dir, ROOT_DISK_FILE),
     transferDisk: join(dir, TRANSFER_DISK_FILE),
-    /** What is known of the copy of a repository: it saves work only, and need not be there. */
-    shipped: join(dir, SHIPPED_FILE),
   } as const;
 }
 

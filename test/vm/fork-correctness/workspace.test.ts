@@ -90,10 +90,21 @@ describe('workspaces in copies', () => {
   test('a VM that is put back has the workspace it had then', async () => {
     const status = await home.guest('dev', ...STATUS);
     await snapshot(home, 'dev', 'then');
+    const { workspace } = await home.show('dev');
+    for (const content of ['later\n', 'and later\n']) {
+      repo.write('src/deep/file', content);
+      await home.ok(['vm', 'workspace', 'prepare', 'dev']);
+    }
+    assert.notDeepEqual((await home.show('dev')).workspace, workspace);
     await home.guest('dev', 'sh', '-c', 'rm -rf /root/repo/src; echo later > /root/repo/later');
     assert.notEqual(await home.guest('dev', ...STATUS), status);
     await home.ok(['vm', 'snapshot', 'restore', 'then', '--force']);
     assert.equal(await home.guest('dev', ...STATUS), status);
     assert.equal(await home.guest('dev', 'git', '-C', '/root/repo', 'fsck', '--no-dangling'), '');
+    assert.deepEqual((await home.show('dev')).workspace, workspace);
+    const exported = await home.ok(['vm', 'workspace', 'export', 'dev', '--since-prepare']);
+    assert.doesNotMatch(exported, /later/, 'what was sent since is not known any more, and not there');
+    await home.ok(['vm', 'workspace', 'prepare', 'dev']);
+    assert.equal(await home.guest('dev', 'cat', '/root/repo/src/deep/file'), 'and later');
   });
 });

@@ -9,6 +9,7 @@ import type { VmRecord } from '../../../core/model/vm.ts';
 import type { VmSnapshot } from '../../../frozen/vm-snapshot-store.ts';
 import { assertReadable } from '../../../store/vm-row.ts';
 import { beginExchange } from '../../disk-exchange.ts';
+import { copyShippedFiles } from '../../shipped-files.ts';
 import type { OperationHandle } from '../../operations.ts';
 import type { SnapshotNeeds } from './snapshot-needs.ts';
 import type { SnapshotShelf } from './snapshot-shelf.ts';
@@ -76,6 +77,7 @@ export class SnapshotRestore {
     await mkdir(files.dir, { recursive: true, mode: 0o700 });
     await using exchange = await beginExchange(files);
     await placeDisks(snapshot.dir, exchange.disks, operation.signal);
+    await copyShippedFiles(snapshot.dir, exchange.dir);
     if (operation.signal.aborted) throw new BangerError('cancelled', 'cancelled');
     operation.progress({ step: 'replace', text: `putting ${vm.name} back` });
     const runs = registry.live(vm.id) !== undefined;

@@ -3,10 +3,11 @@
 import { link, open, stat } from 'node:fs/promises';
 import { BangerError, errorText } from '../../../core/errors.ts';
 import { frozenPaths } from '../../../frozen/manifest.ts';
-import { copyFileIfThere, fileError } from '../../../host/files.ts';
+import { fileError } from '../../../host/files.ts';
 import type { Log } from '../../../host/log.ts';
 import { copyDisk } from '../../../images/disk.ts';
 import type { FrozenState } from '../../../vmm/driver.ts';
+import { copyShippedFiles } from '../../shipped-files.ts';
 import type { VmFiles } from '../../vm-files.ts';
 import { markHeld, unmarkHeld } from '../vms/held.ts';
 import type { LiveVm } from '../vms/live-vm.ts';
@@ -19,7 +20,7 @@ const PREPARE_TIMEOUT_MS = 2000;
 export interface CaptureOptions {
   readonly vmName: string;
   readonly files: VmFiles;
-  /** Existing and empty, on the file system of the VM's directory. Gets the files of `frozenPaths`, not made durable. */
+  /** Existing and empty, on the file system of the VM's directory. Gets the files of `frozenPaths` and of shipped-files.ts, not made durable. */
   readonly into: string;
   readonly signal: AbortSignal;
   readonly log: Log;
@@ -132,7 +133,7 @@ async function copyDisks(files: VmFiles, into: string, signal: AbortSignal): Pro
   const to = frozenPaths(into);
   await copyDisk(files.rootDisk, to.rootDisk, signal);
   await copyTransferDisk(files.transferDisk, to.transferDisk);
-  await copyFileIfThere(files.shippedFile, to.shipped);
+  await copyShippedFiles(files.dir, into);
 }
 
 /** The files of a captured moment as the disks of another VM, whose directory is there and has none. */
@@ -144,11 +145,6 @@ export async function placeDisks(
   const paths = frozenPaths(from);
   await copyDisk(paths.rootDisk, to.rootDisk, signal);
   await copyTransferDisk(paths.transferDisk, to.transferDisk);
-}
-
-/** What is known of the copy of a repository on those disks, for another VM. */
-export async function placeShipped(from: string, to: Pick<VmFiles, 'shippedFile'>): Promise<void> {
-  await copyFileIfThere(frozenPaths(from).shipped, to.shippedFile);
 }
 
 /** Nobody writes to it once it has another name, so one that still waits for a workspace gets none. */

@@ -18,7 +18,8 @@ import type { LocalImage } from '../images/image-service.ts';
 import { readMachineFacts } from '../vms/machine-facts.ts';
 import type { SnapshotNeeds } from './snapshot-needs.ts';
 import type { SnapshotShelf } from './snapshot-shelf.ts';
-import { captureLive, placeDisks, placeShipped } from './vm-capture.ts';
+import { copyShippedFiles } from '../../shipped-files.ts';
+import { captureLive, placeDisks } from './vm-capture.ts';
 import type { Transfers } from '../guests/transfers.ts';
 import type { VmLifecycle } from '../vms/vm-lifecycle.ts';
 import type { VmRegistry } from '../vms/vm-registry.ts';
@@ -195,7 +196,7 @@ export class VmFork {
             if (operation.signal.aborted) throw new BangerError('cancelled', 'cancelled');
             await makeDir(files.dir);
             await placeDisks(dir, files, operation.signal);
-            await placeShipped(dir, files);
+            await copyShippedFiles(dir, files.dir);
             // The memory has it mounted.
             const errand =
               frozen === undefined && vm.workspace ? workspaces.remount(vm.workspace) : undefined;

@@ -1,7 +1,6 @@
 /** Boots a machine that nobody ever uses, and freezes it once it is idle. It gets no name, no keys, no network and no files. */
 
 import { rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Progress } from '../../../api/contract.ts';
 import { now } from '../../../host/clock.ts';
@@ -16,7 +15,13 @@ import type { TemplateStore } from '../../../frozen/template-store.ts';
 import { createRootDisk } from '../../../images/disk.ts';
 import type { VmmDriver } from '../../../vmm/driver.ts';
 import { type Undo, withUndo } from '../../undo.ts';
-import { makeSocketDir, makeTransferDisk, removeSocketDir, type VmFiles } from '../../vm-files.ts';
+import {
+  machineFiles,
+  makeSocketDir,
+  makeTransferDisk,
+  removeSocketDir,
+  type VmFiles,
+} from '../../vm-files.ts';
 import { networkFor, rootDiskFormat } from '../vms/driver-limits.ts';
 import { machineSpec } from '../vms/machine-spec.ts';
 import { endMachine, startMachine } from '../vms/machine-start.ts';
@@ -50,7 +55,7 @@ export class TemplateMaker {
     const { store, paths } = this.#deps;
     await using draft = await store.draft(facts.key);
     const id = newId();
-    const files = draftFiles(draft.dir, vmRuntimeDir(paths, id));
+    const files = machineFiles(draft.dir, vmRuntimeDir(paths, id));
     const say = (step: string, text: string): void => onProgress({ step, text });
     say('make_template', `making a template of ${wanted.image.record.name}`);
     const state = await withUndo((undo) => this.#boot(wanted, facts, { id, files, undo, signal, say }));
@@ -147,23 +152,6 @@ export class TemplateMaker {
 /** The image's own size: a VM's disk is as large or larger. */
 function diskBytes({ image }: TemplateWanted): number {
   return image.manifest.rootfs.virtualSizeBytes;
-}
-
-function draftFiles(dir: string, socketDir: string): VmFiles {
-  return {
-    dir,
-    socketDir,
-    rootDisk: frozenPaths(dir).rootDisk,
-    transferDisk: join(dir, 'transfer.img'),
-    handlesFile: join(dir, 'handles.json'),
-    machineFile: join(dir, 'machine.json'),
-    savedDir: join(dir, 'saved'),
-    shippedFile: join(dir, 'shipped.json'),
-    shippedIndex: join(dir, 'shipped.index'),
-    sentFile: join(dir, 'shipped.sent'),
-    consoleLog: join(dir, 'console.log'),
-    vmmLog: join(dir, 'vmm.log'),
-  };
 }
 
 /** The files whose content is not looked at by the driver that restores them. */

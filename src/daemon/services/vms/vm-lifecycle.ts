@@ -131,7 +131,7 @@ export class VmLifecycle {
     const of = await exchangeDisks(files);
     if (of === undefined) return undefined;
     const stopped = registry.changed(id, 'stopped', { lastError: undefined });
-    const saved = await registry.save({ ...stopped, ...of });
+    const saved = await registry.saveExchanged({ ...stopped, ...of });
     await endExchange(files);
     return saved;
   }

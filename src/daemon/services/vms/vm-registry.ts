@@ -156,6 +156,12 @@ export class VmRegistry {
     return this.row(vm.id);
   }
 
+  /** As `save`, with what the row says of the workspace: the VM's disks are another moment's. What fails is to be done again. */
+  async saveExchanged(vm: VmRecord): Promise<VmRecord> {
+    this.#store.setVmWorkspace(vm.id, vm.workspace, vm.updatedAt);
+    return await this.save(vm);
+  }
+
   /** Brings the VM's vm.json up to its row. None for a VM that is ephemeral, being created or being deleted. */
   async keepRecord(id: string): Promise<void> {
     const vm = this.find(id);

@@ -1,7 +1,7 @@
 /** A full copy brought up to date: the repository itself, and its submodules each as a repository of its own. */
 
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { BangerError } from '../../../core/errors.ts';
 import type { VmWorkspace } from '../../../core/model/workspace.ts';
 import { type ArchiveRecord, isArchivePath } from '../../../guest/archive/records.ts';
@@ -14,8 +14,8 @@ import { findRepo } from '../../../workspace/repo.ts';
 import type { ShippedRecord } from '../../../workspace/shipped-record.ts';
 import { type ClonedSubmodule, clonedSubmodules } from '../../../workspace/submodules.ts';
 import type { TreeChange } from '../../../workspace/tree-change.ts';
+import { shippedFilesIn } from '../../shipped-files.ts';
 import { type UpdateDeps, withScratch } from './update-scratch.ts';
-import { submoduleRecordFile } from './workspace-full-copy.ts';
 import { compareWithHost, type UpdateJob, type UpdateOutcome, updateWorkspace } from './workspace-update.ts';
 
 export interface CopyJob extends Omit<UpdateJob, 'onShipped' | 'gitDir'> {
@@ -136,7 +136,6 @@ function partOf(
   { path }: ClonedSubmodule,
 ): Pick<UpdateJob, 'workspace' | 'shippedFile' | 'shippedIndex' | 'sentFile'> {
   const own = workspace.submodules.find((one) => one.path === path);
-  const file = submoduleRecordFile({ shippedFile }, path);
   return {
     workspace: {
       ...workspace,
@@ -145,9 +144,7 @@ function partOf(
       ...(own !== undefined && { headCommit: own.headCommit, shipped: own.shipped }),
       ...{ branch: null, from: null, submodules: [] },
     },
-    shippedFile: file,
-    shippedIndex: `${file}.index`,
-    sentFile: `${file}.sent`,
+    ...shippedFilesIn(dirname(shippedFile), path),
   };
 }
 

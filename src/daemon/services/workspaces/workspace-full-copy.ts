@@ -1,8 +1,5 @@
 /** A full copy put into a guest: written beside its place, and moved there when all of it is on the guest's disk. */
 
-import { createHash } from 'node:crypto';
-import { mkdir } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
 import { printable } from '../../../core/channel/close.ts';
 import { BangerError } from '../../../core/errors.ts';
 import type { CopiedSubmodule, ShippedState } from '../../../core/model/workspace.ts';
@@ -10,6 +7,7 @@ import type { AgentClient } from '../../../guest/agent-client.ts';
 import { run } from '../../../guest/run.ts';
 import type { FullCopy } from '../../../workspace/full-copy.ts';
 import { type ShippedRecord, writeShippedRecords } from '../../../workspace/shipped-record.ts';
+import { shippedFilesIn } from '../../shipped-files.ts';
 import type { VmFiles } from '../../vm-files.ts';
 
 const PROGRAM_TIMEOUT_MS = 60_000;
@@ -78,12 +76,6 @@ async function inGuest(
   });
 }
 
-/** What is known of a submodule's last shippings, beside what is known of the top's. */
-export function submoduleRecordFile({ shippedFile }: Pick<VmFiles, 'shippedFile'>, path: string): string {
-  const name = createHash('sha256').update(path).digest('hex').slice(0, 32);
-  return join(dirname(shippedFile), 'shipped-submodules', `${name}.json`);
-}
-
 /** For the row. The rest of what is known goes to files. */
 export interface ShippedCopy {
   readonly shipped: ShippedState;
@@ -94,9 +86,8 @@ export async function keepFullCopyRecords(files: VmFiles, copy: FullCopy): Promi
   const submodules: CopiedSubmodule[] = [];
   let shipped: ShippedState | undefined;
   for (const { path, gitDir, record } of copy.repos) {
-    const file = path === '' ? files.shippedFile : submoduleRecordFile(files, path);
-    await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-    await writeShippedRecords(file, [record]);
+    const { shippedFile } = shippedFilesIn(files.dir, path === '' ? undefined : path);
+    await writeShippedRecords(shippedFile, [record]);
     if (path === '') shipped = stateOf(record);
     else submodules.push({ path, gitDir, headCommit: record.headCommit, shipped: stateOf(record) });
   }
