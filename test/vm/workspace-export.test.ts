@@ -23,9 +23,8 @@ import type {
 } from '../../src/api/results/workspace.ts';
 import { makeRepo } from '../fixtures/make-repo.ts';
 import { ROOT, settled, TestHome } from '../helpers/test-home.ts';
-import { THOROUGH } from '../helpers/thorough.ts';
 
-const FILES = THOROUGH ? 5000 : 300;
+const FILES = 5000;
 /** More than fits in the windows and pipes on its way. */
 const LARGE_BYTES = 6_000_000;
 const ODD = 'odd\nname  "quoted" ünï -x';

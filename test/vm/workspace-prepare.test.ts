@@ -193,6 +193,9 @@ describe('workspace prepare', () => {
     assert.equal(await inGuest('cat way/file/in/built'), 'x');
     await prepare('--force');
     await assertEqualTrees('.env', 'untracked');
+    // The quick way finds it, too.
+    repo.write('way/file', 'before\n');
+    await prepare();
     await inGuest('rm way/file && mkdir way/file');
     repo.write('way/file', 'over what is empty\n');
     assert.deepEqual((await prepare()).paths, ['way/file']);

@@ -9,7 +9,7 @@ import { rm } from 'node:fs/promises';
 import { setImmediate } from 'node:timers/promises';
 import { TOOL_FILES } from '../../../core/toolingplan/model.ts';
 import type { ArchiveRecord } from '../../../guest/archive/records.ts';
-import { ArchiveConflicts } from '../../../guest/archive/transfer.ts';
+import { ArchiveBlocked, ArchiveConflicts } from '../../../guest/archive/transfer.ts';
 import { isThere } from '../../../host/files.ts';
 import type { CommandRunner } from '../../../host/runner.ts';
 import type { BytePath } from '../../../workspace/byte-path.ts';
@@ -84,7 +84,8 @@ export async function sendTouched(
       signal,
     );
   } catch (error) {
-    if (error === NEEDS_MORE) return undefined;
+    // What came before that in the archive is noted as sent: the long way sends it again.
+    if (error === NEEDS_MORE || error instanceof ArchiveBlocked) return undefined;
     if (!(error instanceof ArchiveConflicts)) throw error;
     // What the guest refused it has nothing of.
     if (before.length === 0) await rm(sentFile, { force: true });
