@@ -2,6 +2,7 @@
 
 import { BangerError } from './errors.ts';
 import { shortId } from './names.ts';
+import { nearNames } from './near-names.ts';
 
 export interface Referable {
   readonly id: string;
@@ -9,8 +10,6 @@ export interface Referable {
 }
 
 const MAX_LISTED = 5;
-/** A name this many edits away is worth a hint. */
-const MAX_DISTANCE = 2;
 
 /**
  * An exact id or name wins over every prefix.
@@ -38,31 +37,12 @@ function list(vms: readonly Referable[]): string {
 }
 
 function notFound(reference: string, vms: readonly Referable[]): BangerError {
-  const near = vms
-    .map((vm) => vm.name)
-    .filter((name) => editDistance(name, reference) <= MAX_DISTANCE || isInside(reference, name))
-    .slice(0, MAX_LISTED);
+  const near = nearNames(
+    reference,
+    vms.map((vm) => vm.name),
+  );
   const hint = near.length === 0 ? 'banger vm list shows all' : `did you mean ${near.join(', ')}?`;
   return new BangerError('not_found', `no VM "${printable(reference)}"`, { hint });
-}
-
-function isInside(reference: string, name: string): boolean {
-  return reference.length >= 3 && name.includes(reference);
-}
-
-/** Levenshtein's, but anything far apart in length is simply far. */
-function editDistance(a: string, b: string): number {
-  if (Math.abs(a.length - b.length) > MAX_DISTANCE) return MAX_DISTANCE + 1;
-  let previous = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (let i = 1; i <= a.length; i += 1) {
-    const current = [i];
-    for (let j = 1; j <= b.length; j += 1) {
-      const substitute = (previous[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      current.push(Math.min(substitute, (previous[j] ?? 0) + 1, (current[j - 1] ?? 0) + 1));
-    }
-    previous = current;
-  }
-  return previous[b.length] ?? 0;
 }
 
 /** What the user typed comes back in a message: without what steers a terminal, and not at any length. */
