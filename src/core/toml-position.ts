@@ -1,91 +1,102 @@
-/** Where a key stands in a TOML text: the parser forgets it, and a message needs it. */
+/** Where things stand in a TOML text: the parser that reads values forgets it, and a message needs it. */
+
+import { type AST, ParseError, parseTOML } from 'toml-eslint-parser';
 
 export interface Position {
   /** From 1. */
   readonly line: number;
+  /** From 1, in UTF-16 units, as editors count. */
   readonly column: number;
 }
 
-const KEY = String.raw`(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')`;
-const ASSIGNMENT = new RegExp(String.raw`^(\s*)(${KEY}(?:\s*\.\s*${KEY})*)\s*=`);
-const MULTI_LINE_STRING = /"""|'''/g;
+/** Names of keys; a number is a place in an array, from 0. */
+export type TomlPath = readonly (string | number)[];
+
+interface Place {
+  readonly position: Position;
+  readonly inner: Map<string | number, Place>;
+}
+
+const START: Position = { line: 1, column: 1 };
 
 /**
- * The place of the key at `path`, or of the nearest table or key around it (an inline table, a table that only its
- * members mention); line 1 when there is none. The n-th `[[table]]` is `table`, `n` counted from 0.
+ * Finds the key at a path, or the element of an array, which has none: the value; of a `[[table]]` the name in its
+ * header. What is not there is where the nearest thing around it is, and else at the start. A text that is not TOML has
+ * nothing but its start. The text is read at the first question.
  */
-export function locateKey(text: string, path: readonly string[]): Position {
-  let best: Position = { line: 1, column: 1 };
-  let bestDepth = 0;
-  for (const { key, position } of keysIn(text)) {
-    const depth = commonLength(key, path);
-    // A longer key than asked for (`vm_defaults.vcpu` for `vm_defaults`) is inside of it and will do.
-    if (depth > bestDepth && (depth === key.length || depth === path.length)) {
-      best = position;
-      bestDepth = depth;
+export function tomlPositions(text: string): (path: TomlPath) => Position {
+  let root: Place | undefined;
+  return (path) => {
+    root ??= placesIn(text);
+    let place = root;
+    for (const part of path) {
+      const next = place.inner.get(part);
+      if (next === undefined) break;
+      place = next;
     }
+    return place.position;
+  };
+}
+
+function placesIn(text: string): Place {
+  const root: Place = { position: START, inner: new Map() };
+  const program = parsed(text);
+  for (const node of program?.body[0].body ?? []) {
+    if (node.type === 'TOMLKeyValue') addAssignment(root, node);
+    else addTable(root, node);
   }
-  return best;
+  return root;
 }
 
-interface FoundKey {
-  readonly key: readonly string[];
-  readonly position: Position;
-}
-
-/** Tables and keys in the order of the text. Reads lines: what is inside of a multi-line string is passed over. */
-function* keysIn(text: string): Generator<FoundKey> {
-  let table: readonly string[] = [];
-  const counts = new Map<string, number>();
-  let openString: string | undefined;
-  for (const [index, line] of text.split('\n').entries()) {
-    const wasOpen = openString !== undefined;
-    openString = openAfter(line, openString);
-    if (wasOpen) continue;
-    const column = line.search(/\S/) + 1;
-    if (line[column - 1] === '[') {
-      table = readHeader(line.slice(column - 1), counts);
-      yield { key: table, position: { line: index + 1, column } };
-      continue;
-    }
-    const assignment = ASSIGNMENT.exec(line);
-    if (assignment?.[2] === undefined) continue;
-    yield { key: [...table, ...splitKey(assignment[2])], position: { line: index + 1, column } };
+function parsed(text: string): AST.TOMLProgram | undefined {
+  try {
+    return parseTOML(withoutMark(text), { tomlVersion: '1.1' });
+  } catch (error) {
+    // Texts of more than 100,000 characters in one value overflow this parser's stack.
+    if (error instanceof ParseError || error instanceof RangeError) return undefined;
+    throw error;
   }
 }
 
-/** The delimiter of the multi-line string that a line leaves open. */
-function openAfter(line: string, before: string | undefined): string | undefined {
-  let open = before;
-  for (const [delimiter] of line.matchAll(MULTI_LINE_STRING)) {
-    if (open === undefined) open = delimiter;
-    else if (open === delimiter) open = undefined;
+/** Without the byte order mark, which TOML allows and no editor counts as a column. */
+export function withoutMark(text: string): string {
+  return text.startsWith('\uFEFF') ? text.slice(1) : text;
+}
+
+function addTable(root: Place, { key, resolvedKey, body }: AST.TOMLTable): void {
+  let place = root;
+  let names = 0;
+  for (const part of resolvedKey) {
+    // A number belongs to the name before it.
+    if (typeof part === 'string') names += 1;
+    place = innerPlace(place, part, key.keys[names - 1] ?? key);
   }
-  return open;
+  for (const node of body) addAssignment(place, node);
 }
 
-function readHeader(header: string, counts: Map<string, number>): readonly string[] {
-  const isList = header.startsWith('[[');
-  const name = splitKey(header.slice(isList ? 2 : 1, header.indexOf(']')));
-  // A table below one of a list (`[a.b]` behind `[[a]]`) belongs to the last of them.
-  const key = name.flatMap((part, index) => {
-    const nth = counts.get(JSON.stringify(name.slice(0, index + 1)));
-    return nth === undefined || (isList && index === name.length - 1) ? [part] : [part, String(nth)];
-  });
-  if (!isList) return key;
-  const id = JSON.stringify(name);
-  const nth = (counts.get(id) ?? -1) + 1;
-  counts.set(id, nth);
-  return [...key, String(nth)];
+function addAssignment(table: Place, { key, value }: AST.TOMLKeyValue): void {
+  let place = table;
+  for (const part of key.keys) {
+    place = innerPlace(place, part.type === 'TOMLBare' ? part.name : part.value, part);
+  }
+  addValue(place, value);
 }
 
-function commonLength(a: readonly string[], b: readonly string[]): number {
-  let length = 0;
-  while (length < a.length && length < b.length && a[length] === b[length]) length += 1;
-  return length;
+/** The parser that reads values allows 1000 levels, which this does without trouble. */
+function addValue(place: Place, value: AST.TOMLContentNode): void {
+  if (value.type === 'TOMLInlineTable') for (const node of value.body) addAssignment(place, node);
+  if (value.type !== 'TOMLArray') return;
+  for (const [index, element] of value.elements.entries())
+    addValue(innerPlace(place, index, element), element);
 }
 
-function splitKey(key: string): readonly string[] {
-  const parts = key.match(/"[^"]*"|'[^']*'|[A-Za-z0-9_-]+/g) ?? [];
-  return parts.map((part) => part.replace(/^(["'])(.*)\1$/, '$2'));
+/** A table may be mentioned several times: the first one counts. */
+function innerPlace(around: Place, part: string | number, { loc }: AST.HasLocs): Place {
+  let place = around.inner.get(part);
+  if (place === undefined) {
+    const { line, column } = loc.start;
+    place = { position: { line, column: column + 1 }, inner: new Map() };
+    around.inner.set(part, place);
+  }
+  return place;
 }

@@ -3,7 +3,7 @@
 import { parse, TomlError } from 'smol-toml';
 import type { z } from 'zod';
 import type { ConfigProblem } from '../core/model/config.ts';
-import { locateKey } from '../core/toml-position.ts';
+import { type TomlPath, tomlPositions } from '../core/toml-position.ts';
 import { CONFIG_KEYS, keysOf } from './config-keys.ts';
 import { originalKeyHint } from './config-original.ts';
 
@@ -42,29 +42,30 @@ export function checkConfig(text: string, file: string): CheckedConfig {
 export function problemAt(
   text: string,
   file: string,
-  path: readonly string[],
+  path: TomlPath,
   message: string,
   hint: string | null = null,
 ): ConfigProblem {
-  return { where: file, ...locateKey(text, path), message, hint };
+  return { where: file, ...tomlPositions(text)(path), message, hint };
 }
 
 function problemsOf(issue: z.core.$ZodIssue, text: string, file: string): readonly ConfigProblem[] {
-  const path = issue.path.map(String);
+  const path = issue.path.map((part) => (typeof part === 'number' ? part : String(part)));
   if (issue.code !== 'unrecognized_keys') {
     return [problemAt(text, file, path, `${nameOf(path)}: ${issue.message}`)];
   }
   const table = nameOf(path);
   const where = table === '' ? '' : ` in [${table}]`;
   return issue.keys.slice(0, MAX_PROBLEMS).map((key) => {
-    const hint = originalKeyHint([...path, key].join('.')) ?? `allowed: ${keysOf(path).join(', ')}`;
+    const hint =
+      originalKeyHint([...path, key].join('.')) ?? `allowed: ${keysOf(path.map(String)).join(', ')}`;
     return problemAt(text, file, [...path, key], `unknown key ${JSON.stringify(key)}${where}`, hint);
   });
 }
 
 /** `a.b`; the n-th of a list is `list[n]`, counted from 1 as people do. */
-function nameOf(path: readonly string[]): string {
+function nameOf(path: TomlPath): string {
   return path
-    .map((part, index) => (/^\d+$/.test(part) ? `[${Number(part) + 1}]` : index === 0 ? part : `.${part}`))
+    .map((part, index) => (typeof part === 'number' ? `[${part + 1}]` : index === 0 ? part : `.${part}`))
     .join('');
 }

@@ -72,7 +72,7 @@ test('all mistakes at once, in the order of the file, those of the host and the 
       '/c.toml:2:1: unknown key "cidr" | cidr does not apply: each VM has a user-mode network of its own here, without bridge or taps',
       '/c.toml:4:1: unknown key "system_overlay_size" in [vm_defaults] | vm_defaults.system_overlay_size is part of vm_defaults.disk_size here: a VM has one disk',
       '/c.toml:5:1: vm_defaults.vcpu: must be at least 1 | null',
-      '/c.toml:6:1: templates: must be a table: [templates] | null',
+      '/c.toml:6:3: templates: must be a table: [templates] | null',
       'BANGER_LOG_LEVEL:null:null: BANGER_LOG_LEVEL is "loud"; allowed: debug, info, warn, error | null',
     ],
   );

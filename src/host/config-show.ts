@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { BangerError } from '../core/errors.ts';
 import type { ConfigEntry, ConfigProblem, ConfigShown } from '../core/model/config.ts';
 import { checkVmSpec, type HostFacts, type SourcedValue, vmPolicy } from '../core/policy/vm-policy.ts';
-import { locateKey } from '../core/toml-position.ts';
+import { tomlPositions } from '../core/toml-position.ts';
 import { GIB, MIB } from '../core/units.ts';
 import { type Config, LOG_LEVEL_VARIABLE, parseConfig, withEnvironment } from './config.ts';
 import { checkConfig, type ConfigValues, problemAt } from './config-check.ts';
@@ -33,6 +33,7 @@ export function showConfig(given: ConfigText): ConfigShown {
   const checked = checkConfig(text, file);
   const written = 'written' in checked ? checked.written : {};
   const sizes = vmPolicy(config, host).defaults;
+  const position = tomlPositions(text);
   const derived: Readonly<Record<string, SourcedValue>> = {
     'vm_defaults.vcpu': sizes.vcpus,
     'vm_defaults.memory': { ...sizes.memoryMib, value: sizes.memoryMib.value * MIB },
@@ -46,7 +47,7 @@ export function showConfig(given: ConfigText): ConfigShown {
         return { key, value, source: 'environment', line: null, column: null, note: LOG_LEVEL_VARIABLE };
       }
       const value = valueAt(written, path);
-      if (value !== undefined) return { key, value, source: 'file', ...locateKey(text, path), note: null };
+      if (value !== undefined) return { key, value, source: 'file', ...position(path), note: null };
       const size = derived[key];
       const nowhere = { line: null, column: null };
       if (size !== undefined) {

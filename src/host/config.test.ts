@@ -93,8 +93,8 @@ test('mistakes are told with file, line, column and what is allowed', () => {
     ['[vm_defaults]\nmemory = "1B"', '2:1', /whole number of MiB/],
     ['[vm_defaults]\nmemory = "1G"\nmemory_mib = 1', '2:1', /is given twice/],
     ['[vm_defaults]\ndisk_size = "0"', '2:1', /larger than 0/],
-    ['vm_defaults = { vcpu = 0 }', '1:1', /vm_defaults\.vcpu/],
-    ['log_level = "info"\nvm_defaults.x = 1', '2:1', /unknown key "x" in \[vm_defaults\]/],
+    ['vm_defaults = { vcpu = 0 }', '1:17', /vm_defaults\.vcpu/],
+    ['log_level = "info"\nvm_defaults.x = 1', '2:13', /unknown key "x" in \[vm_defaults\]/],
     ['[templates]\nmax_size = 5', '2:1', /templates\.max_size: must be a text like "8GiB", or 0/],
     ['[templates]\nmax_size = "5GB"', '2:1', /"5GB" is not a size/],
     ['[templates]\nmaximum = 0', '2:1', /unknown key "maximum" in \[templates\]/],
@@ -117,7 +117,7 @@ test('mistakes are told with file, line, column and what is allowed', () => {
     ['default_image_name = "../x"', '1:1', /the image name/],
     ['log_level = "info"\nlog_level = "warn"', '2:', /./],
     ['accel = = 1', '1:9', /invalid value/],
-    ['[extra]\na = 1', '1:1', /unknown key "extra"/],
+    ['[extra]\na = 1', '1:2', /unknown key "extra"/],
   ];
   for (const [text, place, message] of wrong) {
     assert.throws(

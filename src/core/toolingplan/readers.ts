@@ -1,7 +1,7 @@
 /** One reader per kind of file. Each takes any text and never throws: what it cannot use is a problem with its line. */
 
 import { parse, TomlError } from 'smol-toml';
-import { locateKey } from '../toml-position.ts';
+import { tomlPositions } from '../toml-position.ts';
 import { isToolName, isVersion, MAX_TOOLS, type Reading, type ToolRequest } from './model.ts';
 import { versionForRange } from './node-range.ts';
 
@@ -45,11 +45,12 @@ export function readMiseToml(text: string): Reading {
   const { document, problem } = parseToml(text);
   if (problem !== undefined) return { requests: [], problems: [problem], unreadable: true };
   const tools = tableAt(document, 'tools');
+  const position = tomlPositions(text);
   const requests: Request[] = [];
   const problems: Problem[] = [];
-  // More are of no use, and finding each line costs time.
+  // More are of no use.
   for (const [name, value] of Object.entries(tools ?? {}).slice(0, MAX_TOOLS)) {
-    const line = locateKey(text, ['tools', name]).line;
+    const line = position(['tools', name]).line;
     const versions = versionsIn(value);
     if (versions.length === 0) problems.push({ line, what: `${shown(name)} has no version` });
     else take(name, versions, line, requests, problems);
@@ -110,7 +111,7 @@ export function readRustToolchain(text: string): Reading {
   if (problem !== undefined) return { requests: [], problems: [problem] };
   const channel = tableAt(document, 'toolchain')?.['channel'];
   if (typeof channel !== 'string') return NOTHING;
-  return exact('rust', channel, channel, locateKey(text, ['toolchain', 'channel']).line);
+  return exact('rust', channel, channel, tomlPositions(text)(['toolchain', 'channel']).line);
 }
 
 /** `volta` pins; `engines` is a range; `packageManager` names pnpm, yarn or bun. npm comes with Node. */
