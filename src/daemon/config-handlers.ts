@@ -1,5 +1,6 @@
 /** The requests about settings: what is in the file now, which needs no daemon, and what a daemon was started with. */
 
+import { lstat } from 'node:fs/promises';
 import type { Method } from '../api/contract.ts';
 import { BangerError } from '../core/errors.ts';
 import { MAX_CONFIG_BYTES } from '../host/config.ts';
@@ -29,10 +30,20 @@ export function offlineConfigHandlers(paths: () => BangerPaths, env: Environment
       if (path !== undefined && given.text === undefined) {
         throw new BangerError('not_found', `there is no file ${path}`);
       }
-      return { file, exists: given.text !== undefined, problems: problemsIn(given) };
+      if (given.text === undefined && (await isLink(file))) {
+        const message = `${file} is a symbolic link to what is not there: defaults`;
+        const problem = { where: file, line: null, column: null, key: null, message, hint: null };
+        return { file, exists: false, problems: [problem], unlisted: 0 };
+      }
+      return { file, exists: given.text !== undefined, ...problemsIn(given) };
     },
     'config.schema': async () => configSchema(),
   };
+}
+
+async function isLink(path: string): Promise<boolean> {
+  const entry = await lstat(path).catch(() => undefined);
+  return entry?.isSymbolicLink() === true;
 }
 
 /** A daemon tells what it was started with; the file it leaves to a process that reads it now. */

@@ -18,10 +18,7 @@ function readWith<In, Out>(schema: z.ZodType<In>, read: (value: In) => Out) {
       return read(value);
     } catch (error) {
       if (!(error instanceof BangerError)) throw error;
-      context.addIssue({
-        code: 'custom',
-        message: error.hint === undefined ? error.message : `${error.message} (${error.hint})`,
-      });
+      context.addIssue({ code: 'custom', message: error.message, params: { hint: error.hint } });
       return z.NEVER;
     }
   });

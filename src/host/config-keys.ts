@@ -115,6 +115,8 @@ export const CONFIG_KEYS = z.strictObject({
         .refine((sizes) => sizes['memory'] === undefined || sizes['memory_mib'] === undefined, {
           path: ['memory'],
           error: 'is given twice: as memory and as memory_mib',
+          // Also where another key is wrong: all mistakes are told at once.
+          when: ({ value }) => typeof value === 'object' && value !== null,
         })
         .meta({ not: { required: ['memory', 'memory_mib'] } }),
   ),

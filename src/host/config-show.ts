@@ -3,13 +3,14 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { BangerError } from '../core/errors.ts';
-import type { ConfigEntry, ConfigProblem, ConfigShown } from '../core/model/config.ts';
-import { checkVmSpec, type HostFacts, type SourcedValue, vmPolicy } from '../core/policy/vm-policy.ts';
+import type { ConfigChecked, ConfigEntry, ConfigProblem, ConfigShown } from '../core/model/config.ts';
+import { type HostFacts, type SourcedValue, vmPolicy } from '../core/policy/vm-policy.ts';
 import { tomlPositions } from '../core/toml-position.ts';
 import { GIB, MIB } from '../core/units.ts';
-import { type Config, LOG_LEVEL_VARIABLE, parseConfig, withEnvironment } from './config.ts';
-import { checkConfig, type ConfigValues, problemAt } from './config-check.ts';
+import { type Config, DEFAULT_CONFIG, LOG_LEVEL_VARIABLE, toConfig, withEnvironment } from './config.ts';
+import { checkConfig, problemError } from './config-check.ts';
 import { CONFIG_KEYS, leafKeys } from './config-keys.ts';
+import { valueAt } from './config-limits.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -21,19 +22,27 @@ export interface ConfigText {
   readonly host: HostFacts;
 }
 
-/** @throws {BangerError} `bad_request`, as `loadConfig` */
-export function configOf({ file, text = '', env }: ConfigText): Config {
-  return withEnvironment(parseConfig(text, file, env), env);
+/** @throws {BangerError} `bad_request` with the first of `problemsIn` */
+export function configOf(given: ConfigText): Config {
+  return read(given).config;
 }
 
-/** @throws {BangerError} `bad_request`, as `loadConfig` */
-export function showConfig(given: ConfigText): ConfigShown {
+function read(given: ConfigText): { readonly config: Config; readonly written: unknown } {
   const { file, text = '', env, host } = given;
-  const config = configOf(given);
-  const checked = checkConfig(text, file);
-  const written = 'written' in checked ? checked.written : {};
-  const sizes = vmPolicy(config, host).defaults;
+  const checked = checkConfig(text, file, host);
+  if ('values' in checked) {
+    return { config: withEnvironment(toConfig(checked.values, env), env), written: checked.written };
+  }
+  const { problems, unlisted } = checked;
+  throw problemError(problems[0], problems.length + unlisted + environmentProblems(env).length);
+}
+
+/** @throws {BangerError} `bad_request`, as `configOf` */
+export function showConfig(given: ConfigText): ConfigShown {
+  const { text = '', env, host } = given;
+  const { config, written } = read(given);
   const position = tomlPositions(text);
+  const sizes = vmPolicy(config, host).defaults;
   const derived: Readonly<Record<string, SourcedValue>> = {
     'vm_defaults.vcpu': sizes.vcpus,
     'vm_defaults.memory': { ...sizes.memoryMib, value: sizes.memoryMib.value * MIB },
@@ -60,15 +69,20 @@ export function showConfig(given: ConfigText): ConfigShown {
       return { key, value: fallback ?? null, source: 'default', ...nowhere, note: otherwise ?? null };
     },
   );
-  return { file, exists: given.text !== undefined, entries, digest: digestOf(config) };
+  return { file: given.file, exists: given.text !== undefined, entries, digest: digestOf(config) };
 }
 
-/** All mistakes: in the file, in the environment, and in what the file asks of this host. */
-export function problemsIn({ file, text = '', env, host }: ConfigText): readonly ConfigProblem[] {
+/** All mistakes: in the file, in what it asks of this host, and in the environment. */
+export function problemsIn({
+  file,
+  text = '',
+  env,
+  host,
+}: ConfigText): Pick<ConfigChecked, 'problems' | 'unlisted'> {
+  const checked = checkConfig(text, file, host);
   const environment = environmentProblems(env);
-  const checked = checkConfig(text, file);
-  if ('problems' in checked) return [...checked.problems, ...environment];
-  return [...sizeProblems(checked.values, text, file, host), ...environment];
+  if ('values' in checked) return { problems: environment, unlisted: 0 };
+  return { problems: [...checked.problems, ...environment], unlisted: checked.unlisted };
 }
 
 /** JSON Schema, draft 2020-12, of what may be written in the file. */
@@ -79,47 +93,13 @@ export function configSchema(): object {
 
 function environmentProblems(env: Environment): readonly ConfigProblem[] {
   try {
-    withEnvironment(parseConfig('', '', env), env);
+    withEnvironment(DEFAULT_CONFIG, env);
     return [];
   } catch (error) {
     if (!(error instanceof BangerError)) throw error;
     const { message, hint = null } = error;
-    return [{ where: LOG_LEVEL_VARIABLE, line: null, column: null, message, hint }];
+    return [{ where: LOG_LEVEL_VARIABLE, line: null, column: null, key: null, message, hint }];
   }
-}
-
-function sizeProblems(
-  { vm_defaults: sizes }: ConfigValues,
-  text: string,
-  file: string,
-  host: HostFacts,
-): readonly ConfigProblem[] {
-  const policy = vmPolicy({ vmDefaults: {}, accel: 'auto' }, host);
-  const asked = [
-    ['vcpu', { vcpus: sizes.vcpu }],
-    ['memory', { memoryMib: sizes.memory }],
-    ['memory_mib', { memoryMib: sizes.memory_mib }],
-    ['disk_size', { diskSizeBytes: sizes.disk_size }],
-  ] as const;
-  return asked.flatMap(([key, sizing]) => {
-    if (Object.values(sizing)[0] === undefined) return [];
-    try {
-      checkVmSpec(sizing as Parameters<typeof checkVmSpec>[0], policy);
-      return [];
-    } catch (error) {
-      if (!(error instanceof BangerError)) throw error;
-      return [problemAt(text, file, ['vm_defaults', key], `vm_defaults.${key}: ${error.message}`)];
-    }
-  });
-}
-
-function valueAt(written: unknown, path: readonly string[]): unknown {
-  let value = written;
-  for (const part of path) {
-    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, part)) return undefined;
-    value = (value as Readonly<Record<string, unknown>>)[part];
-  }
-  return value;
 }
 
 function sizeText(key: string, value: number): unknown {

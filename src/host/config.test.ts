@@ -115,7 +115,7 @@ test('mistakes are told with file, line, column and what is allowed', () => {
     ['firecracker_bin = "firecracker"', '1:1', /absolute path/],
     ['driver = "xen"', '1:1', /driver: must be one of "qemu", "firecracker"/],
     ['default_image_name = "../x"', '1:1', /the image name/],
-    ['log_level = "info"\nlog_level = "warn"', '2:', /./],
+    ['log_level = "info"\nlog_level = "warn"', '2:1', /redefine/],
     ['accel = = 1', '1:9', /invalid value/],
     ['[extra]\na = 1', '1:2', /unknown key "extra"/],
   ];
@@ -124,7 +124,7 @@ test('mistakes are told with file, line, column and what is allowed', () => {
       () => parse(text),
       (error) => {
         assert.ok(error instanceof BangerError && error.code === 'bad_request', String(error));
-        assert.ok(error.message.startsWith(`/c.toml:${place}`), error.message);
+        assert.ok(error.message.startsWith(`/c.toml:${place}: `), error.message);
         assert.match(error.message, message);
         return true;
       },
@@ -172,12 +172,20 @@ test('an entry of file_sync that is none is told with its number', () => {
     ['host = "~/"\nguest = "~/a"', /file_sync\[2\]\.host/],
     ['host = "~/a"\nguest = "/etc/a"', /file_sync\[2\]\.guest: must be a path below "~\/" or "\/root\/"/],
     ['host = "~/a"\nguest = "~/x/../../etc/a"', /file_sync\[2\]\.guest/],
-    ['host = "~/a"', /file_sync\[2\]\.guest/],
     ['host = "~/a"\nguest = "~/a"\nmode = "9"', /file_sync\[2\]\.mode: must be three octal digits/],
     ['host = "~/a"\nguest = "~/a"\nmode = "4755"', /file_sync\[2\]\.mode/],
+    [
+      'host = "~/a"\nguest = "~/a"\nmode = 600',
+      /file_sync\[2\]\.mode: must be .* in quotes, .* "600", "0600"$/,
+    ],
+    ['host = "~/a"', /file_sync\[2\]\.guest: is missing; it must be a path/],
     ['host = "~/a"\nguest = "~/a"\nowner = "x"', /unknown key "owner" in \[file_sync\[2\]\]/],
   ];
   for (const [entry, message] of wrong)
     assert.throws(() => parse(`${good}[[file_sync]]\n${entry}\n`), { code: 'bad_request', message });
+  assert.throws(() => parse('file_sync = [1]'), {
+    message: /1:14: file_sync\[1\]: must be a table with host and guest/,
+  });
+  for (const mode of ['644', '0644']) assert.equal(parse(`${good}mode = "${mode}"`).fileSync[0]?.mode, 0o644);
   assert.throws(() => parse('file_sync = "x"'), { message: /must be tables: \[\[file_sync\]\]/ });
 });

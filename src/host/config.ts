@@ -3,7 +3,7 @@
 import { BangerError } from '../core/errors.ts';
 import type { AcceleratorChoice, DriverName } from '../core/model/vm.ts';
 import type { VmSizing } from '../core/policy/vm-policy.ts';
-import { checkConfig, type ConfigValues } from './config-check.ts';
+import { checkConfig, type ConfigValues, problemError } from './config-check.ts';
 import { CONFIG_KEYS } from './config-keys.ts';
 import type { FileSyncEntry } from './file-sync-config.ts';
 import { readTextFile } from './files.ts';
@@ -77,20 +77,13 @@ export function withEnvironment(config: Config, env: Environment): Config {
 
 /** As `loadConfig`, of a text that was read already; `file` is for messages, `env` for `~/`. */
 export function parseConfig(text: string, file: string, env: Environment): Config {
-  const checked = checkConfig(text, file);
+  const checked = checkConfig(text, file, null);
   if ('values' in checked) return toConfig(checked.values, env);
-  const [{ line, column, message, hint }, ...others] = checked.problems;
-  const more = others.length === 0 ? null : `banger config check lists ${others.length} more`;
-  const next = hint ?? more;
-  throw new BangerError(
-    'bad_request',
-    `${file}:${line}:${column}: ${message}`,
-    next === null ? {} : { hint: next },
-  );
+  throw problemError(checked.problems[0], checked.problems.length + checked.unlisted);
 }
 
-/** What is read of a file; absent keys are their defaults by now. */
-function toConfig(values: ConfigValues, env: Environment): Config {
+/** What is read of a file; absent keys are their defaults by now. `env` is for `~/`. */
+export function toConfig(values: ConfigValues, env: Environment): Config {
   const { vm_defaults: sizes, idle, templates } = values;
   const memoryMib = sizes.memory ?? sizes.memory_mib;
   const path = (written: string | undefined) => (written === undefined ? null : expandHome(written, env));

@@ -24,15 +24,18 @@ function below(path: string, prefixes: readonly string[]): string | undefined {
 }
 
 function pathBelow(prefixes: readonly string[], pattern: string, error: string) {
+  const missing = {
+    error: ({ input }: { input?: unknown }) => (input === undefined ? `is missing; it ${error}` : error),
+  };
   return z
-    .string({ error })
+    .string(missing)
     .meta({ pattern })
     .transform((path) => below(path, prefixes))
     .refine((path) => path !== undefined, { error })
     .transform((path) => path ?? '');
 }
 
-const MODE_ERROR = 'must be three octal digits in quotes, like "600"';
+const MODE_ERROR = 'must be three octal digits in quotes, with or without a 0 before them: "600", "0600"';
 const mode = z
   .string({ error: MODE_ERROR })
   .regex(/^0?[0-7]{3}$/, { error: MODE_ERROR })
@@ -40,15 +43,18 @@ const mode = z
 
 export const fileSyncSchema = z
   .array(
-    z.strictObject({
-      host: pathBelow(['~/'], '^~/.', 'must be a path below "~/", without ".."'),
-      guest: pathBelow(
-        ['~/', '/root/'],
-        '^(~|/root)/.',
-        'must be a path below "~/" or "/root/", without ".."',
-      ),
-      mode: mode.prefault(DEFAULT_MODE),
-    }),
+    z.strictObject(
+      {
+        host: pathBelow(['~/'], '^~/.', 'must be a path below "~/", without ".."'),
+        guest: pathBelow(
+          ['~/', '/root/'],
+          '^(~|/root)/.',
+          'must be a path below "~/" or "/root/", without ".."',
+        ),
+        mode: mode.prefault(DEFAULT_MODE),
+      },
+      { error: ({ code }) => (code === 'invalid_type' ? 'must be a table with host and guest' : undefined) },
+    ),
     { error: 'must be tables: [[file_sync]]' },
   )
   .max(MAX_ENTRIES, { error: `has more than ${MAX_ENTRIES} entries` });

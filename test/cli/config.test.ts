@@ -1,7 +1,7 @@
 /** `banger config`: the real program without a daemon, and what it says of one that runs. */
 
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import type { ConfigChecked, ConfigShown } from '../../src/core/model/config.ts';
@@ -53,13 +53,40 @@ test('check: all mistakes, of the file that counts or of another one', async () 
     [`${other}: ok\n`, 0],
   );
   const json = await home.run(['config', 'check', '--json']);
-  assert.equal((JSON.parse(json.stdout) as ConfigChecked).problems.length, 2);
+  assert.equal(json.status, 1);
+  const { problems, unlisted, ...rest } = JSON.parse(json.stdout) as ConfigChecked;
+  assert.deepEqual(rest, { file, exists: true });
+  assert.deepEqual([problems.length, unlisted], [2, 0]);
+  assert.deepEqual(problems[0], {
+    ...{ where: file, line: 1, column: 1, key: 'accel', hint: null },
+    message: 'accel: must be one of "auto", "kvm", "tcg"',
+  });
   const missing = await home.run(['config', 'check', join(home.dir, 'none.toml')]);
   assert.equal(missing.status, 1);
   assert.match(missing.stderr, /there is no file .*none\.toml/);
   const broken = await home.run(['config', 'show']);
   assert.equal(broken.status, 1);
-  assert.match(broken.stderr, /accel: must be one of[^]*\nbanger config check lists 1 more/);
+  assert.match(broken.stderr, /accel: must be one of[^]*\n1 more mistake: banger config check lists all\n/);
+});
+
+test('check: what cannot be read as settings at all', async () => {
+  await using home = new StateHome();
+  const file = withSettings(home, '');
+  const says = async (): Promise<readonly [number | null, string]> => {
+    const { status, stdout, stderr } = await home.run(['config', 'check']);
+    return [status, `${stdout}${stderr}`];
+  };
+  assert.deepEqual(await says(), [0, `${file}: ok\n`]);
+  writeFileSync(file, Buffer.from([0x61, 0xff, 0x00]));
+  assert.deepEqual(await says(), [1, `${file}:1:2: is not UTF-8 here\n  save the file as text in UTF-8\n`]);
+  writeFileSync(file, Array.from({ length: 102 }, (_, n) => `k${n} = 1\n`).join(''));
+  assert.match((await says())[1], /:100:1: unknown key "k99"\n {2}allowed: .*\nand 2 more\n$/);
+  writeFileSync(file, '#'.repeat(300 * 1024));
+  assert.deepEqual(await says(), [1, `banger: ${file} is larger than 262144 bytes\n`]);
+  rmSync(file);
+  assert.deepEqual(await says(), [0, `${file}: not there: defaults\n`]);
+  symlinkSync('nowhere', file);
+  assert.deepEqual(await says(), [1, `${file} is a symbolic link to what is not there: defaults\n`]);
 });
 
 test('schema: JSON Schema', async () => {

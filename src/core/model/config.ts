@@ -7,6 +7,8 @@ export interface ConfigProblem {
   /** From 1; null for a variable. */
   readonly line: number | null;
   readonly column: number | null;
+  /** `vm_defaults.vcpu`, `file_sync[2].mode` (of lists counted from 1); null: no key is concerned. */
+  readonly key: string | null;
   readonly message: string;
   /** What is allowed there, or what to do instead. */
   readonly hint: string | null;
@@ -40,6 +42,8 @@ export interface ConfigShown {
 export interface ConfigChecked {
   readonly file: string;
   readonly exists: boolean;
-  /** In the order of the file. */
+  /** In the order of the file, then those of the environment. */
   readonly problems: readonly ConfigProblem[];
+  /** Mistakes of the file beyond these: only so many are listed. */
+  readonly unlisted: number;
 }

@@ -127,7 +127,7 @@ function vcpusProblem(vcpus: number, { limits, host }: VmPolicy): string | undef
   if (!Number.isInteger(vcpus)) return `the number of vCPUs must be whole, not ${vcpus}`;
   if (vcpus < 1) return `the number of vCPUs must be at least 1, not ${vcpus}`;
   if (vcpus <= limits.maxVcpus) return undefined;
-  const why = host.cpus === 0 ? '' : ` (this host has ${host.cpus} CPUs)`;
+  const why = host.cpus === 0 ? '' : ` (this host has ${host.cpus} ${host.cpus === 1 ? 'CPU' : 'CPUs'})`;
   return `${vcpus} vCPUs are more than the limit of ${limits.maxVcpus}${why}`;
 }
 

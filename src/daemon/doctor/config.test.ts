@@ -18,7 +18,12 @@ test('config.file', async () => {
   using unknown = configured('accel = "tcg"\n\n[vm_defaults]\nvcpu = 2\n  memroy = "4GiB"\n');
   assert.match(
     await unknown.says('config.file'),
-    /^failure: .*config\.toml:5:3: unknown key "memroy" in \[vm_defaults\] → allowed: vcpu, /,
+    /^failure: .*config\.toml:5:3: unknown key "memroy" in \[vm_defaults\] → did you mean memory\?$/,
+  );
+  using several = configured('a = 1\nb = 1\nc = 1\nd = 1\ne = 1\nf = 1\ng = 1\n');
+  assert.match(
+    await several.says('config.file'),
+    /:5:1: [^]*failure: 2 more mistakes there → banger config check$/,
   );
   using syntax = configured('accel = \n');
   assert.match(await syntax.says('config.file'), /^failure: .*config\.toml:1:\d+: /);
@@ -32,7 +37,10 @@ test('config.environment', async () => {
     await home.says('config.environment', { env });
   assert.equal(await says({}), 'ok: nothing set');
   assert.equal(await says({ BANGER_HOME: '/x', BANGER_DEBUG: '1' }), 'ok: BANGER_DEBUG, BANGER_HOME');
-  assert.match(await says({ BANGER_HOEM: '/x' }), /^warning: BANGER_HOEM is set, .* → unset BANGER_HOEM$/);
+  assert.match(
+    await says({ BANGER_HOEM: '/x' }),
+    /^warning: BANGER_HOEM is set, .*; did you mean BANGER_HOME\? → unset BANGER_HOEM$/,
+  );
   assert.match(
     await says({ BANGER_LOG_LEVEL: 'loud' }),
     /^failure: BANGER_LOG_LEVEL is "loud".*→ allowed: debug/,
@@ -82,7 +90,11 @@ test('config.vm-defaults', async () => {
   writeFileSync(home.paths.configFile, '[vm_defaults]\nvcpu = 3\nmemory = "1TiB"\n');
   assert.match(
     await home.says('config.vm-defaults', { host }),
-    /^failure: vm_defaults: 1048576 MiB of memory are more/,
+    /^info: not known: vm_defaults: 1048576 MiB of memory are more/,
+  );
+  assert.match(
+    await home.says('config.file', { host }),
+    /^failure: .*config\.toml:3:1: vm_defaults\.memory: 1048576 MiB of memory are more .* → mend /,
   );
   writeFileSync(home.paths.configFile, '[vm_defaults]\nvcpu = 3\n');
   assert.match(await home.says('config.vm-defaults', { host }), /^ok: 3 vCPUs \(config\)/);

@@ -4,6 +4,7 @@ import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { isAbsolute, join } from 'node:path';
 import { BangerError, errorText } from '../../core/errors.ts';
+import { nearNames } from '../../core/near-names.ts';
 import { vmPolicy } from '../../core/policy/vm-policy.ts';
 import { formatSize } from '../../core/units.ts';
 import { MAX_CONFIG_BYTES } from '../../host/config.ts';
@@ -38,14 +39,23 @@ const file: Check<DoctorContext> = {
       if (!(error instanceof BangerError)) throw error;
       return failure(error.message, { fix: error.hint ?? mend(configFile) });
     }
-    // The environment, and what the file asks of this host, are checks of their own.
-    const checked = checkConfig(text, configFile);
+    // The environment is a check of its own.
+    const checked = checkConfig(text, configFile, context.host);
     if ('values' in checked) return ok(configFile);
-    return checked.problems
-      .slice(0, MAX_MISTAKES)
-      .map(({ where, line, column, message, hint }) =>
+    const told = checked.problems.slice(0, MAX_MISTAKES);
+    const left = checked.problems.length - told.length + checked.unlisted;
+    return [
+      ...told.map(({ where, line, column, message, hint }) =>
         failure(`${where}:${line}:${column}: ${message}`, { fix: hint ?? mend(configFile) }),
-      );
+      ),
+      ...(left === 0
+        ? []
+        : [
+            failure(`${left} more ${left === 1 ? 'mistake' : 'mistakes'} there`, {
+              fix: 'banger config check',
+            }),
+          ]),
+    ];
   },
 };
 
@@ -67,7 +77,11 @@ const environment: Check<DoctorContext> = {
     const problems: Outcome[] = [];
     const set = Object.keys(env).filter((name) => name.startsWith('BANGER_'));
     for (const name of set.filter((one) => !KNOWN_VARIABLES.has(one))) {
-      problems.push(warning(`${name} is set, and banger knows no such variable`, { fix: `unset ${name}` }));
+      const near = nearNames(name, [...KNOWN_VARIABLES]).join(' or ');
+      const meant = near === '' ? '' : `; did you mean ${near}?`;
+      problems.push(
+        warning(`${name} is set, and banger knows no such variable${meant}`, { fix: `unset ${name}` }),
+      );
     }
     const level = env['BANGER_LOG_LEVEL'] ?? '';
     if (level !== '' && !LOG_LEVELS.some((one) => one === level)) {
@@ -144,13 +158,12 @@ const vmDefaults: Check<DoctorContext> = {
         memoryMib,
       }).defaults;
       return ok(
-        `${vcpus.value} vCPUs (${vcpus.source}), ${memory.value} MiB (${memory.source}), ` +
+        `${vcpus.value} ${vcpus.value === 1 ? 'vCPU' : 'vCPUs'} (${vcpus.source}), ${memory.value} MiB (${memory.source}), ` +
           `disk ${formatSize(disk.value)} (${disk.source})`,
       );
     } catch (error) {
-      return failure(`${errorText(error)}: the daemon does not start with it`, {
-        fix: `correct [vm_defaults] in ${context.paths.configFile}`,
-      });
+      // config.file tells it with its place.
+      return info(`not known: ${errorText(error)}`);
     }
   },
 };

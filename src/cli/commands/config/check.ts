@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import type { ConfigProblem } from '../../../core/model/config.ts';
+import type { ConfigChecked, ConfigProblem } from '../../../core/model/config.ts';
 import { defineCommand, optionalPath } from '../../command.ts';
 import { jsonFlag } from '../../flags.ts';
 import { printJson } from '../../output/json.ts';
@@ -20,11 +20,15 @@ export const command = defineCommand({
     const params = path === undefined ? {} : { path: resolve(context.cwd, path) };
     const checked = await withOfflineClient(context, (client) => client.call('config.check', params));
     if (flags.json) printJson(context.stdout, checked);
-    else if (checked.problems.length > 0) context.stdout.write(checked.problems.map(formatProblem).join(''));
+    else if (checked.problems.length > 0) context.stdout.write(formatProblems(checked));
     else context.stdout.write(`${checked.file}: ${checked.exists ? 'ok' : 'not there: defaults'}\n`);
     return checked.problems.length === 0 ? 0 : 1;
   },
 });
+
+function formatProblems({ problems, unlisted }: ConfigChecked): string {
+  return `${problems.map(formatProblem).join('')}${unlisted === 0 ? '' : `and ${unlisted} more\n`}`;
+}
 
 function formatProblem({ where, line, column, message, hint }: ConfigProblem): string {
   const place = line === null ? '' : `${where}:${line}:${column}: `;
