@@ -1,14 +1,10 @@
 /** `vm workspace prepare`: a copy of a repository in a VM that runs, made or brought up to date. */
 
-import { rm, stat } from 'node:fs/promises';
-import type { CheckedParamsOf } from '../../../api/contract.ts';
+import { rm } from 'node:fs/promises';
 import type { WorkspacePrepared } from '../../../api/results/workspace.ts';
 import { BangerError } from '../../../core/errors.ts';
-import type { VmRecord } from '../../../core/model/vm.ts';
 import type { VmWorkspace, WorkspaceTools } from '../../../core/model/workspace.ts';
-import type { ToolingPlan } from '../../../core/toolingplan/model.ts';
 import { toolsAfter } from '../../../core/toolingplan/workspace-tools.ts';
-import type { AgentClient } from '../../../guest/agent-client.ts';
 import { run } from '../../../guest/run.ts';
 import { now } from '../../../host/clock.ts';
 import type { Log } from '../../../host/log.ts';
@@ -19,24 +15,22 @@ import type { Store } from '../../../store/store.ts';
 import { displayPath } from '../../../workspace/byte-path.ts';
 import { hostGit } from '../../../workspace/git.ts';
 import type { KnownRepos } from '../../../workspace/known-repos.ts';
-import type { WorkspacePlanData } from '../../../workspace/plan.ts';
 import { checkDirectory, findRepo } from '../../../workspace/repo.ts';
 import type { OperationHandle } from '../../operations.ts';
 import type { Rest, Transfers } from '../guests/transfers.ts';
 import type { VmRegistry } from '../vms/vm-registry.ts';
 import type { VmSleep } from '../vms/vm-sleep.ts';
 import { guestPrograms } from '../guests/guest-programs.ts';
+import {
+  bringIntoPlace,
+  makeFirstCopy,
+  MAX_LISTED_PATHS,
+  type PrepareJob,
+  type PrepareOutcome,
+} from './first-copy.ts';
 import type { WorkspaceExport } from './workspace-export.ts';
 import { assertSubmodulesKept, type CopyJob, updateCopy } from './submodule-updates.ts';
-import { placeFullCopy } from './workspace-full-copy.ts';
-import {
-  mountWorkspace,
-  type Placement,
-  placementOf,
-  READ_ONLY_BASE,
-  recordOf,
-  type WorkspaceService,
-} from './workspace-service.ts';
+import { READ_ONLY_BASE, type WorkspaceService } from './workspace-service.ts';
 import { type SentUpdate, sendTouched, settleSent } from './quick-update.ts';
 import type { UpdateOutcome } from './workspace-update.ts';
 
@@ -53,20 +47,12 @@ export interface WorkspacePrepareDeps {
   readonly log: Log;
 }
 
-type PrepareParams = CheckedParamsOf<'workspace.prepare'>;
-type Outcome = Omit<WorkspacePrepared, 'vm' | 'elapsedMs'>;
-
-interface Job {
-  readonly vm: VmRecord;
-  readonly agent: AgentClient;
-  readonly params: PrepareParams;
-  readonly operation: OperationHandle;
+interface Job extends PrepareJob {
   readonly later: (rest: Rest) => void;
 }
 
 const AGENT_TIMEOUT_MS = 10_000;
 const LOOK_TIMEOUT_MS = 10_000;
-const MAX_LISTED = 1000;
 
 export class WorkspacePrepare {
   readonly #deps: WorkspacePrepareDeps;
@@ -80,7 +66,7 @@ export class WorkspacePrepare {
    * @throws {BangerError} what planning and shipping throw; `invalid_state` (the guest changed what would be overwritten),
    *   `already_exists` (the VM has a copy of something else), `cancelled`
    */
-  async prepare(params: PrepareParams, operation: OperationHandle): Promise<WorkspacePrepared> {
+  async prepare(params: PrepareJob['params'], operation: OperationHandle): Promise<WorkspacePrepared> {
     const begun = performance.now();
     const { sleep, transfers, registry } = this.#deps;
     const { vm } = await sleep.running(params.ref, 'workspace', operation.signal);
@@ -95,41 +81,12 @@ export class WorkspacePrepare {
     });
   }
 
-  async #create(job: Job): Promise<Outcome> {
-    const { vm, params, operation } = job;
-    const { workspaces, registry } = this.#deps;
-    const { path } = params;
-    if (path === undefined) {
-      throw new BangerError('bad_request', `VM "${vm.name}" has no copy of a repository yet`, {
-        hint: `say of which: banger vm workspace prepare ${vm.name} PATH`,
-      });
-    }
-    const placement = placementOf(params);
-    const { includeUntracked = false, branch, from, mode } = params;
-    const plan = await workspaces.plan({ path, includeUntracked, branch, from, mode }, operation.signal);
-    const tools = await workspaces.tools(plan, operation.signal);
-    const outcome = createdOutcome(plan, placement, tools);
-    if (params.dryRun) return outcome;
-    const files = registry.files(vm.id);
-    const isWhole = placement.mode === 'full_copy';
-    if (!isWhole) await assertOwnDisk(vm.name, files.transferDisk);
-    if (!params.force || isWhole) await assertEmpty(job, placement);
-    const { progress, signal } = operation;
-    const shipped = isWhole
-      ? await workspaces.sendWhole(job.agent, plan, placement, files, progress, signal)
-      : await workspaces.writeImage(plan, files, progress, signal);
-    // Before the mount: the next prepare must never write to a disk that is mounted. It places a copy that was not placed.
-    await this.#record(vm.id, recordOf(plan, placement, tools, shipped));
-    try {
-      await bringIntoPlace(job.agent, placement, signal);
-    } catch (error) {
-      await this.#record(vm.id, null);
-      throw error;
-    }
-    return outcome;
+  async #create(job: Job): Promise<PrepareOutcome> {
+    const record = (workspace: VmWorkspace | null) => this.#record(job.vm.id, workspace);
+    return await makeFirstCopy({ ...this.#deps, record }, job);
   }
 
-  async #update(job: Job, workspace: VmWorkspace): Promise<Outcome> {
+  async #update(job: Job, workspace: VmWorkspace): Promise<PrepareOutcome> {
     const { vm, agent, params, operation } = job;
     const { registry, runner, repos } = this.#deps;
     await this.#assertSame(job, workspace);
@@ -165,7 +122,7 @@ export class WorkspacePrepare {
   }
 
   /** Nothing is overwritten before it is in the patch. Without changes in the guest there is nothing that could be. */
-  async #updateSaved(job: Job, update: CopyJob, path: string): Promise<Outcome> {
+  async #updateSaved(job: Job, update: CopyJob, path: string): Promise<PrepareOutcome> {
     const { vm, agent, params, operation } = job;
     const { patchMode: mode, force, dryRun } = params;
     const { runner, paths, exports } = this.#deps;
@@ -181,7 +138,7 @@ export class WorkspacePrepare {
     return await this.#updateAll(job, own, saved?.patch ?? null);
   }
 
-  async #updateAll({ vm }: Job, update: CopyJob, patch: Outcome['patch']): Promise<Outcome> {
+  async #updateAll({ vm }: Job, update: CopyJob, patch: PrepareOutcome['patch']): Promise<PrepareOutcome> {
     const { workspaces, runner, paths } = this.#deps;
     const { workspace, asked, signal } = update;
     const wanted = workspaces.toolsNow({ ...workspace, ...asked }, signal);
@@ -242,23 +199,10 @@ export class WorkspacePrepare {
   }
 }
 
-function createdOutcome(plan: WorkspacePlanData, { guestPath }: Placement, tools: ToolingPlan): Outcome {
-  const { sourcePath, headCommit, files, untrackedLeft, displayPaths } = plan;
-  return {
-    ...{ guestPath, sourcePath, headCommit, files, untrackedLeft },
-    outcome: 'created',
-    previousHead: null,
-    deleted: 0,
-    paths: displayPaths.slice(0, MAX_LISTED),
-    patch: null,
-    tools: toolsAfter(null, tools).isNew ? tools : null,
-  };
-}
-
 function updatedOutcome(
   workspace: VmWorkspace,
   { headCommit, changes, movesHead }: UpdateOutcome,
-): Omit<Outcome, 'patch' | 'tools'> {
+): Omit<PrepareOutcome, 'patch' | 'tools'> {
   const deleted = changes.filter(({ to }) => to === null).length;
   return {
     guestPath: workspace.guestPath,
@@ -268,42 +212,9 @@ function updatedOutcome(
     previousHead: workspace.headCommit,
     files: changes.length - deleted,
     deleted,
-    paths: changes.slice(0, MAX_LISTED).map(({ path }) => displayPath(path)),
+    paths: changes.slice(0, MAX_LISTED_PATHS).map(({ path }) => displayPath(path)),
     untrackedLeft: null,
   };
-}
-
-/** Snapshots and copies of a VM have its disks under other names. */
-async function assertOwnDisk(vmName: string, transferDisk: string): Promise<void> {
-  if ((await stat(transferDisk)).nlink === 1) return;
-  throw new BangerError(
-    'in_use',
-    `the second disk of VM "${vmName}" belongs to a snapshot or a copy of it, too`,
-    {
-      hint: `stop and start the VM first: banger vm restart ${vmName}`,
-    },
-  );
-}
-
-async function bringIntoPlace(agent: AgentClient, placement: Placement, signal: AbortSignal): Promise<void> {
-  if (placement.mode === 'full_copy') await placeFullCopy(agent, placement.guestPath, signal);
-  else await mountWorkspace(agent, placement, signal);
-}
-
-/** @throws {BangerError} `already_exists` */
-async function assertEmpty({ vm, agent, operation }: Job, { guestPath, mode }: Placement): Promise<void> {
-  const listed = await run(
-    agent,
-    { argv: ['find', guestPath, '-mindepth', '1', '-maxdepth', '1', '-print', '-quit'], cwd: '/' },
-    { signal: operation.signal, timeoutMs: LOOK_TIMEOUT_MS, maxOutputBytes: 64 * 1024 },
-  );
-  if (listed.stdout.length === 0) return;
-  throw new BangerError('already_exists', `there are files at ${guestPath} in VM "${vm.name}"`, {
-    hint:
-      mode === 'full_copy'
-        ? 'give another place with --guest-path, or move them away'
-        : 'give another place with --guest-path, or add --force to put the copy over them',
-  });
 }
 
 /** Agents of earlier versions mount a read-only copy without a place to write to. @throws {BangerError} `invalid_state` */
