@@ -1,6 +1,7 @@
 /** Tools that a repository asks for: installed after its VM is there, or said in one line. */
 
 import type { VmCreated } from '../api/results/vm.ts';
+import { BangerError } from '../core/errors.ts';
 import type { ToolingPlan, ToolRequest } from '../core/toolingplan/model.ts';
 import type { CliClient, CliContext } from './cli-context.ts';
 import { toggle } from './flags.ts';
@@ -15,12 +16,13 @@ export const noBootstrapFlag = toggle(
 
 /**
  * Installs them where they are required, or the VM reaches the network and its image can; else says what is asked for.
- * @throws {BangerError} what `vm.bootstrap` throws; the VM stays
+ * @throws {BangerError} what `vm.bootstrap` throws, with a hint for who has just made the VM; the VM stays, unless the caller
+ *   deletes it (--rm)
  */
 export async function bootstrap(
   context: CliContext,
   client: CliClient,
-  flags: { readonly 'no-bootstrap': boolean; readonly json: boolean },
+  flags: { readonly 'no-bootstrap': boolean; readonly json: boolean; readonly rm?: boolean },
   { vm, tools }: VmCreated,
 ): Promise<void> {
   if (flags['no-bootstrap'] || tools === null) return;
@@ -35,9 +37,24 @@ export async function bootstrap(
     say(`${asked}; not installed (--nat installs it with mise, where the image has that)`);
     return;
   }
-  const { mise } = await longCall(context, client, 'vm.bootstrap', { ref: vm.id });
+  const { mise } = await longCall(context, client, 'vm.bootstrap', { ref: vm.id }).catch((error: unknown) => {
+    throw hinted(error, vm.name, flags.rm === true);
+  });
   if (mise === null) return say(`${asked}; not installed: image "${vm.spec.imageName}" has no mise`);
   for (const conflict of tools.conflicts) say(contradiction(conflict));
+}
+
+/** What can be done about tools that could not be installed is another thing where the VM is deleted next. */
+function hinted(error: unknown, vm: string, isDeleted: boolean): unknown {
+  if (!(error instanceof BangerError) || error.hint === undefined) return error;
+  const { code, message, operationId } = error;
+  const hint = isDeleted
+    ? '--no-bootstrap goes without the tools; without --rm the VM stays, to look into it'
+    : `${error.hint}; to go on without the tools: banger vm exec ${vm}`;
+  return new BangerError(code, message, {
+    ...{ hint, cause: error },
+    ...(operationId !== undefined && { operationId }),
+  });
 }
 
 /** What a repository that was copied again asks for anew. */

@@ -69,8 +69,24 @@ test('when they cannot be installed no command runs: 125, the reason, and --rm d
     fails: true,
   });
   assert.deepEqual(events, ['create to bootstrap', 'bootstrap', 'delete']);
-  assert.equal(stderr, 'banger: mise ended with status 1\nthe log\n');
+  // The VM that the daemon's hint is about is gone.
+  assert.equal(
+    stderr,
+    'banger: mise ended with status 1\n' +
+      '--no-bootstrap goes without the tools; without --rm the VM stays, to look into it\n',
+  );
   assert.equal(status, 125);
+});
+
+test('when they cannot be installed in a VM that stays, the hint is about it', async () => {
+  const argv = ['vm', 'create', '--nat', '.'];
+  const { events, stderr, status } = await runCase({ argv, tools: required, nat: true, fails: true });
+  assert.deepEqual(events, ['create to bootstrap', 'bootstrap']);
+  assert.equal(
+    stderr,
+    'banger: mise ended with status 1\nthe log; to go on without the tools: banger vm exec dev\n',
+  );
+  assert.equal(status, 1);
 });
 
 test('a plain repo with a wish runs at once without a network, with one line on it', async () => {

@@ -118,7 +118,7 @@ function noMise(vm: VmRecord): BangerError {
     'dependency_missing',
     `the repository in VM "${vm.name}" asks for tools, and image "${vm.spec.imageName}" has no mise to install them with`,
     {
-      hint: `--no-bootstrap goes without them; once mise is installed in the VM: banger vm bootstrap ${vm.name}`,
+      hint: `install mise in the VM, then: banger vm bootstrap ${vm.name}`,
     },
   );
 }
@@ -159,9 +159,10 @@ async function runLogged(
     'guest_failed',
     `the tools of the repository could not be installed: mise ended with status ${status}${lines.join('')}`,
     {
+      // In a directory where no mise of an earlier time is in the way.
       hint:
-        `its log, in VM "${vm.name}": ${BOOTSTRAP_LOG}; to try again: banger vm bootstrap ${vm.name}; ` +
-        'to go without the tools: --no-bootstrap',
+        `its log: banger vm exec -w / ${vm.name} -- cat ${BOOTSTRAP_LOG}; ` +
+        `to try again: banger vm bootstrap ${vm.name}`,
     },
   );
 }
