@@ -51,19 +51,27 @@ export function resolveWords(argv: readonly string[], tree: Group = root): Resol
   return { words, leaf: undefined };
 }
 
-export async function buildCliApplication(
-  argv: readonly string[],
-  json: boolean,
-): Promise<Application<CliContext>> {
+export interface CliApplication {
+  readonly application: Application<CliContext>;
+  /** Whether what follows `--` are arguments of the command; else they are a command of their own, or there is no command. */
+  readonly takesArgumentsBehindDashes: boolean;
+}
+
+export async function buildCliApplication(argv: readonly string[], json: boolean): Promise<CliApplication> {
   const { words, leaf } = resolveWords(argv);
   const known = leaf === undefined ? undefined : { leaf, spec: (await leaf.load()).command };
   const routes = toRouteMap(root, words.slice(1), known);
-  const text = usageText({ words, json, takesCommand: known?.spec.commandBrief !== undefined });
-  return buildApplication(
+  const takesCommand = known?.spec.commandBrief !== undefined;
+  const takesArgumentsBehindDashes = known !== undefined && !takesCommand;
+  const text = usageText({ words, json, takesCommand });
+  const application = buildApplication(
     routes,
     {
       name: PROGRAM,
-      scanner: { caseStyle: 'original', allowArgumentEscapeSequence: false, distanceOptions: NEAR },
+      scanner: {
+        ...{ caseStyle: 'original', distanceOptions: NEAR },
+        allowArgumentEscapeSequence: takesArgumentsBehindDashes,
+      },
       documentation: { caseStyle: 'original', disableAnsiColor: true },
       completion: { includeAliases: false, includeHiddenRoutes: false },
       localization: { text },
@@ -77,6 +85,7 @@ export async function buildCliApplication(
       }),
     },
   );
+  return { application, takesArgumentsBehindDashes };
 }
 
 /** The routes below a group; once the line's command is known, only those that lead to it: the others cost time at each start. */

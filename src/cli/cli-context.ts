@@ -111,6 +111,8 @@ export interface CliContext extends CliIo {
     readonly env: Readonly<Record<string, string | undefined>>;
     exitCode: number | string | null;
   };
-  /** What follows the first `--`; absent when there is none. */
+  /** What follows the first `--`, for a command that takes `-- COMMAND...`; absent when there is none. */
   readonly commandArgv: readonly string[] | undefined;
+  /** What follows it for the others: arguments, whatever they begin with. */
+  readonly behindDashes: readonly string[];
 }

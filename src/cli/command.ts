@@ -91,9 +91,6 @@ async function runCommand(
   args: readonly string[],
 ): Promise<void> {
   try {
-    if (context.commandArgv !== undefined && spec.commandBrief === undefined) {
-      throw new BangerError('usage', 'this command takes nothing after "--"');
-    }
     if (context.commandArgv?.length === 0) {
       throw new BangerError('usage', 'a command is missing after "--"');
     }
@@ -185,10 +182,10 @@ function parameterOf(argument: Pick<ArgumentSpec, 'placeholder' | 'brief' | 'com
   };
 }
 
-/** Arguments stand before `--`, where a word with a dash that stricli did not take for a flag is a mistyped flag. */
-function refuseFlagLike(value: string): string {
+/** Before `--` a word with a dash that stricli did not take for a flag is a mistyped flag. */
+function refuseFlagLike(this: CliContext, value: string): string {
   if (value === '') throw new BangerError('usage', 'an argument is empty');
-  if (!value.startsWith('-') || value === '-') return value;
+  if (!value.startsWith('-') || value === '-' || this.behindDashes.includes(value)) return value;
   const withoutValue = /^(--[a-z-]+)=$/.exec(value)?.[1];
   if (withoutValue !== undefined) throw new BangerError('usage', `${withoutValue} needs a value`);
   const joined = /^(-[a-zA-Z])([^-].*)$/.exec(value);

@@ -9,17 +9,19 @@ const USAGE_STATUS = 2;
 
 /** @param argv without the interpreter and the script */
 export async function runCli(argv: readonly string[], io: CliIo): Promise<number> {
-  const { words, commandArgv } = splitAtDashes(argv);
+  const { words, rest } = splitAtDashes(argv);
   const json = words.includes('--json');
   try {
     const inputs = words[0] === 'help' ? [...words.slice(1), '--help'] : words;
-    const application = await buildCliApplication(inputs, json);
+    const { application, takesArgumentsBehindDashes } = await buildCliApplication(inputs, json);
+    const behindDashes = takesArgumentsBehindDashes && rest !== undefined ? rest : [];
     const context: CliContext = {
       ...io,
-      commandArgv,
+      commandArgv: takesArgumentsBehindDashes ? undefined : rest,
+      behindDashes,
       process: { stdout: io.stdout, stderr: io.stderr, env: io.env, exitCode: null },
     };
-    await run(application, inputs, context);
+    await run(application, behindDashes.length === 0 ? inputs : [...inputs, '--', ...behindDashes], context);
     return statusOf(context.process.exitCode);
   } catch (error) {
     reportError(io, error, json);
@@ -27,14 +29,14 @@ export async function runCli(argv: readonly string[], io: CliIo): Promise<number
   }
 }
 
-/** The guest's command is nobody's to parse: everything after the first `--` is kept away from the flags. */
+/** Nothing after the first `--` is a flag: neither of the guest's command nor of the names of files. */
 function splitAtDashes(argv: readonly string[]): {
   readonly words: readonly string[];
-  readonly commandArgv: readonly string[] | undefined;
+  readonly rest: readonly string[] | undefined;
 } {
   const at = argv.indexOf('--');
-  if (at === -1) return { words: argv, commandArgv: undefined };
-  return { words: argv.slice(0, at), commandArgv: argv.slice(at + 1) };
+  if (at === -1) return { words: argv, rest: undefined };
+  return { words: argv.slice(0, at), rest: argv.slice(at + 1) };
 }
 
 /** stricli's own statuses are negative: -5 and -4 for what the user wrote, the others for faults in this program. */

@@ -34,6 +34,8 @@ test('names of VMs, from a daemon that runs; none is started', async () => {
   assert.deepEqual(connects, [{ start: false }]);
   assert.equal(closes, 1);
   assert.deepEqual((await complete(['vm', 'stop', 'dev', 'w'])).words, ['web']);
+  assert.deepEqual((await complete(['vm', 'stop', '--', 'w'])).words, ['web']);
+  assert.ok(!(await complete(['vm', 'stop', '--'])).words.includes('--'));
 });
 
 test('no daemon, or one that fails: silence', async () => {
@@ -51,6 +53,7 @@ test('paths, and the command of the guest, are the shell’s to complete', async
   assert.equal((await complete(['vm', 'run', ''])).stdout, ':files\n');
   assert.equal((await complete(['vm', 'run', '--', 'm'])).stdout, ':files\n');
   assert.equal((await complete(['nonsense', ''])).stdout, '');
+  assert.equal((await complete(['state', 'verify', '--', '-'])).stdout, ':files\n');
 });
 
 test('the bash script asks, and offers what it is told', () => {

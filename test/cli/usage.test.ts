@@ -31,7 +31,10 @@ const WRONG: readonly (readonly [line: string, message: RegExp])[] = [
   ['vm run -p 80:0', /^banger: --publish: 0 is no port of a VM: 1 to 65535\n/],
   ['vm create --init busybox', /^banger: --init cannot be "busybox"\nit is one of agent, systemd\n/],
   ['vm create . --no-start', /^banger: --no-start takes no path/],
-  ['vm create -- ls', /^banger: this command takes nothing after "--"\n/],
+  ['vm create -- . ls', /^banger: unexpected argument "ls"\nrun /],
+  ['vm list -- -x', /^banger: unexpected argument "-x"\nrun /],
+  ['vm show --', /^banger: VM is missing\n/],
+  ['vm logs dev -n -- 3', /^banger: --tail needs a value\n/],
   ['vm run --', /^banger: a command is missing after "--"\n/],
   ['vm run -d --rm', /^banger: --detach and --rm exclude each other/],
   ['vm run -d -- ls', /^banger: --detach takes no command/],
@@ -61,6 +64,22 @@ for (const [line, message] of WRONG) {
     assert.deepEqual(connects, []);
   });
 }
+
+test('behind "--" are arguments, whatever they begin with', async () => {
+  const { calls, status, stderr } = await fakeCli(['vm', 'cp', '--json', '--', '-L', 'dev:--help'], {
+    answers: {
+      'vm.cp': () => ({
+        ...{ vm: 'dev', files: 1, directories: 0, links: 0, bytes: 0 },
+        ...{ skipped: [], skippedCount: 0 },
+      }),
+    },
+  });
+  assert.equal(status, 0, stderr);
+  assert.deepEqual(
+    calls.map(({ params }) => params),
+    [{ ref: 'dev', guestPath: '--help', to: 'guest', hostPath: '/home/dev/project/-L', follow: false }],
+  );
+});
 
 test('an empty argument is refused', async () => {
   const { status, stderr } = await fakeCli(['vm', 'run', '']);

@@ -70,7 +70,10 @@ describe('tools of the repository', () => {
     const failed = await home.run(['vm', 'bootstrap', 'dev']);
     assert.equal(failed.status, 1);
     assert.match(failed.stderr, /mise ended with status 3\n[^]*error: no mirror for install/);
-    assert.match(failed.stderr, /its log: banger vm exec -w \/ dev -- cat \/var\/log\/banger-bootstrap\.log; to try/);
+    assert.match(
+      failed.stderr,
+      /its log: banger vm exec -w \/ dev -- cat \/var\/log\/banger-bootstrap\.log; to try/,
+    );
     assert.equal(await home.guest('dev', 'sh', '-c', 'echo "$WITH_MISE"'), '');
   });
 

@@ -20,13 +20,17 @@ export async function completionLines(
   context: CliContext,
   words: readonly string[],
 ): Promise<readonly string[]> {
-  // After `--` it is the guest's command line; the host's files are the best guess there is.
-  if (words.slice(0, -1).includes('--')) return [FILES_LINE];
   const partial = words.at(-1) ?? '';
-  const application = await buildCliApplication(words, false);
+  const { application, takesArgumentsBehindDashes } = await buildCliApplication(words, false);
+  const isBehindDashes = words.slice(0, -1).includes('--');
+  // The guest's command line; the host's files are the best guess there is.
+  if (isBehindDashes && !takesArgumentsBehindDashes) return [FILES_LINE];
   const proposals = await proposeCompletions(application, words, context);
-  const wanted = proposals.filter(({ completion }) => partial.startsWith('-') || !completion.startsWith('-'));
-  if (wanted.length === 0 && !partial.startsWith('-') && (await takesPath(words))) return [FILES_LINE];
+  const wanted = proposals.filter(
+    ({ completion }) => completion !== '--' && (partial.startsWith('-') || !completion.startsWith('-')),
+  );
+  const mayBePath = isBehindDashes || !partial.startsWith('-');
+  if (wanted.length === 0 && mayBePath && (await takesPath(words))) return [FILES_LINE];
   return [
     ...new Map(wanted.map(({ completion, brief }) => [completion, `${completion}\t${brief}`])).values(),
   ];
