@@ -77,7 +77,7 @@ test('vm ssh-proxy tells an image without sshd from one that does not start, and
 });
 
 /** `ssh-config` with a file that is a text. */
-async function sshConfig(flag: string, file: string | null, options: FakeOptions = {}) {
+async function sshConfig(flags: string, file: string | null, options: FakeOptions = {}) {
   const paths: string[] = [];
   let text = file;
   const editFile: FakeOptions['editFile'] = async (path, change) => {
@@ -85,10 +85,10 @@ async function sshConfig(flag: string, file: string | null, options: FakeOptions
     text = change(file);
     return text !== file;
   };
-  const result = await fakeCli(['ssh-config', flag], {
+  const result = await fakeCli(['ssh-config', ...flags.split(' ')], {
     answers,
     editFile,
-    env: { HOME: '/home/dev' },
+    homeOfUser: '/home/dev',
     ...options,
   });
   return { ...result, paths, text };
@@ -126,16 +126,29 @@ test('ssh-config leaves the lines of another instance alone, unless that is gone
   assert.equal((await sshConfig('--uninstall', theirs)).text, 'Host *\n');
 });
 
-test('ssh-config: wrong use, no HOME, and a HOME that ssh does not look at', async () => {
-  const both = await fakeCli(['ssh-config', '--install', '--uninstall'], { answers });
-  assert.equal(both.status, 2);
-  assert.equal((await sshConfig('--install', null, { env: {} })).status, 1);
-  const elsewhere = await sshConfig('--install', null, { homeOfUser: '/root' });
-  assert.equal(
-    elsewhere.stderr,
-    'banger: ssh itself reads /root/.ssh/config, and not the one in HOME (/home/dev)\n',
-  );
-  assert.equal((await sshConfig('--install', null, { homeOfUser: '/home/dev' })).stderr, '');
+test('ssh-config changes the file that ssh reads, or the one it is given, and says so where HOME is another', async () => {
+  const paths: string[] = [];
+  for (const flag of ['--install', '--uninstall']) {
+    const elsewhere = await sshConfig(flag, 'Host *\n', { env: { HOME: '/tmp/x' } });
+    assert.equal(elsewhere.stderr, 'banger: that is the file ssh reads, and not the one in HOME (/tmp/x)\n');
+    const same = await sshConfig(flag, 'Host *\n', { env: { HOME: '/home/dev' } });
+    const given = await sshConfig(`${flag} --file vms`, 'Host *\n', { env: { HOME: '/tmp/x' } });
+    assert.equal(same.stderr + given.stderr, '');
+    paths.push(...[elsewhere, same, given].flatMap((each) => each.paths));
+  }
+  const [own, file] = ['/home/dev/.ssh/config', '/home/dev/project/vms'];
+  assert.deepEqual(paths, [own, own, file, own, own, file]);
+});
+
+test('ssh-config: wrong use, and a user that ssh does not know', async () => {
+  for (const flags of [
+    ['--install', '--uninstall'],
+    ['--file', 'x'],
+  ]) {
+    assert.equal((await fakeCli(['ssh-config', ...flags], { answers })).status, 2);
+  }
+  const nobody = await fakeCli(['ssh-config', '--install'], { answers, env: { HOME: '/home/dev' } });
+  assert.deepEqual([nobody.status, /user database/.test(nobody.stderr)], [1, true]);
 });
 
 test('names of VMs are completed, and the proxy is nothing to complete', async () => {

@@ -154,7 +154,8 @@ export class DoctorHome implements Disposable {
   #doctor(deps: Partial<DoctorDeps>) {
     const { paths, guestBinDir } = this;
     const env = { PATH: process.env['PATH'], HOME: this.dir, BANGER_HOME: this.dir };
-    return createDoctor({ paths, env, version: VERSION, guestBinDir, ...deps });
+    const host = { homeDir: this.dir, ...deps.host };
+    return createDoctor({ paths, env, version: VERSION, guestBinDir, ...deps, host });
   }
 
   #operation(signal = new AbortController().signal) {

@@ -14,7 +14,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { type RunOutcome, settled, TestHome } from '../helpers/test-home.ts';
 
@@ -23,23 +23,21 @@ const LIMIT_MS = 60_000;
 
 describe('ssh', () => {
   let home: TestHome;
-  /** Where ~/.ssh is. ssh itself does not look at HOME, so it is told. */
-  let userHome: string;
+  /** In the place of ~/.ssh/config: ssh and banger are told of it. */
   let config: string;
   let dir: string;
   let options: readonly string[];
 
   before(async () => {
     home = TestHome.warm();
-    userHome = join(home.dir, 'user');
-    config = join(userHome, '.ssh', 'config');
+    config = join(home.dir, 'user', '.ssh', 'config');
     dir = join(home.dir, 'files');
-    mkdirSync(join(userHome, '.ssh'), { recursive: true });
+    mkdirSync(dirname(config), { recursive: true });
     mkdirSync(dir);
     writeFileSync(config, BEFORE, { mode: 0o600 });
     options = ['-F', config, '-o', 'BatchMode=yes'];
     await home.ok(['vm', 'run', '-d', '--name', 'dev', '--memory', '512M']);
-    await home.ok(['ssh-config', '--install'], { env: { HOME: userHome } });
+    await home.ok(['ssh-config', '--install', '--file', config]);
   });
   after(async () => {
     await home[Symbol.asyncDispose]();
@@ -256,16 +254,15 @@ describe('ssh', () => {
     assert.equal(pinned().get('dev.vm'), before);
   });
 
-  test('what was in ~/.ssh/config is there again', async () => {
-    const env = { HOME: userHome };
-    await home.ok(['ssh-config', '--install'], { env });
+  test('what was in the file is there again', async () => {
+    await home.ok(['ssh-config', '--install', '--file', config]);
     assert.ok(readFileSync(config, 'utf8').endsWith(`<<< banger\n${BEFORE}`));
-    await home.ok(['ssh-config', '--uninstall'], { env });
+    await home.ok(['ssh-config', '--uninstall', '--file', config]);
     assert.equal(readFileSync(config, 'utf8'), BEFORE);
     rmSync(config);
-    await home.ok(['ssh-config', '--install'], { env });
+    await home.ok(['ssh-config', '--install', '--file', config]);
     assert.equal(statSync(config).mode & 0o777, 0o600);
-    await home.ok(['ssh-config', '--uninstall'], { env });
+    await home.ok(['ssh-config', '--uninstall', '--file', config]);
     assert.equal(existsSync(config), false);
   });
 });

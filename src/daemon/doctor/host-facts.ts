@@ -2,7 +2,7 @@
 
 import { lstatSync, type Stats } from 'node:fs';
 import { statfs } from 'node:fs/promises';
-import { release, userInfo } from 'node:os';
+import { release, type UserInfo, userInfo } from 'node:os';
 import { cpuCount, hostMemoryMib } from '../../host/proc.ts';
 
 export interface HostFacts {
@@ -14,6 +14,8 @@ export interface HostFacts {
   readonly sqliteVersion: string;
   readonly uid: number;
   readonly userName: string;
+  /** As the user database has it, which ssh(1) asks, and not HOME. Null: it has no entry. */
+  readonly homeDir: string | null;
   readonly procDir: string;
   readonly etcDir: string;
   readonly kvmPath: string;
@@ -39,6 +41,7 @@ export interface FileSystemFacts {
 
 export function thisHost(): HostFacts {
   const uid = process.geteuid?.() ?? 0;
+  const user = userEntry();
   return {
     platform: process.platform,
     arch: process.arch,
@@ -46,7 +49,9 @@ export function thisHost(): HostFacts {
     nodeVersion: process.versions.node,
     sqliteVersion: process.versions['sqlite'] ?? '',
     uid,
-    userName: userName(uid),
+    // A uid without an entry has a number for a name.
+    userName: user?.username ?? String(uid),
+    homeDir: user?.homedir ?? null,
     procDir: '/proc',
     etcDir: '/etc',
     kvmPath: '/dev/kvm',
@@ -59,12 +64,12 @@ export function thisHost(): HostFacts {
   };
 }
 
-/** A uid without an entry in passwd(5) has a number for a name. */
-function userName(uid: number): string {
+/** In the user database; undefined: it has no entry for this uid. */
+function userEntry(): UserInfo<string> | undefined {
   try {
-    return userInfo().username;
+    return userInfo();
   } catch {
-    return String(uid);
+    return undefined;
   }
 }
 

@@ -7,16 +7,21 @@ import { withBlock } from '../../core/ssh/include-block.ts';
 
 test('config.ssh', async () => {
   using home = new DoctorHome();
-  assert.match(await home.says('config.ssh'), /^info: .* not set up; .* → banger ssh-config --install$/);
-  mkdirSync(join(home.dir, '.ssh'));
-  const file = join(home.dir, '.ssh', 'config');
+  // Another than HOME, at which ssh does not look.
+  const homeDir = join(home.dir, 'user');
+  const says = () => home.says('config.ssh', { host: { homeDir } });
+  assert.match(await says(), /^info: .* not set up; .* → banger ssh-config --install$/);
+  mkdirSync(join(homeDir, '.ssh'), { recursive: true });
+  const file = join(homeDir, '.ssh', 'config');
   const own = withBlock('Host *\n# \xe9', join(home.paths.sshDir, 'config'));
   writeFileSync(file, own, 'latin1');
-  assert.match(await home.says('config.ssh'), /^ok: /);
+  assert.match(await says(), /^ok: /);
   writeFileSync(file, withBlock('', '/other/config'));
-  assert.match(await home.says('config.ssh'), /^info: .*another instance of banger: \/other\/config$/);
+  assert.match(await says(), /^info: .*another instance of banger: \/other\/config$/);
   writeFileSync(file, own.replace('Include', 'Includes'));
-  assert.match(await home.says('config.ssh'), /^warning: .*have been changed → remove them/);
+  assert.match(await says(), /^warning: .*have been changed → remove them/);
+  const none = await home.says('config.ssh', { host: { homeDir: null } });
+  assert.match(none, /^warning: the user database has no entry/);
 });
 
 test('config.ssh: the key that the settings name', async () => {

@@ -26,8 +26,10 @@ const clients: Check<DoctorContext> = {
   },
 };
 
-async function whetherSetUp({ env, paths }: DoctorContext): Promise<Outcome> {
-  const file = join(env['HOME'] ?? '/', '.ssh', 'config');
+async function whetherSetUp({ host, paths }: DoctorContext): Promise<Outcome> {
+  if (host.homeDir === null)
+    return warning(`the user database has no entry for uid ${host.uid}: ssh does not run without one`);
+  const file = join(host.homeDir, '.ssh', 'config');
   try {
     const text = (await readTextFile(file, MAX_BYTES)) ?? '';
     const block = findBlock(Buffer.from(text).toString('latin1'));
