@@ -5,6 +5,7 @@ import { constants } from 'node:fs';
 import { chmod, chown, lstat, mkdir, open, readFile, realpath, rename, stat, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { BangerError } from '../core/errors.ts';
+import { systemReason } from '../core/system-error.ts';
 
 const MAX_BYTES = 1024 * 1024;
 
@@ -117,7 +118,8 @@ function asBangerError(path: string, error: unknown): unknown {
   const code = (error as NodeJS.ErrnoException).code;
   if (error instanceof BangerError || code === undefined) return error;
   const isDenied = code === 'EACCES' || code === 'EPERM' || code === 'EROFS';
-  return new BangerError(isDenied ? 'permission' : 'io_error', `cannot change ${path}: ${code}`, {
+  const message = `cannot change ${path}: ${systemReason(error) ?? code}`;
+  return new BangerError(isDenied ? 'permission' : 'io_error', message, {
     hint: `ls -ld ${dirname(path)} ${path}`,
     cause: error,
   });

@@ -5,6 +5,8 @@
  * Programmer errors are not BangerErrors: they are assertions (`node:assert`, or `unreachable`).
  */
 
+import { systemErrorText } from './system-error.ts';
+
 /** What each code means to a process (exit status), to a peer (RPC code) and to a reader (anchor in docs/errors.md). */
 export const ERROR_CODES = {
   usage: { exitStatus: 2, rpcCode: -32602, anchor: 'usage' },
@@ -60,8 +62,10 @@ export function isErrorCode(value: unknown): value is ErrorCode {
   return typeof value === 'string' && Object.hasOwn(ERROR_CODES, value);
 }
 
-/** The text of any thrown value, for a message or a log line. */
+/** The text of any thrown value, for a message or a log line; of the system's errors in words. */
 export function errorText(error: unknown): string {
+  const ofSystem = systemErrorText(error);
+  if (ofSystem !== undefined) return ofSystem;
   return error instanceof Error ? error.message : String(error);
 }
 

@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 import { FrameError, PROTOCOL_VERSION } from '../core/channel/frame.ts';
 import { encodePreamble, NONCE_BYTES, PreambleScanner } from '../core/channel/preamble.ts';
-import { BangerError } from '../core/errors.ts';
+import { BangerError, errorText } from '../core/errors.ts';
 
 /**
  * Sends the host's preamble and waits for the guest's answer to it. Leaves the connection paused.
@@ -30,7 +30,7 @@ export async function exchangePreambles(duplex: Duplex, signal: AbortSignal): Pr
     }
   };
   const onEnd = (): void => reject(broken('it ended before the agent answered'));
-  const onError = (error: Error): void => reject(broken(error.message, error));
+  const onError = (error: Error): void => reject(broken(errorText(error), error));
   const onAbort = (): void => reject(signal.reason as Error);
   signal.addEventListener('abort', onAbort);
   duplex.on('data', onData).on('end', onEnd).on('close', onEnd).on('error', onError);

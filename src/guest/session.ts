@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import type { Duplex } from 'node:stream';
 import { FRAME_TYPES, type Frame, FrameError, FrameParser, MAX_STREAMS } from '../core/channel/frame.ts';
-import { BangerError } from '../core/errors.ts';
+import { BangerError, errorText } from '../core/errors.ts';
 import { FrameWriter } from './frame-writer.ts';
 import { GuestStream, type StreamPort } from './stream.ts';
 
@@ -42,7 +42,7 @@ export class Session {
       },
       whenWritable: (callback) => writer.whenWritable(callback),
     };
-    duplex.on('error', (error) => this.#end(error.message, error));
+    duplex.on('error', (error) => this.#end(errorText(error), error));
     duplex.on('end', () => this.#end('the guest closed it'));
     duplex.on('close', () => this.#end('it was closed'));
     duplex.on('data', (chunk: Buffer) => this.#receive(chunk));

@@ -15,7 +15,8 @@ import {
   unlink,
 } from 'node:fs/promises';
 import { basename, dirname, join, sep } from 'node:path';
-import { BangerError } from '../core/errors.ts';
+import { BangerError, errorText } from '../core/errors.ts';
+import { systemReason } from '../core/system-error.ts';
 import { pidStartTicks } from './proc.ts';
 
 export interface WriteOptions {
@@ -258,6 +259,7 @@ function codeOf(error: unknown): string | undefined {
 export function fileError(what: string, error: unknown): BangerError {
   if (error instanceof BangerError) return error;
   const code = codeOf(error);
+  const reason = systemReason(error) ?? errorText(error);
   const options = { cause: error };
   if (code === 'ENOSPC' || code === 'EDQUOT') {
     return new BangerError('no_space', `${what}: no space left`, {
@@ -266,9 +268,9 @@ export function fileError(what: string, error: unknown): BangerError {
     });
   }
   if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') {
-    return new BangerError('permission', `${what}: ${code}`, options);
+    return new BangerError('permission', `${what}: ${reason}`, options);
   }
-  return new BangerError('io_error', `${what}: ${code ?? String(error)}`, options);
+  return new BangerError('io_error', `${what}: ${reason}`, options);
 }
 
 /** Nothing where there is nothing; what is at `to` is overwritten. @throws {BangerError} as `fileError` */

@@ -133,5 +133,5 @@ test('a parent that is a file is told apart from a directory that is there', () 
 test('the CLI can load this file cheaply: node:fs, node:path and the errors, nothing else', () => {
   const source = readFileSync(new URL('./paths.ts', import.meta.url), 'utf8');
   const imports = [...source.matchAll(/from '([^']+)'/g)].map((match) => match[1]);
-  assert.deepEqual(imports, ['node:fs', 'node:path', '../core/errors.ts']);
+  assert.deepEqual(imports, ['node:fs', 'node:path', '../core/errors.ts', '../core/system-error.ts']);
 });

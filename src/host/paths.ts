@@ -5,7 +5,8 @@
 
 import { lstatSync, mkdirSync } from 'node:fs';
 import { dirname, isAbsolute, join } from 'node:path';
-import { BangerError } from '../core/errors.ts';
+import { BangerError, errorText } from '../core/errors.ts';
+import { systemReason } from '../core/system-error.ts';
 
 export interface BangerPaths {
   /** BANGER_HOME, when that decides all of the below. */
@@ -208,7 +209,8 @@ function makeDir(path: string): void {
     const code = (error as NodeJS.ErrnoException).code;
     if (code === 'EEXIST' && existsInAnyForm(path)) return;
     const denied = code === 'EACCES' || code === 'EPERM' || code === 'EROFS';
-    throw new BangerError(denied ? 'permission' : 'io_error', `cannot make the directory ${path}: ${code}`, {
+    const message = `cannot make the directory ${path}: ${systemReason(error) ?? errorText(error)}`;
+    throw new BangerError(denied ? 'permission' : 'io_error', message, {
       hint: 'check its parent directories, or set BANGER_HOME to a directory you can write to',
       cause: error,
     });

@@ -4,6 +4,7 @@ import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { BangerError, errorText } from '../core/errors.ts';
+import { systemReason } from '../core/system-error.ts';
 import { type ConnectorOptions, createConnector, type StartRequest } from './connector.ts';
 
 export interface HttpLimits {
@@ -164,7 +165,8 @@ class OneExchange {
     const certificate = /CERT|SELF_SIGNED|ERR_TLS|UNABLE_TO/.test(code);
     // HPE_: the parser's codes. Its messages quote nothing of what came.
     const what = code.startsWith('HPE_') ? 'does not speak HTTP as it should' : 'cannot be reached';
-    return new BangerError('unavailable', `${this.#host} ${what}: ${code === '' ? errorText(error) : code}`, {
+    const why = systemReason(error) ?? (code === '' ? errorText(error) : code);
+    return new BangerError('unavailable', `${this.#host} ${what}: ${why}`, {
       cause: error,
       ...(certificate ? { hint: 'its certificate must be signed by an authority this host trusts' } : {}),
     });

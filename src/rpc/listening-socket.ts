@@ -4,6 +4,7 @@ import { lstatSync, mkdirSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { BangerError } from '../core/errors.ts';
+import { systemReason } from '../core/system-error.ts';
 import { assertSocketPath } from './socket-path.ts';
 
 /**
@@ -18,7 +19,11 @@ export function listenAt(path: string, onConnection: (socket: Socket) => void): 
   return new Promise((resolve, reject) => {
     const server = createServer(onConnection);
     server.once('error', (error) =>
-      reject(new BangerError('io_error', `cannot listen at ${path}: ${error.message}`, { cause: error })),
+      reject(
+        new BangerError('io_error', `cannot listen at ${path}: ${systemReason(error) ?? error.message}`, {
+          cause: error,
+        }),
+      ),
     );
     // bind(2) happens inside listen(), and takes the mode of the file from the umask.
     const umask = process.umask(0o077);

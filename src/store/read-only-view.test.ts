@@ -241,7 +241,7 @@ describe('what cannot be read:', () => {
       process.setgroups([]); process.setgid(65534); process.setuid(65534);
       await openReadOnlyView(${JSON.stringify(path)}, ${JSON.stringify({ places })})
         .catch((error) => console.log(error.code, error.message));`);
-    assert.equal(await wholeOutput(child), `permission cannot read ${path}: EACCES\n`);
+    assert.equal(await wholeOutput(child), `permission cannot read ${path}: permission denied\n`);
   });
 
   test('not a database, or a damaged one', async () => {

@@ -6,6 +6,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { open, readlink } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BangerError } from '../core/errors.ts';
+import { systemReason } from '../core/system-error.ts';
 import { fileError } from '../host/files.ts';
 import { isSameProcess, type ProcessIdentity, processIdentity } from '../host/proc.ts';
 import type { MachineExit } from './driver.ts';
@@ -221,9 +222,13 @@ function spawnError(path: string, program: VmmProgram, cause: NodeJS.ErrnoExcept
       cause,
     });
   }
-  return new BangerError('vmm_failed', `"${path}" cannot be started: ${cause.code ?? cause.message}`, {
-    cause,
-  });
+  return new BangerError(
+    'vmm_failed',
+    `"${path}" cannot be started: ${systemReason(cause) ?? cause.message}`,
+    {
+      cause,
+    },
+  );
 }
 
 async function deathError({ title, logs }: Voice, exit: MachineExit): Promise<BangerError> {
@@ -244,7 +249,7 @@ function sendKill(pid: number): void {
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code;
     if (code === 'ESRCH') return;
-    throw new BangerError('permission', `cannot end process ${pid}: ${code}`, { cause });
+    throw new BangerError('permission', `cannot end process ${pid}: ${systemReason(cause)}`, { cause });
   }
 }
 

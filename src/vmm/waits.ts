@@ -3,6 +3,7 @@
 import { once } from 'node:events';
 import { createConnection, type Socket } from 'node:net';
 import { BangerError, errorText } from '../core/errors.ts';
+import { systemReason } from '../core/system-error.ts';
 
 /** What connect(2) says of a socket that is not there yet, or whose queue is full. */
 const NOT_YET = new Set(['ENOENT', 'ECONNREFUSED', 'EAGAIN']);
@@ -73,6 +74,10 @@ export async function tryConnect(path: string): Promise<Socket | undefined> {
     socket.destroy();
     const code = (cause as NodeJS.ErrnoException).code;
     if (code !== undefined && NOT_YET.has(code)) return undefined;
-    throw new BangerError('vmm_failed', `cannot connect to ${path}: ${code ?? errorText(cause)}`, { cause });
+    throw new BangerError(
+      'vmm_failed',
+      `cannot connect to ${path}: ${systemReason(cause) ?? errorText(cause)}`,
+      { cause },
+    );
   }
 }

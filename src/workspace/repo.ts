@@ -3,6 +3,7 @@
 import { access, constants, realpath, stat } from 'node:fs/promises';
 import { isAbsolute, join } from 'node:path';
 import { BangerError } from '../core/errors.ts';
+import { systemReason } from '../core/system-error.ts';
 import type { RunResult } from '../host/runner.ts';
 import type { HostGit } from './git.ts';
 
@@ -38,7 +39,10 @@ export async function checkDirectory(path: string): Promise<void> {
   } catch (error) {
     if (error instanceof BangerError) throw error;
     const code = (error as NodeJS.ErrnoException).code;
-    const reason = code === 'ENOENT' || code === 'ENOTDIR' ? 'does not exist' : `cannot be read (${code})`;
+    const reason =
+      code === 'ENOENT' || code === 'ENOTDIR'
+        ? 'does not exist'
+        : `cannot be read: ${systemReason(error) ?? code}`;
     throw new BangerError('bad_request', `${path} ${reason}`, { cause: error });
   }
 }

@@ -112,7 +112,7 @@ test('one that cannot be started is an error that says why', async () => {
   using place = new Place();
   const { code, message } = await failure(place.connect('serve', '/nonexistent').call('state.list', {}));
   assert.equal(code, 'unavailable');
-  assert.match(message, /cannot be started: spawn \/nonexistent ENOENT$/);
+  assert.match(message, /cannot be started: \/nonexistent: no such file or directory$/);
 });
 
 test('one that is killed while it works', async () => {

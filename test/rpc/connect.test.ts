@@ -118,7 +118,7 @@ test('a program that is not there, and no program at all, are unavailable', asyn
   const options = place.options('serve');
   await assert.rejects(connectDaemon({ ...options, daemonArgv: ['/nonexistent/bangerd'] }), {
     code: 'unavailable',
-    message: /ENOENT/,
+    message: /: \/nonexistent\/bangerd: no such file or directory/,
   });
   await assert.rejects(connectDaemon({ ...options, daemonArgv: null }), { code: 'unavailable' });
 });

@@ -4,7 +4,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
 import type { Method, ParamsOf, ResultOf } from '../../api/contract.ts';
 import { printable } from '../../core/channel/close.ts';
-import { BangerError } from '../../core/errors.ts';
+import { BangerError, errorText } from '../../core/errors.ts';
 import { type CallOptions, clientOver, type RpcClient } from '../../rpc/client.ts';
 
 export interface ConnectOfflineOptions {
@@ -60,7 +60,7 @@ class OfflineClient implements RpcClient {
     });
     this.closed = this.#client.closed;
     this.#ended = new Promise((resolve) => {
-      child.once('error', (error) => resolve(`it cannot be started: ${error.message}`));
+      child.once('error', (error) => resolve(`it cannot be started: ${errorText(error)}`));
       child.once('close', (status, signal) =>
         resolve(signal === null ? `it ended with status ${status}` : `it was ended by ${signal}`),
       );

@@ -3,7 +3,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { BangerError } from '../../core/errors.ts';
+import { BangerError, errorText } from '../../core/errors.ts';
 import { withHugePages } from '../../core/malloc-tunables.ts';
 import type { RpcClient } from '../../rpc/client.ts';
 import { EXIT_ALREADY_RUNNING } from '../../rpc/daemon-exit.ts';
@@ -65,7 +65,7 @@ class Starting {
 
   constructor(child: ChildProcess) {
     this.#child = child;
-    child.once('error', (error) => this.#onEnd(null, error.message));
+    child.once('error', (error) => this.#onEnd(null, errorText(error)));
     child.once('exit', (status, signal) =>
       this.#onEnd(status, signal === null ? `it ended with status ${status}` : `it was ended by ${signal}`),
     );

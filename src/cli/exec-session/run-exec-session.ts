@@ -1,7 +1,7 @@
 /** A program in the guest on this terminal: bytes, keys, window size, signals, exit status. */
 
 import { type CloseResult, exitStatusOf, STATUS_BANGER_FAILED } from '../../core/channel/close.ts';
-import { BangerError } from '../../core/errors.ts';
+import { BangerError, errorText } from '../../core/errors.ts';
 import { openStream } from '../../rpc/stream-client.ts';
 import type { ClientStream } from '../../rpc/stream-types.ts';
 import { failureOf } from './failure.ts';
@@ -153,7 +153,9 @@ class ExecSession {
       this.#giveUp(STATUS_SIGNAL_BASE + SIGPIPE);
       return;
     }
-    this.#report(new BangerError('io_error', `cannot write to stdout: ${error.message}`, { cause: error }));
+    this.#report(
+      new BangerError('io_error', `cannot write to stdout: ${errorText(error)}`, { cause: error }),
+    );
     this.#giveUp(STATUS_BANGER_FAILED);
   }
 

@@ -1,6 +1,6 @@
 /** A stream that is only read: `vm logs`. */
 
-import { BangerError } from '../../core/errors.ts';
+import { BangerError, errorText } from '../../core/errors.ts';
 import { openStream } from '../../rpc/stream-client.ts';
 import { failureOf } from './failure.ts';
 import { OutputWriter } from './output-writer.ts';
@@ -37,6 +37,6 @@ export async function runOutputStream(options: OutputStreamOptions): Promise<voi
     stderr.dispose();
   }
   if (failure !== undefined && failure.code !== 'EPIPE') {
-    throw new BangerError('io_error', `cannot write to stdout: ${failure.message}`, { cause: failure });
+    throw new BangerError('io_error', `cannot write to stdout: ${errorText(failure)}`, { cause: failure });
   }
 }

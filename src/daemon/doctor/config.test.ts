@@ -59,7 +59,7 @@ test('config.qemu-bin', async () => {
   using home = configured('qemu_bin = "/no/such/qemu"\n');
   assert.match(
     await home.says('config.qemu-bin'),
-    /^failure: \/no\/such\/qemu cannot be executed: ENOENT → correct/,
+    /^failure: \/no\/such\/qemu cannot be executed: no such file or directory → correct/,
   );
   writeFileSync(home.paths.configFile, `qemu_bin = "${process.execPath}"\n`);
   assert.match(await home.says('config.qemu-bin'), /^ok: /);

@@ -5,6 +5,7 @@ import { access } from 'node:fs/promises';
 import { isAbsolute, join } from 'node:path';
 import { BangerError, errorText } from '../../core/errors.ts';
 import { nearNames } from '../../core/near-names.ts';
+import { systemReason } from '../../core/system-error.ts';
 import { vmPolicy } from '../../core/policy/vm-policy.ts';
 import { formatSize } from '../../core/units.ts';
 import { MAX_CONFIG_BYTES } from '../../host/config.ts';
@@ -117,7 +118,7 @@ const qemuBin: Check<DoctorContext> = {
       await access(path, constants.X_OK);
       return ok(path);
     } catch (error) {
-      return failure(`${path} cannot be executed: ${(error as NodeJS.ErrnoException).code}`, { fix });
+      return failure(`${path} cannot be executed: ${systemReason(error)}`, { fix });
     }
   },
 };

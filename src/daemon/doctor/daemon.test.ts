@@ -167,7 +167,7 @@ test('daemon.log: one that cannot be written', {
   using home = directories();
   writeFileSync(home.paths.logFile, '');
   chmodSync(home.paths.logFile, 0o400);
-  assert.match(await home.says('daemon.log'), /^failure: .*EACCES/);
+  assert.match(await home.says('daemon.log'), /^failure: .*permission denied/);
 });
 
 const line = (fields: object): string => `${JSON.stringify(fields)}\n`;

@@ -3,6 +3,7 @@
 import { constants } from 'node:fs';
 import { access, open } from 'node:fs/promises';
 import { errorText } from '../../core/errors.ts';
+import { systemReason } from '../../core/system-error.ts';
 import { formatSize, MIB } from '../../core/units.ts';
 import { readJsonFile } from '../../host/files.ts';
 import { processesWithOpen } from '../../state/open-elsewhere.ts';
@@ -123,7 +124,7 @@ const log: Check<DoctorContext> = {
     try {
       await access(logFile, constants.R_OK | constants.W_OK);
     } catch (error) {
-      return failure(`${logFile} cannot be read and written: ${(error as NodeJS.ErrnoException).code}`, {
+      return failure(`${logFile} cannot be read and written: ${systemReason(error)}`, {
         fix: `look at its owner and mode: ls -l ${logFile}`,
       });
     }

@@ -5,6 +5,7 @@ import { open, readFile, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { BangerError, errorText } from '../../core/errors.ts';
+import { systemReason } from '../../core/system-error.ts';
 import { findProgram } from '../../host/find-program.ts';
 import { readJsonFile } from '../../host/files.ts';
 import { NO_LOG } from '../../host/log.ts';
@@ -41,7 +42,10 @@ const kvm: Check<DoctorContext> = {
         code === 'EACCES' || code === 'EPERM'
           ? `sudo usermod -aG kvm ${host.userName}, then log in again`
           : `look at: ls -l ${host.kvmPath}`;
-      return warning(`${host.kvmPath} cannot be opened (${code}): VMs run under software emulation`, { fix });
+      return warning(
+        `${host.kvmPath} cannot be opened: ${systemReason(error) ?? code}; VMs run under software emulation`,
+        { fix },
+      );
     }
   },
 };

@@ -3,6 +3,7 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { BangerError } from '../../core/errors.ts';
+import { systemReason } from '../../core/system-error.ts';
 import type { Accelerator, AcceleratorChoice } from '../../core/model/vm.ts';
 import type {
   Machine,
@@ -91,7 +92,7 @@ async function findObstacle(ports: ProbePorts, platform: Platform): Promise<stri
     try {
       await (await open(ports.kvmPath, constants.O_RDWR)).close();
     } catch (error) {
-      return `cannot open ${ports.kvmPath}: ${(error as NodeJS.ErrnoException).code}`;
+      return `cannot open ${ports.kvmPath}: ${systemReason(error)}`;
     }
   }
   if (needsTscRate(platform) && (await ports.tscKhz()) === undefined) {

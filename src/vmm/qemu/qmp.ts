@@ -4,7 +4,7 @@
  */
 
 import { createConnection, type Socket } from 'node:net';
-import { BangerError } from '../../core/errors.ts';
+import { BangerError, errorText } from '../../core/errors.ts';
 
 export interface QmpEvent {
   readonly name: string;
@@ -56,7 +56,7 @@ export class QmpClient {
     this.closed = this.#closed.promise;
     this.#greeting.promise.catch(() => {});
     socket.on('data', (chunk) => this.#receive(chunk));
-    socket.on('error', (error) => this.#end(error.message, error));
+    socket.on('error', (error) => this.#end(errorText(error), error));
     socket.on('close', () => this.#end('QEMU closed it'));
   }
 
