@@ -306,6 +306,6 @@ function busy(timeoutMs: number): BangerError {
 
 function silent(timeoutMs: number): BangerError {
   return new BangerError('timeout', `the guest's agent did not answer within ${timeoutMs / 1000} s`, {
-    hint: 'look at what the guest printed: banger vm logs NAME',
+    hint: 'the VM’s console log may say why: banger vm logs shows it',
   });
 }

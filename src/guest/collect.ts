@@ -128,7 +128,7 @@ function startTimer(options: CollectOptions, fail: (error: BangerError) => void)
   return setTimeout(() => {
     fail(
       new BangerError('timeout', `cannot ${what}: the guest did not answer within ${timeoutMs / 1000} s`, {
-        hint: 'look at what the guest printed: banger vm logs NAME',
+        hint: 'the VM’s console log may say why: banger vm logs shows it',
       }),
     );
   }, timeoutMs);

@@ -52,6 +52,6 @@ function mismatch(version: number): BangerError {
   return new BangerError(
     'version_mismatch',
     `the guest's agent speaks protocol version ${version}, banger speaks ${PROTOCOL_VERSION}`,
-    { hint: 'restart the VM to give it the current agent: banger vm restart NAME' },
+    { hint: 'banger vm restart gives the VM the current agent' },
   );
 }

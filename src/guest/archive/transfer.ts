@@ -193,7 +193,7 @@ function transferFailureOf(failure: CloseFailure, what: string): BangerError {
   const message = `cannot ${what}: ${failureDetail(failure)}`;
   if (failure.errno === ERRNO.ENOSPC) {
     return new BangerError('no_space', message, {
-      hint: 'look at what is left in the guest: banger vm exec NAME -- df -h',
+      hint: 'df -h in the VM shows what is full',
     });
   }
   if (word === 'unpack' && (failure.errno === ERRNO.EISDIR || failure.errno === ERRNO.ENOTDIR))

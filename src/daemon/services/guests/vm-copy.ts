@@ -73,13 +73,23 @@ export class VmCopy {
     const copy = { name: vm.name, agent, guestPath, follow, signal, count };
     if (hostPath !== undefined && stream === undefined) {
       const path = parseCopyPath(hostPath);
-      await (to === 'guest' ? hostToGuest(copy, path) : guestToHost(copy, path));
+      await (to === 'guest' ? hostToGuest(copy, path).catch(told(vm.name)) : guestToHost(copy, path));
     } else if (stream !== undefined && hostPath === undefined) {
-      const work = to === 'guest' ? streamToGuest : guestToStream;
-      await this.#streams.use(stream, signal, (bytes) => work(copy, bytes));
+      await this.#streams.use(stream, signal, (bytes) =>
+        to === 'guest' ? streamToGuest(copy, bytes).catch(told(vm.name)) : guestToStream(copy, bytes),
+      );
     } else throw new BangerError('bad_request', 'files are copied from and to a path or a stream');
     return { vm: vm.name, ...count.result() };
   }
+}
+
+/** Of a copy into the guest: whose disk is full, and what shows it. */
+function told(vm: string): (error: unknown) => never {
+  return (error) => {
+    if (!(error instanceof BangerError) || error.code !== 'no_space') throw error;
+    const hint = `what is full there: banger vm exec ${vm} -- df -h`;
+    throw new BangerError('no_space', error.message, { hint, cause: error });
+  };
 }
 
 async function hostToGuest(copy: Copy, source: CopyPath): Promise<void> {

@@ -82,7 +82,7 @@ export class VmFork {
     }
     if (params.diskOnly) {
       throw new BangerError('bad_request', 'only a snapshot can be forked without its memory', {
-        hint: 'banger vm snapshot create NAME --disk-only, then banger vm fork --snapshot SNAPSHOT',
+        hint: `banger vm snapshot create ${ref} --disk-only, then banger vm fork --snapshot SNAPSHOT`,
       });
     }
     await using temp = await createTempDir(paths.scratchDir, 'fork');

@@ -181,7 +181,7 @@ export class VmService {
   async kill(ref: string, signal: string, operation: OperationHandle): Promise<VmView> {
     if (signal !== 'KILL') {
       throw new BangerError('bad_request', `a VM cannot be sent SIG${signal}`, {
-        hint: 'banger vm stop ends it in good order; banger vm exec NAME -- kill … reaches its programs',
+        hint: `banger vm stop ${ref} ends it in good order; banger vm exec ${ref} -- kill … reaches its programs`,
       });
     }
     const { lifecycle, registry } = this.#deps;
