@@ -113,6 +113,20 @@ test('ports: what listens, and where it is published', async () => {
   );
 });
 
+test('ports: where nothing listens, that is said, and there is no table', async () => {
+  const answers: Answers = {
+    'vm.ports': () => [],
+    'vm.show': ({ ref }) => fakeDetail(ref, { id: (ref === 'dev' ? 'a' : 'b').repeat(32) }),
+  };
+  const one = await fakeCli(['vm', 'ports', 'dev'], { answers });
+  assert.deepEqual([one.status, one.stdout, one.stderr], [0, '', 'nothing listens in VM "dev"\n']);
+  const two = await fakeCli(['vm', 'ports', 'dev', 'web'], { answers });
+  assert.equal(two.stderr, 'nothing listens in VM "dev"\nnothing listens in VM "web"\n');
+  const json = await fakeCli(['vm', 'ports', 'dev', '--json'], { answers });
+  assert.deepEqual(JSON.parse(json.stdout), [{ ref: 'dev', ok: true, result: [] }]);
+  assert.equal(json.stderr, '');
+});
+
 test('image list shows a broken image, and says on stderr what is wrong', async () => {
   const image = {
     name: 'gone',

@@ -35,7 +35,13 @@ export const command = defineCommand({
       refs,
       json: flags.json,
       act: (client, ref, { signal }) => client.call('vm.ports', { ref }, { signal }),
-      print: (results) => formatTable(HEADER, results.flat().map(row)),
+      print: (results, named) => {
+        for (const [index, { length }] of results.entries()) {
+          if (length === 0) context.stderr.write(`nothing listens in VM "${named[index]}"\n`);
+        }
+        const rows = results.flat().map(row);
+        return rows.length === 0 ? '' : formatTable(HEADER, rows);
+      },
     }),
 });
 

@@ -59,13 +59,24 @@ test('listeners say where they are published; what is published and not served i
       published,
     ]),
     [
+      ['tcp', '127.0.0.1', 'dev.vm:53', []],
       ['tcp', '0.0.0.0', 'dev.vm:80', ['127.0.0.1:40001']],
       ['tcp', '::', 'dev.vm:80', ['127.0.0.1:40001']],
       ['udp', '0.0.0.0', 'dev.vm:80', []],
-      ['tcp', '172.16.0.2', 'dev.vm:443', []],
-      ['tcp', '127.0.0.1', 'dev.vm:53', []],
-      ['tcp', null, 'dev.vm:443', ['127.0.0.1:8443']],
       ['tcp', null, 'dev.vm:90', ['127.0.0.1:90']],
+      ['tcp', '172.16.0.2', 'dev.vm:443', []],
+      ['tcp', null, 'dev.vm:443', ['127.0.0.1:8443']],
     ],
+  );
+});
+
+test('by port, and of one port by process', () => {
+  const listening = (['nginx', null, 'apache'] as const).flatMap((process) =>
+    [1000, 22].map((number) => ({ ...listener('tcp', '::', number), process })),
+  );
+  const own = { ...vm, spec: { ...vm.spec, publish: [] }, runtime: {} };
+  assert.deepEqual(
+    portEntries(own, listening).map(({ port, process }) => `${port} ${process}`),
+    ['22 null', '22 apache', '22 nginx', '1000 null', '1000 apache', '1000 nginx'],
   );
 });

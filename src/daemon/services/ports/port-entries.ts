@@ -5,6 +5,7 @@ import { guessUrl } from '../../../core/port-url.ts';
 import { formatHostEnd, isReachedByLoopback, publishedPorts } from '../../../core/published-port.ts';
 import type { GuestPort } from '../../../guest/answers.ts';
 
+/** By port, then by process; what nobody serves is the last of its port. */
 export function portEntries(vm: VmView, listening: readonly GuestPort[]): readonly PortEntry[] {
   const open = publishedPorts(vm).filter(({ problem }) => problem === undefined);
   const listed = listening.map((entry) => ({
@@ -14,15 +15,18 @@ export function portEntries(vm: VmView, listening: readonly GuestPort[]): readon
     ...forwardOf(vm, entry),
   }));
   const unserved = open.filter(({ guestPort }) => !listening.some((entry) => isServedBy(entry, guestPort)));
-  return [
-    ...listed,
-    ...unserved.map((port) => ({
-      ...{ protocol: 'tcp' as const, address: null, port: port.guestPort, pid: null, process: null },
-      endpoint: `${vm.name}.vm:${port.guestPort}`,
-      published: [formatHostEnd(port)],
-      ...{ forwarded: null, problem: null, url: null },
-    })),
-  ];
+  const silent = unserved.map((port) => ({
+    ...{ protocol: 'tcp' as const, address: null, port: port.guestPort, pid: null, process: null },
+    endpoint: `${vm.name}.vm:${port.guestPort}`,
+    published: [formatHostEnd(port)],
+    ...{ forwarded: null, problem: null, url: null },
+  }));
+  const byProcess = listed.toSorted((a, b) => compare(a.process ?? '', b.process ?? ''));
+  return [...byProcess, ...silent].toSorted((a, b) => a.port - b.port);
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
 }
 
 /** What listens twice, on IPv4 and IPv6, has one port. */
