@@ -175,6 +175,14 @@ test('sparse files stay sparse, and special files are named', async () => {
   await promisify(execFile)('mkfifo', [join(guest, 'tree/pipe')]);
   const back = await copy('host', join(here, 'back'), join(guest, 'tree'));
   assert.deepEqual([back.skipped, back.skippedCount], [[join(guest, 'tree/pipe')], 1]);
+  // One slash between the names, however the directory was written.
+  for (const end of ['/', '/.', '/.//']) {
+    const contents = await copy('guest', `${here}/tree${end}`, guest);
+    assert.deepEqual(contents.skipped, [join(here, 'tree/fifo')]);
+    const out = await copy('host', join(here, 'out'), `${guest}/tree${end}`);
+    assert.deepEqual(out.skipped, [join(guest, 'tree/pipe')]);
+    await rm(join(here, 'out'), { recursive: true });
+  }
   for (const path of [join(guest, 'tree/sparse'), join(here, 'back/sparse')]) {
     const status = await stat(path);
     assert.equal(status.size, 32 * MIB);

@@ -4,7 +4,7 @@ import { type BigIntStats, constants } from 'node:fs';
 import { type FileHandle, lstat, open, readdir, readlink, stat } from 'node:fs/promises';
 import { BangerError } from '../../core/errors.ts';
 import { fileError } from '../../host/files.ts';
-import { type ArchiveRecord, isArchivePath } from './records.ts';
+import { type ArchiveRecord, isArchivePath, pathBelow } from './records.ts';
 
 export interface ReadSettings {
   readonly signal: AbortSignal;
@@ -76,7 +76,7 @@ async function* readEntries(
     throw readError(directory, error);
   }
   for (const entry of entries) {
-    const path = Buffer.concat([directory, SLASH, entry]);
+    const path = pathBelow(directory, entry);
     const below = name.length === 0 ? entry : Buffer.concat([name, SLASH, entry]);
     try {
       yield* readEntry(path, below, await statusOf(path, false), { ...settings, follow: false });

@@ -146,3 +146,10 @@ export function isArchivePath(path: Uint8Array): boolean {
   }
   return false;
 }
+
+/** What is called `name` in a directory, which may have been given as `a/` or `a/.`: with one slash between them. */
+export function pathBelow(directory: Buffer, name: Buffer): Buffer {
+  let end = directory.length;
+  while (directory[end - 1] === SLASH || (directory[end - 1] === DOT && directory[end - 2] === SLASH)) end--;
+  return Buffer.concat([directory.subarray(0, end), Buffer.of(SLASH), name]);
+}

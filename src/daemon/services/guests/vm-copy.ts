@@ -9,7 +9,7 @@ import type { AgentClient } from '../../../guest/agent-client.ts';
 import { ArchiveError } from '../../../guest/archive/decode.ts';
 import { readHostTree } from '../../../guest/archive/host-reader.ts';
 import { HostWriter } from '../../../guest/archive/host-writer.ts';
-import { type ArchiveRecord, UNKNOWN_SIZE_BYTES } from '../../../guest/archive/records.ts';
+import { type ArchiveRecord, pathBelow, UNKNOWN_SIZE_BYTES } from '../../../guest/archive/records.ts';
 import type { ByteStreams, ClientBytes } from '../../byte-streams.ts';
 import type { OperationHandle } from '../../operations.ts';
 import { CopyCount } from './copy-count.ts';
@@ -154,8 +154,7 @@ async function guestToHost(copy: Copy, to: CopyPath): Promise<void> {
   const request = { base: guestPath.directory, paths: [guestPath.name], follow };
   const [from, into] = [Buffer.from(guestPath.name), Buffer.from(target.name)];
   for await (const record of count.through(agent.pack(request, LIMITS, signal))) {
-    if (record.kind === 'skipped')
-      count.skip(Buffer.concat([Buffer.from(`${guestPath.directory}/`), record.path]));
+    if (record.kind === 'skipped') count.skip(pathBelow(Buffer.from(guestPath.directory), record.path));
     else if ('path' in record) await write(writer, { ...record, path: renamed(record.path, from, into) });
     else await write(writer, record);
   }
