@@ -2,7 +2,16 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { BangerError } from './errors.ts';
-import { formatDuration, formatSize, formatSizeShort, GIB, MIB, parseDuration, parseSize } from './units.ts';
+import {
+  counted,
+  formatDuration,
+  formatSize,
+  formatSizeShort,
+  GIB,
+  MIB,
+  parseDuration,
+  parseSize,
+} from './units.ts';
 
 const badRequest = (error: unknown): boolean => error instanceof BangerError && error.code === 'bad_request';
 
@@ -130,4 +139,15 @@ test('durations as people expect them', () => {
     [273_600_000, '3d4h'],
   ];
   for (const [ms, text] of forms) assert.equal(formatDuration(ms), text);
+});
+
+test('counted: one is one', () => {
+  assert.deepEqual(
+    [0, 1, 2].map((amount) => counted(amount, 'file')),
+    ['0 files', '1 file', '2 files'],
+  );
+  assert.deepEqual(
+    [1, 3].map((amount) => counted(amount, 'copy', 'copies')),
+    ['1 copy', '3 copies'],
+  );
 });

@@ -126,3 +126,8 @@ function twoUnits(
 function quote(text: string): string {
   return JSON.stringify(text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}…` : text);
 }
+
+/** `1 file`, `2 files`; with `plural` for words that form it otherwise: `counted(1, 'file is', 'files are')`. */
+export function counted(amount: number, singular: string, plural = `${singular}s`): string {
+  return `${amount} ${amount === 1 ? singular : plural}`;
+}

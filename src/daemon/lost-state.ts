@@ -2,6 +2,7 @@
 
 import { lstat } from 'node:fs/promises';
 import { BangerError } from '../core/errors.ts';
+import { counted } from '../core/units.ts';
 import { fileError } from '../host/files.ts';
 import type { BangerPaths } from '../host/paths.ts';
 import { SnapshotCollection } from '../state/snapshot-collection.ts';
@@ -18,7 +19,7 @@ export async function assertStateNotLost(paths: BangerPaths): Promise<void> {
   const { stateDb, vmsDir } = paths;
   const count = await countLostVms(paths);
   if (count === 0) return;
-  const vms = count === 1 ? '1 VM lies' : `${count} VMs lie`;
+  const vms = counted(count, 'VM lies', 'VMs lie');
   const rebuild = '`banger state rebuild` makes it anew from what they say of themselves';
   const restore = `; \`banger state bootstrap ${LATEST}\` restores the last snapshot`;
   throw new BangerError('invalid_state', `${stateDb} is missing or empty, but ${vms} in ${vmsDir}`, {

@@ -1,6 +1,7 @@
 /** Whether what is there may be replaced, and what to say when it may not. */
 
 import type { SnapshotManifest } from '../core/model/snapshot.ts';
+import { counted } from '../core/units.ts';
 import { ErrNotFresh } from './errors.ts';
 import type { DatabaseFacts, Previous } from './inspect-previous.ts';
 
@@ -54,7 +55,7 @@ function rollbacksTo(manifest: SnapshotManifest, facts: DatabaseFacts): readonly
 function describe(previous: Exclude<Previous, { kind: 'none' }>): string {
   if (previous.kind === 'damaged') return `cannot be read (${previous.problem})`;
   const { vms, images, migrationVersion, controlVersion } = previous.facts;
-  const rows = `${vms} ${vms === 1 ? 'VM' : 'VMs'} and ${images} ${images === 1 ? 'image' : 'images'}`;
+  const rows = `${counted(vms, 'VM')} and ${counted(images, 'image')}`;
   return `holds ${rows} (migration version ${migrationVersion}, control version ${controlVersion})`;
 }
 

@@ -110,7 +110,7 @@ describe('doctor', () => {
     await home.ok(['vm', 'run', '-d', '--name', 'dev']);
     const { report } = await doctor(home);
     assert.deepEqual(failuresOf(report), []);
-    assert.equal(saying(report, 'vms.processes'), 'ok: 1 VMs, 1 running');
+    assert.equal(saying(report, 'vms.processes'), 'ok: 1 VM, 1 running');
     for (const id of ['vms.directories', 'vms.disks', 'vms.orphan-processes', 'vms.sockets', 'state.rows']) {
       assert.match(saying(report, id), /^ok: /, id);
     }
@@ -134,7 +134,7 @@ describe('doctor', () => {
     assert.match(saying(report, 'daemon.answers'), /^info: not running/);
     assert.match(saying(report, 'daemon.socket'), /^warning: .*was left by a daemon that is gone/);
     assert.equal(saying(report, 'daemon.lock'), 'ok: free');
-    assert.equal(saying(report, 'vms.processes'), 'ok: 1 VMs, 1 running');
+    assert.equal(saying(report, 'vms.processes'), 'ok: 1 VM, 1 running');
     assert.equal((await home.run(['daemon', 'status'])).status, 1);
     assert.ok(isAlive(pid));
   });
@@ -186,7 +186,7 @@ describe('doctor', () => {
 
   test('a stopped VM, and one whose disk is gone', async () => {
     await home.ok(['vm', 'stop', 'dev']);
-    assert.equal(saying((await doctor(home)).report, 'vms.processes'), 'ok: 1 VMs, 0 running');
+    assert.equal(saying((await doctor(home)).report, 'vms.processes'), 'ok: 1 VM, 0 running');
     const { vmDir } = await home.show('dev');
     execFileSync('mv', [join(vmDir, 'root.qcow2'), join(vmDir, 'away')]);
     assert.match(saying((await doctor(home)).report, 'vms.disks'), /^failure: VM "dev": its disk .* is gone/);

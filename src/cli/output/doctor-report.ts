@@ -1,6 +1,7 @@
 /** What `banger doctor` found, for people. */
 
 import type { DoctorFinding, DoctorFix, DoctorReport, DoctorSeverity } from '../../api/results/doctor.ts';
+import { counted } from '../../core/units.ts';
 import type { Style } from './style.ts';
 import { printable } from './table.ts';
 
@@ -57,12 +58,8 @@ function formatSummary(findings: readonly DoctorFinding[], style: Style): string
   const checked = `${findings.length} checked`;
   if (failures + warnings === 0) return `${style.green('all is well')}: ${checked}\n`;
   const fixable = findings.filter((finding) => finding.fixable).length;
-  const summary = `${style.bold(`${plural(failures, 'failure')}, ${plural(warnings, 'warning')}`)}: ${checked}\n`;
+  const summary = `${style.bold(`${counted(failures, 'failure')}, ${counted(warnings, 'warning')}`)}: ${checked}\n`;
   return fixable === 0 ? summary : `${summary}"banger doctor --fix" can mend ${fixable} of them\n`;
-}
-
-function plural(amount: number, noun: string): string {
-  return `${amount} ${noun}${amount === 1 ? '' : 's'}`;
 }
 
 /** A line each: what would be done, was done, or could not be. */

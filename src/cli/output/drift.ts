@@ -1,6 +1,7 @@
 /** That the copy in a VM is not of the commit the host is at. */
 
 import type { WorkspaceDrift } from '../../api/results/workspace.ts';
+import { counted } from '../../core/units.ts';
 import type { CliIo } from '../cli-context.ts';
 import { styleFor } from './style.ts';
 
@@ -28,7 +29,7 @@ export function warnOfDrift(
 /** `3 commits behind`, `2 commits behind, with 1 that is gone here`, `of a commit that is gone here` */
 export function distanceOf({ behind, ahead }: WorkspaceDrift): string {
   if (behind === null || ahead === null) return 'of a commit that is gone here';
-  const commits = (count: number): string => (count === 1 ? '1 commit' : `${count} commits`);
+  const commits = (count: number): string => counted(count, 'commit');
   if (behind === 0) return `${commits(ahead)} ahead`;
   return ahead === 0 ? `${commits(behind)} behind` : `${commits(behind)} behind and ${ahead} apart`;
 }

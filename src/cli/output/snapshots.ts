@@ -1,7 +1,7 @@
 /** Snapshots as the commands of `banger state` show them. */
 
 import type { SnapshotView } from '../../api/results/state.ts';
-import { formatSize, formatSizeShort } from '../../core/units.ts';
+import { counted, formatSize, formatSizeShort } from '../../core/units.ts';
 import { formatPairs, formatTable } from './table.ts';
 import { timeAgo } from './times.ts';
 
@@ -27,10 +27,6 @@ export function shortDigest(digest: string): string {
 /** `2 VMs, 1 image` */
 export function formatCounts(counts: Readonly<Record<string, number>>): string {
   return [counted(counts['vms'] ?? 0, 'VM'), counted(counts['images'] ?? 0, 'image')].join(', ');
-}
-
-export function counted(amount: number, noun: string): string {
-  return `${amount} ${noun}${amount === 1 ? '' : 's'}`;
 }
 
 /** The column of problems only when there are any. */

@@ -2,6 +2,7 @@
 
 import { basename, join } from 'node:path';
 import { errorText } from '../../core/errors.ts';
+import { counted } from '../../core/units.ts';
 import { listDir } from '../../host/files.ts';
 import { readImageManifest, readKernelManifest } from '../../images/manifests.ts';
 import { sparseDigest } from '../../host/sparse-digest.ts';
@@ -79,7 +80,12 @@ const digests: Check<DoctorContext> = {
       if (wrong !== undefined) problems.push(failure(`${path} ${wrong}`, { fix }));
       done += bytes;
     }
-    return orOk(problems, all.length === 0 ? 'nothing to read' : `${all.length} files are as they were made`);
+    return orOk(
+      problems,
+      all.length === 0
+        ? 'nothing to read'
+        : counted(all.length, 'file is as it was made', 'files are as they were made'),
+    );
   },
 };
 

@@ -1,7 +1,7 @@
 /** Checks of the local collection of state snapshots. */
 
 import { BangerError, errorText } from '../../core/errors.ts';
-import { formatDuration } from '../../core/units.ts';
+import { counted, formatDuration } from '../../core/units.ts';
 import { SnapshotCollection, type SnapshotEntry } from '../../state/snapshot-collection.ts';
 import { verify } from '../../state/verify.ts';
 import { MIGRATIONS } from '../../store/migrations/list.ts';
@@ -74,7 +74,12 @@ const digests: Check<DoctorContext> = {
         problems.push(failure(`${nameOf(entry)}: ${errorText(error)}`, { fix: FIX }));
       }
     }
-    return orOk(problems, good.length === 0 ? 'nothing to read' : `${good.length} are as they were made`);
+    return orOk(
+      problems,
+      good.length === 0
+        ? 'nothing to read'
+        : counted(good.length, 'is as it was made', 'are as they were made'),
+    );
   },
 };
 

@@ -3,7 +3,7 @@
 import type { DatabaseSync } from 'node:sqlite';
 import type { StateVerified } from '../../api/results/state.ts';
 import { BangerError, errorText } from '../../core/errors.ts';
-import { formatSize, MIB } from '../../core/units.ts';
+import { MIB, counted, formatSize } from '../../core/units.ts';
 import { assertSchema, schemaAt } from '../../state/state-schema.ts';
 import { storeError } from '../../store/errors.ts';
 import { getImageById, listImages } from '../../store/images.ts';
@@ -174,7 +174,10 @@ const rows: Check<DoctorContext> = {
         : [],
     );
     const images = access.kind === 'view' ? damagedImages(access.view.database) : [];
-    return orOk([...vms, ...images], `${found.vms.length} VMs, ${found.images.length} images`);
+    return orOk(
+      [...vms, ...images],
+      `${counted(found.vms.length, 'VM')}, ${counted(found.images.length, 'image')}`,
+    );
   },
 };
 

@@ -56,7 +56,7 @@ test('a database as it should be', async () => {
   assert.equal(await home.says('state.schema'), `ok: as schema version ${NEWEST} has it`);
   assert.equal(await home.says('state.integrity'), 'ok: integrity_check: ok');
   assert.equal(await home.says('state.foreign-keys'), 'ok: foreign_key_check: ok');
-  assert.equal(await home.says('state.rows'), 'ok: 1 VMs, 1 images');
+  assert.equal(await home.says('state.rows'), 'ok: 1 VM, 1 image');
   assert.match(await home.says('state.free-pages'), /^ok: \d+ of \d+ pages are free/);
 });
 
@@ -271,7 +271,7 @@ test('state.restore-plan, and its repair', async () => {
     { id: 'state.restore-plan', what, done: true, error: null },
   ]);
   assert.ok(!existsSync(plan) && !existsSync(join(stateDir, temporary)));
-  assert.equal(await home.says('state.rows'), 'ok: 1 VMs, 1 images');
+  assert.equal(await home.says('state.rows'), 'ok: 1 VM, 1 image');
 });
 
 test('state.restore-plan: one that is not ours', async () => {
@@ -301,7 +301,7 @@ test('state.copies', async () => {
   utimesSync(path, then, then);
   assert.match(
     await home.says('state.copies'),
-    new RegExp(`^info: 1 copies .*\\(2 KiB\\) → if everything works: rm ${path}$`),
+    new RegExp(`^info: 1 copy .*\\(2 KiB\\) → if everything works: rm ${path}$`),
   );
   assert.deepEqual(await home.fix(false, 'state.copies'), []);
 });
@@ -345,7 +345,7 @@ test('state.snapshot-digests', async () => {
   using home = await populated();
   assert.equal(await home.says('state.snapshot-digests'), 'ok: nothing to read');
   const path = await snapshotOf(home, '2026-02-27T00:00:00.000Z');
-  assert.equal(await home.says('state.snapshot-digests'), 'ok: 1 are as they were made');
+  assert.equal(await home.says('state.snapshot-digests'), 'ok: 1 is as it was made');
   const bytes = readFileSync(path);
   bytes[bytes.length - 20] = (bytes[bytes.length - 20] ?? 0) ^ 1;
   writeFileSync(path, bytes);

@@ -4,7 +4,7 @@ import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { BangerError, type ErrorCode, errorText } from '../../core/errors.ts';
-import { formatSize } from '../../core/units.ts';
+import { counted, formatSize } from '../../core/units.ts';
 import { listDir } from '../../host/files.ts';
 import { readRestorePlan, restorePlanPath } from '../../state/restore-plan.ts';
 import { settleRestore } from '../../state/settle.ts';
@@ -143,7 +143,8 @@ const copies: Check<DoctorContext> = {
     if (old.length === 0) return ok(all.length === 0 ? 'none' : `${all.length}, none older than 30 days`);
     const size = formatSize(old.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0));
     const shown = old.map(({ path }) => path).join(' ');
-    return info(`${old.length} copies from before migrations or restores are older than 30 days (${size})`, {
+    const copies = counted(old.length, 'copy', 'copies');
+    return info(`${copies} from before migrations or restores, older than 30 days (${size})`, {
       fix: `if everything works: rm ${shown}`,
     });
   },

@@ -41,7 +41,7 @@ test('images.templates: how many and how large, too many, damaged ones', async (
   const dir = await publishTemplate(store, home.paths.templatesDir, KEY);
   assert.match(await says(), /^ok: 1, \d.* KiB of 4 GiB$/);
   settings(home, '[templates]\nmax_size = 0\n');
-  assert.match(await says(), /^info: 1 take \d.* of 0 B \(max_size\) → the next start of the daemon/);
+  assert.match(await says(), /^info: 1 takes \d.* of 0 B \(max_size\) → the next start of the daemon/);
   truncateSync(frozenPaths(dir).memory, 4096);
   assert.match(
     await says(),
@@ -95,7 +95,7 @@ test('images.template-digests: a changed byte in any file', async () => {
     const { home, store } = homeWithTemplates();
     using _ = home;
     const dir = await publishTemplate(store, home.paths.templatesDir, KEY);
-    assert.equal(await home.says('images.template-digests'), 'ok: 1 are as they were made');
+    assert.equal(await home.says('images.template-digests'), 'ok: 1 is as it was made');
     const path = frozenPaths(dir)[file];
     writeFileSync(path, 'A', { flag: 'r+' });
     assert.match(

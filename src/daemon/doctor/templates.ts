@@ -1,7 +1,7 @@
 /** Checks of memory templates. They are a cache: what is wrong with one costs a boot, and never a VM. */
 
 import { errorText } from '../../core/errors.ts';
-import { formatSize } from '../../core/units.ts';
+import { counted, formatSize } from '../../core/units.ts';
 import { formatDuration } from '../../core/units.ts';
 import { frozenPaths } from '../../frozen/manifest.ts';
 import { type Template, TemplateStore } from '../../frozen/template-store.ts';
@@ -57,7 +57,7 @@ const templates: Check<DoctorContext> = {
     const bytes = uses.reduce((sum, { allocatedBytes }) => sum + allocatedBytes, 0);
     const sizes = `${formatSize(bytes)} of ${formatSize(templatesMaxBytes)}`;
     if (bytes > templatesMaxBytes) {
-      const found = `${whole.length} take ${sizes} (max_size)`;
+      const found = `${counted(whole.length, 'takes', 'take')} ${sizes} (max_size)`;
       problems.push(
         info(found, { fix: 'the next start of the daemon removes those that were not used for longest' }),
       );
@@ -79,7 +79,7 @@ const failures: Check<DoctorContext> = {
     const last = recent.at(-1);
     if (last === undefined) return orOk([], 'none has failed in the last 7 days');
     const ago = formatDuration(Math.max(0, now - Date.parse(last.at)));
-    const found = `${recent.length} failed in the last 7 days, and their VMs were booted; the last ${ago} ago: ${last.reason}`;
+    const found = `${recent.length} failed in the last 7 days, and VMs were booted instead; the last ${ago} ago: ${last.reason}`;
     const yesterday = new Date(now - DAY_MS).toISOString();
     const today = recent.filter(({ key, at }) => key === last.key && at >= yesterday).length;
     const fix =
@@ -123,7 +123,12 @@ const digests: Check<DoctorContext> = {
       signal.throwIfAborted();
       if (wrong !== undefined) problems.push(warning(`${nameOf(key)}: ${wrong}`, { fix: HARMLESS }));
     }
-    return orOk(problems, whole.length === 0 ? 'nothing to read' : `${whole.length} are as they were made`);
+    return orOk(
+      problems,
+      whole.length === 0
+        ? 'nothing to read'
+        : counted(whole.length, 'is as it was made', 'are as they were made'),
+    );
   },
 };
 

@@ -45,7 +45,7 @@ test('none, and a whole one, are fine', async () => {
   assert.equal(await home.says('vms.snapshots'), 'ok: none');
   await add(home, 'kept');
   assert.equal(await home.says('vms.snapshots'), 'ok: 1, all with their files');
-  assert.equal(await home.says('vms.snapshot-digests'), 'ok: 1 are as they were made');
+  assert.equal(await home.says('vms.snapshot-digests'), 'ok: 1 is as it was made');
 });
 
 test('a file that is lost or cut off, a damaged manifest', async () => {

@@ -5,6 +5,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errorText } from '../../core/errors.ts';
 import { shortId } from '../../core/names.ts';
+import { counted } from '../../core/units.ts';
 import { frozenPaths, isWholeState } from '../../frozen/manifest.ts';
 import { type VmSnapshot, VmSnapshotStore } from '../../frozen/vm-snapshot-store.ts';
 import { sparseDigest } from '../../host/sparse-digest.ts';
@@ -116,7 +117,12 @@ const digests: Check<DoctorContext> = {
         problems.push(failure(`snapshot "${name}": ${path} has changed`, { fix }));
       }
     }
-    return orOk(problems, whole.length === 0 ? 'nothing to read' : `${whole.length} are as they were made`);
+    return orOk(
+      problems,
+      whole.length === 0
+        ? 'nothing to read'
+        : counted(whole.length, 'is as it was made', 'are as they were made'),
+    );
   },
 };
 

@@ -60,7 +60,7 @@ test('nothing yet, and one stopped VM, are fine', async () => {
   for (const id of ids) assert.match(await home.says(`vms.${id}`), /^ok: /, id);
   await home.populate();
   for (const id of ids) assert.match(await home.says(`vms.${id}`), /^ok: /, id);
-  assert.equal(await home.says('vms.processes'), 'ok: 1 VMs, 0 running');
+  assert.equal(await home.says('vms.processes'), 'ok: 1 VM, 0 running');
 });
 
 test('a database that cannot be read is not taken for an empty one', async () => {
@@ -92,7 +92,7 @@ test('vms.saved', async () => {
   await machine.pause();
   await saveMemory(machine, { name: 'dev', memoryMib: 1, diskSizeBytes: 4096 }, files, createRunner(), NEVER);
   assert.match(await says(), /^ok: /);
-  assert.equal(await home.says('vms.processes'), 'ok: 1 VMs, 0 running, 1 saved');
+  assert.equal(await home.says('vms.processes'), 'ok: 1 VM, 0 running, 1 saved');
   update(home, vm, { state: 'stopped' });
   assert.match(await says(), /^info: VM "dev" is stopped and has .*saved/);
   update(home, vm, { state: 'saved' });
@@ -111,7 +111,7 @@ test('vms.processes', async (context) => {
   );
   const child = await vmmOf(home, vm.id, context);
   await handlesOf(home, vm.id, child);
-  assert.equal(await says(), 'ok: 1 VMs, 1 running');
+  assert.equal(await says(), 'ok: 1 VM, 1 running');
   update(home, vm, { state: 'stopped' });
   assert.match(
     await says(),

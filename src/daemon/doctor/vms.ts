@@ -3,6 +3,7 @@
 import { isAbsolute, join, resolve } from 'node:path';
 import { errorText } from '../../core/errors.ts';
 import type { VmState } from '../../core/model/vm.ts';
+import { counted } from '../../core/units.ts';
 import { listDir } from '../../host/files.ts';
 import { readHandles, vmFiles } from '../vm-files.ts';
 import { diskFormatOf } from '../services/vms/driver-limits.ts';
@@ -43,11 +44,11 @@ const processes = overRows(
   'vms.processes',
   'processes of VMs',
   ({ vms }) => {
-    const counted = (['running', 'paused', 'saved'] as const).flatMap((state) => {
+    const byState = (['running', 'paused', 'saved'] as const).flatMap((state) => {
       const count = vms.filter((vm) => vm.state === state).length;
       return count === 0 && state !== 'running' ? [] : [`${count} ${state}`];
     });
-    return [`${vms.length} VMs`, ...counted].join(', ');
+    return [counted(vms.length, 'VM'), ...byState].join(', ');
   },
   async (rows, context) => {
     const bySocketDir = vmmsBySocketDir(context);

@@ -3,6 +3,7 @@
 import { type CloseFailure, closeWord, ERRNO, failureDetail, printable } from '../../core/channel/close.ts';
 import { type Frame, STDOUT } from '../../core/channel/frame.ts';
 import { BangerError, errorText } from '../../core/errors.ts';
+import { counted } from '../../core/units.ts';
 import { ByteQueue } from '../byte-queue.ts';
 import { failureOf } from '../collect.ts';
 import { InputPump } from '../input-pump.ts';
@@ -18,7 +19,8 @@ export class ArchiveConflicts extends BangerError {
 
   constructor(conflicts: readonly ConflictRecord[]) {
     const first = printable(conflicts[0]?.path.toString() ?? '');
-    super('invalid_state', `${conflicts.length} files in the guest are not as they were shipped: ${first} …`);
+    const files = counted(conflicts.length, 'file in the guest is', 'files in the guest are');
+    super('invalid_state', `${files} not as shipped: ${first}${conflicts.length > 1 ? ' …' : ''}`);
     this.conflicts = conflicts;
   }
 }

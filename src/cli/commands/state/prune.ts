@@ -1,7 +1,8 @@
+import { counted } from '../../../core/units.ts';
 import { defineCommand } from '../../command.ts';
 import { count, jsonFlag, toggle } from '../../flags.ts';
 import { printJson } from '../../output/json.ts';
-import { counted, formatSnapshotTable } from '../../output/snapshots.ts';
+import { formatSnapshotTable } from '../../output/snapshots.ts';
 import { withStateClient } from '../../with-state-client.ts';
 
 const DEFAULT_KEEP = 10;

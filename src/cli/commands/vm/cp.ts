@@ -2,7 +2,7 @@ import { resolve } from 'node:path';
 import type { ParamsOf } from '../../../api/contract.ts';
 import type { VmCopied } from '../../../api/results/vm.ts';
 import { BangerError } from '../../../core/errors.ts';
-import { formatSize } from '../../../core/units.ts';
+import { counted, formatSize } from '../../../core/units.ts';
 import { defineCommand } from '../../command.ts';
 import { completeVms } from '../../complete-names.ts';
 import type { CliContext } from '../../cli-context.ts';
@@ -79,13 +79,9 @@ function report(context: CliContext, copied: VmCopied, json: boolean, isStdout: 
   if (unnamed > 0) context.stderr.write(`banger: left out ${unnamed} more\n`);
   if (json) printJson(context.stdout, copied);
   else if (!isStdout) {
-    const counts = [plural(copied.files, 'file'), copied.links > 0 ? plural(copied.links, 'link') : ''];
+    const counts = [counted(copied.files, 'file'), copied.links > 0 ? counted(copied.links, 'link') : ''];
     context.stdout.write(`${counts.filter((text) => text !== '').join(', ')}, ${formatSize(copied.bytes)}\n`);
   }
-}
-
-function plural(count: number, what: string): string {
-  return count === 1 ? `1 ${what}` : `${count} ${what}s`;
 }
 
 /** @throws {BangerError} `usage` */

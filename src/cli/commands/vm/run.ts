@@ -1,7 +1,7 @@
 import type { VmCreated } from '../../../api/results/vm.ts';
 import type { WorkspacePlan } from '../../../api/results/workspace.ts';
 import { BangerError } from '../../../core/errors.ts';
-import { formatDuration, formatSize } from '../../../core/units.ts';
+import { counted, formatDuration, formatSize } from '../../../core/units.ts';
 import type { CliClient, CliContext } from '../../cli-context.ts';
 import { defineCommand, optionalPath } from '../../command.ts';
 import {
@@ -143,7 +143,7 @@ function announce(context: CliContext, { vm, workspace, elapsedMs }: VmCreated):
   }
   const left = workspace?.untrackedLeft ?? 0;
   if (left > 0) {
-    const files = left === 1 ? '1 untracked file was' : `${left} untracked files were`;
+    const files = counted(left, 'untracked file was', 'untracked files were');
     context.stderr.write(`banger: ${files} not copied (--include-untracked copies them)\n`);
   }
 }
@@ -221,7 +221,7 @@ function printPlan(context: CliContext, plan: WorkspacePlan, json: boolean): voi
   context.stdout.write(plan.paths.map((path) => `${path}\n`).join(''));
   const untracked = plan.untrackedLeft > 0 ? `; ${plan.untrackedLeft} untracked left out` : '';
   context.stderr.write(
-    `${plan.files} files, ${formatSize(plan.bytes)}, from ${plan.sourcePath} at ${plan.headCommit.slice(0, 12)}` +
+    `${counted(plan.files, 'file')}, ${formatSize(plan.bytes)}, from ${plan.sourcePath} at ${plan.headCommit.slice(0, 12)}` +
       ` to ${plan.guestPath} (mode ${plan.mode})${untracked}\n`,
   );
   printTools(context, plan.tools);

@@ -1,6 +1,7 @@
 /** What a copy has done so far: for its progress and its result. */
 
 import type { VmCopied } from '../../../api/results/vm.ts';
+import { counted } from '../../../core/units.ts';
 import type { ArchiveRecord } from '../../../guest/archive/records.ts';
 import type { OperationHandle } from '../../operations.ts';
 
@@ -56,7 +57,7 @@ export class CopyCount {
     const nowMs = performance.now();
     if (nowMs - this.#reportedAtMs < REPORT_EVERY_MS) return;
     this.#reportedAtMs = nowMs;
-    const files = this.#files === 1 ? '1 file' : `${this.#files} files`;
+    const files = counted(this.#files, 'file');
     this.#operation.progress({
       step: 'copy',
       text: `${this.#text}: ${files}`,

@@ -6,6 +6,7 @@ import type {
 } from '../../../../api/results/workspace.ts';
 import { printable } from '../../../../core/channel/close.ts';
 import { BangerError } from '../../../../core/errors.ts';
+import { counted } from '../../../../core/units.ts';
 import type { CliContext } from '../../../cli-context.ts';
 import { defineCommand, oneArgument } from '../../../command.ts';
 import { completeVms } from '../../../complete-names.ts';
@@ -135,8 +136,8 @@ function tellExported(context: CliContext, exported: WorkspaceExported, given: F
   const say = (line: string): void => context.stderr.write(`${line}\n`);
   if (files === 0) say(`${vm}: nothing differs from ${base.slice(0, 12)}`);
   else {
-    const made = commits === 0 ? '' : `, ${count(commits, 'commit')} of the VM among it`;
-    say(`${vm}: ${count(files, 'file')}, +${insertions} -${deletions}${made}`);
+    const made = commits === 0 ? '' : `, ${counted(commits, 'commit')} of the VM among it`;
+    say(`${vm}: ${counted(files, 'file')}, +${insertions} -${deletions}${made}`);
   }
   if (includesShipped && given['base-commit'] === undefined) {
     say(
@@ -172,10 +173,10 @@ function tellApplied(context: CliContext, result: WorkspaceApplied, given: Flags
   if (!isRefused) context.stdout.write(changeLines(changes));
   if (files === 0 && conflicts.length === 0) say(`${vm}: ${dir} has all of its changes`);
   else if (!isRefused)
-    say(`${vm}: ${count(files, 'file')} ${given['dry-run'] ? 'would be ' : ''}written in ${dir}`);
+    say(`${vm}: ${counted(files, 'file')} ${given['dry-run'] ? 'would be ' : ''}written in ${dir}`);
   tellNested(context, nested);
   if (conflicts.length === 0) return;
-  say(`${vm}: ${count(conflicts.length, 'conflict')}${isRefused ? `; nothing ${verb} written` : ''}`);
+  say(`${vm}: ${counted(conflicts.length, 'conflict')}${isRefused ? `; nothing ${verb} written` : ''}`);
   for (const { path, why } of conflicts) say(`  ${printable(path)} (${printable(why)})`);
   if (!isRefused) {
     const have = applied ? 'have' : 'would have';
@@ -207,11 +208,11 @@ async function fetchBranch(
     oldCommit === null ? 'new' : oldCommit === commit ? 'as it was' : `was ${oldCommit.slice(0, 12)}`;
   const from = guestBranch === null ? 'HEAD' : `branch ${guestBranch}`;
   context.stdout.write(
-    `${branch} in ${dir} is ${commit.slice(0, 12)} (${was}): the VM's ${from}, ${count(commits, 'commit')}\n`,
+    `${branch} in ${dir} is ${commit.slice(0, 12)} (${was}): the VM's ${from}, ${counted(commits, 'commit')}\n`,
   );
   if (uncommitted === 0) return;
   context.stderr.write(
-    `${vm}: ${count(uncommitted, 'file')} not committed there and so not in it; commit in the VM, or use --apply\n`,
+    `${vm}: ${counted(uncommitted, 'file')} not committed there and so not in it; commit in the VM, or use --apply\n`,
   );
 }
 
@@ -234,8 +235,4 @@ function changeLines(changes: readonly WorkspaceChange[]): string {
       return `${MARKS[kind]} ${printable(path)} (${lines})\n`;
     })
     .join('');
-}
-
-function count(number: number, what: string): string {
-  return `${number} ${what}${number === 1 ? '' : 's'}`;
 }

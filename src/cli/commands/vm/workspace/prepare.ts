@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import type { SavedPatch, WorkspacePrepared } from '../../../../api/results/workspace.ts';
-import { formatDuration } from '../../../../core/units.ts';
+import { counted, formatDuration } from '../../../../core/units.ts';
 import type { CliContext } from '../../../cli-context.ts';
 import { defineCommand, oneArgument } from '../../../command.ts';
 import { tellWanted } from '../../../bootstrap.ts';
@@ -86,8 +86,8 @@ function prepareParams(
 }
 
 function savedLine({ vm }: WorkspacePrepared, { path, files, commits }: SavedPatch): string {
-  const made = commits === 0 ? '' : ` and ${commits} ${commits === 1 ? 'commit' : 'commits'}`;
-  return `${vm}: what was changed there (${files} ${files === 1 ? 'file' : 'files'}${made}) is in ${path}`;
+  const made = commits === 0 ? '' : ` and ${counted(commits, 'commit')}`;
+  return `${vm}: what was changed there (${counted(files, 'file')}${made}) is in ${path}`;
 }
 
 function summaryOf(done: WorkspacePrepared, isDry: boolean): string {
@@ -99,6 +99,6 @@ function summaryOf(done: WorkspacePrepared, isDry: boolean): string {
       ? `at ${done.headCommit.slice(0, 12)}`
       : `${done.previousHead.slice(0, 12)} → ${done.headCommit.slice(0, 12)}`;
   const left = (done.untrackedLeft ?? 0) > 0 ? `; ${done.untrackedLeft} untracked left out` : '';
-  const what = `${done.files} ${done.files === 1 ? 'file' : 'files'}${deleted}, ${moved}${left}`;
+  const what = `${counted(done.files, 'file')}${deleted}, ${moved}${left}`;
   return isDry ? `${where} would get ${what}` : `${where}: ${what} (${formatDuration(done.elapsedMs)})`;
 }

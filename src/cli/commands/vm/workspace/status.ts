@@ -1,4 +1,5 @@
 import type { WorkspaceFileStatus, WorkspaceStatus } from '../../../../api/results/workspace.ts';
+import { counted } from '../../../../core/units.ts';
 import { defineCommand, oneArgument } from '../../../command.ts';
 import { completeVms } from '../../../complete-names.ts';
 import { jsonFlag } from '../../../flags.ts';
@@ -37,7 +38,7 @@ function textOf(status: WorkspaceStatus): string {
   const behind = drift === null ? '' : `, ${distanceOf(drift)}`;
   const kind = mode === 'full_copy' ? 'full copy' : 'copy';
   const lines = [`${vm}:${guestPath} is a ${kind} of ${sourcePath} at ${headCommit.slice(0, 12)}${behind}`];
-  if (commits > 0) lines.push(`${commits} ${commits === 1 ? 'commit was' : 'commits were'} made in the VM`);
+  if (commits > 0) lines.push(`${counted(commits, 'commit was', 'commits were')} made in the VM`);
   if (!status.knowsHere) lines.push('what was shipped is not known any more: changes here are not listed');
   if (status.cutOff)
     lines.push(
