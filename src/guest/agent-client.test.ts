@@ -244,7 +244,7 @@ test('deadline and abort reset the stream; the session goes on', async () => {
   const abort = new AbortController();
   const syncing = client.sync(abort.signal);
   abort.abort();
-  await assert.rejects(syncing, { code: 'cancelled' });
+  await assert.rejects(syncing, { code: 'cancelled', message: 'cancelled' });
   await assert.rejects(client.sync(abort.signal), { code: 'cancelled' });
   await new Promise((resolve) => setImmediate(resolve));
   assert.deepEqual(

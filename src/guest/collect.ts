@@ -34,14 +34,14 @@ export interface Collected {
  *   (with what the agent says), and whatever `open` throws
  */
 export async function collect(open: () => GuestStream, options: CollectOptions): Promise<Collected> {
-  if (options.signal?.aborted) throw cancelled(options);
+  if (options.signal?.aborted) throw cancelled();
   const { promise, resolve, reject } = Promise.withResolvers<Collected>();
   const stream = open();
   const fail = (error: BangerError): void => {
     reject(error);
     stream.reset();
   };
-  const onAbort = (): void => fail(cancelled(options));
+  const onAbort = (): void => fail(cancelled());
   const timer = startTimer(options, fail);
   options.signal?.addEventListener('abort', onAbort);
   const pump = new InputPump(stream);
@@ -134,8 +134,8 @@ function startTimer(options: CollectOptions, fail: (error: BangerError) => void)
   }, timeoutMs);
 }
 
-function cancelled(options: CollectOptions): BangerError {
-  return new BangerError('cancelled', `cannot ${options.what}: it was cancelled`);
+function cancelled(): BangerError {
+  return new BangerError('cancelled', 'cancelled');
 }
 
 /** The error a failed CLOSE stands for. */

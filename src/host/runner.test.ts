@@ -10,3 +10,10 @@ test('output up to the limit is whole, and more is an error, however the program
     await assert.rejects(zeros(count), { code: 'limit_exceeded' });
   }
 });
+
+test('a program that ends because its caller has given up is no failure of that program', async () => {
+  const abort = new AbortController();
+  const running = createRunner().run(['sleep', '60'], { signal: abort.signal });
+  abort.abort();
+  await assert.rejects(running, { code: 'cancelled', message: 'cancelled' });
+});

@@ -87,7 +87,7 @@ interface FailedRun {
 
 function failure(program: string, result: FailedRun, stderr: string): BangerError {
   const cause = result.cause;
-  if (result.isCanceled) return new BangerError('cancelled', `${program} was cancelled`);
+  if (result.isCanceled) return new BangerError('cancelled', 'cancelled');
   if (result.timedOut) return new BangerError('timeout', `${program} did not finish in time`);
   if (result.isMaxBuffer) return new BangerError('limit_exceeded', `${program} printed more than allowed`);
   if (result.code === 'ENOENT') {

@@ -57,7 +57,7 @@ export async function sendArchive(
     reject(error);
     stream.reset();
   };
-  const onAbort = (): void => fail(cancelled(options));
+  const onAbort = (): void => fail(cancelled());
   options.signal?.addEventListener('abort', onAbort);
   stream.attach({
     data(frame) {
@@ -212,9 +212,9 @@ function nonsense(options: TransferOptions, error: ArchiveError): BangerError {
 }
 
 function throwIfAborted(options: TransferOptions): void {
-  if (options.signal?.aborted) throw cancelled(options);
+  if (options.signal?.aborted) throw cancelled();
 }
 
-function cancelled(options: TransferOptions): BangerError {
-  return new BangerError('cancelled', `cannot ${options.what}: it was cancelled`);
+function cancelled(): BangerError {
+  return new BangerError('cancelled', 'cancelled');
 }
