@@ -317,8 +317,14 @@ describe('workspace prepare', () => {
 
   test('another repository, or another place, is refused', async () => {
     await gitIn(home.dir, 'clone', '--quiet', repo.dir, 'other');
-    await assert.rejects(prepare(join(home.dir, 'other')), /has a copy of .*project at \/root\/repo/);
-    await assert.rejects(prepare('--guest-path', '/work'), /has a copy of/);
+    await assert.rejects(
+      prepare(join(home.dir, 'other')),
+      /has a copy of .*project at \/root\/repo; the repository cannot change to [^"]*other"/,
+    );
+    await assert.rejects(
+      prepare('--guest-path', '/work'),
+      /; --guest-path cannot change from \/root\/repo to \/work"/,
+    );
     await prepare();
     assert.equal((await prepare(join(repo.dir, 'many'))).outcome, 'unchanged');
   });

@@ -21,6 +21,7 @@ import type { Rest, Transfers } from '../guests/transfers.ts';
 import type { VmRegistry } from '../vms/vm-registry.ts';
 import type { VmSleep } from '../vms/vm-sleep.ts';
 import { guestPrograms } from '../guests/guest-programs.ts';
+import { otherCopy } from './other-copy.ts';
 import {
   bringIntoPlace,
   makeFirstCopy,
@@ -180,22 +181,14 @@ export class WorkspacePrepare {
 
   /** @throws {BangerError} `already_exists`: another copy is asked for than the one that is there */
   async #assertSame({ vm, params, operation }: Job, workspace: VmWorkspace): Promise<void> {
-    const { path } = params;
-    const different = (['guestPath', 'readOnly', 'mode'] as const).find(
-      (key) => params[key] !== undefined && params[key] !== workspace[key],
-    );
-    let isOther = different !== undefined;
+    const { path, guestPath, readOnly, mode } = params;
+    let sourcePath = path;
     if (path !== undefined && path !== workspace.sourcePath) {
       await checkDirectory(path);
-      const repo = await findRepo(hostGit(this.#deps.runner, path, operation.signal), path);
-      isOther ||= repo.topLevel !== workspace.sourcePath;
+      sourcePath = (await findRepo(hostGit(this.#deps.runner, path, operation.signal), path)).topLevel;
     }
-    if (!isOther) return;
-    throw new BangerError(
-      'already_exists',
-      `VM "${vm.name}" has a copy of ${workspace.sourcePath} at ${workspace.guestPath}${workspace.readOnly ? ', read-only' : ''}${workspace.mode === 'full_copy' ? ', a full copy' : ''}`,
-      { hint: 'a VM has one copy, where it was put first; make another VM: banger vm run PATH' },
-    );
+    const refusal = otherCopy(vm.name, workspace, { sourcePath, guestPath, readOnly, mode });
+    if (refusal !== undefined) throw refusal;
   }
 }
 
