@@ -92,7 +92,7 @@ const vm: Group = {
     'with --json they print an array of {ref, ok, result} or {ref, ok, error}.',
   examples: [
     {
-      line: 'banger vm run --rm . -- npm test',
+      line: 'banger vm run --rm . -- make test',
       brief: "run this repo's tests in a VM that is deleted afterwards",
     },
     { line: 'banger vm create --name dev --memory 4G', brief: 'a VM that stays' },
@@ -118,20 +118,26 @@ const vm: Group = {
       brief: 'Install the tools that the repo in a VM asks for',
       load: () => import('./commands/vm/bootstrap.ts'),
     },
-    start: { brief: 'Start stopped VMs', load: () => import('./commands/vm/start.ts') },
+    start: { brief: 'Start VMs that are stopped, or saved', load: () => import('./commands/vm/start.ts') },
     stop: {
       brief: 'Stop VMs, writing their data to disk first',
       load: () => import('./commands/vm/stop.ts'),
     },
     restart: { brief: 'Stop VMs and start them again', load: () => import('./commands/vm/restart.ts') },
-    pause: { brief: 'Let VMs stand still in memory', load: () => import('./commands/vm/pause.ts') },
-    resume: { brief: 'Let paused VMs go on', load: () => import('./commands/vm/resume.ts') },
+    pause: {
+      brief: 'Let VMs stand still, in memory or on disk',
+      load: () => import('./commands/vm/pause.ts'),
+    },
+    resume: { brief: 'Let paused and saved VMs go on', load: () => import('./commands/vm/resume.ts') },
     fork: { brief: 'Copy a running VM, programs and all', load: () => import('./commands/vm/fork.ts') },
     snapshot,
     workspace,
     kill: { brief: 'End VMs at once, without asking the guest', load: () => import('./commands/vm/kill.ts') },
     delete: { brief: 'Delete VMs and their disks', load: () => import('./commands/vm/delete.ts') },
-    prune: { brief: 'Delete all VMs that are not running', load: () => import('./commands/vm/prune.ts') },
+    prune: {
+      brief: 'Delete all VMs that are stopped, in error or never started',
+      load: () => import('./commands/vm/prune.ts'),
+    },
     set: { brief: 'Change the size or network of stopped VMs', load: () => import('./commands/vm/set.ts') },
     logs: { brief: "Print a VM's console", load: () => import('./commands/vm/logs.ts') },
     stats: { brief: 'Show what a VM uses on the host', load: () => import('./commands/vm/stats.ts') },
@@ -275,7 +281,7 @@ export const root: Group = {
   examples: [
     { line: 'banger vm run', brief: 'a root shell in a fresh VM' },
     { line: 'banger vm run .', brief: 'the same, with a copy of this git repo in /root/repo' },
-    { line: 'banger vm run --rm . -- npm test', brief: 'one command, its exit status, and nothing left' },
+    { line: 'banger vm run --rm . -- make test', brief: 'one command, its exit status, and nothing left' },
     { line: 'banger vm run --name dev -d', brief: 'a VM in the background' },
     { line: 'banger vm exec dev -- uname -a', brief: 'a command in it' },
     { line: 'banger ps', brief: 'the VMs there are' },

@@ -17,9 +17,9 @@ const STREAM = '-';
 
 export const command = defineCommand({
   description:
-    'Copies a file or a tree; one of SRC and DST is VM:PATH. A PATH that does not begin with "/" is below /root. Into a directory that ' +
-    'exists things go under their own name, else DST is their new name; SRC/. is what is in SRC. Files there are replaced, each when it is ' +
-    'whole. "-" is stdin or stdout, for one file. Modes, times, symbolic links and holes are kept; in the VM everything belongs to root.',
+    'Copies a file or a tree; one of SRC and DST is VM:PATH, which is below /root unless it begins with "/". Into a directory that ' +
+    'exists things go under their own name, else DST is their new name; SRC/. is what is in SRC. Files that are there are replaced, each when the ' +
+    'new one is whole. "-" is stdin or stdout, for one file. Modes, times, symbolic links and holes are kept; in the VM everything belongs to root.',
   examples: [
     { line: 'banger vm cp notes.txt dev:', brief: 'a file, to /root/notes.txt' },
     { line: 'banger vm cp dev:/var/log/. ./logs', brief: 'what is in a directory, into another' },

@@ -22,8 +22,8 @@ export const command = defineCommand({
   examples: [
     { line: 'banger vm create --name dev', brief: 'a VM with default size' },
     {
-      line: 'banger vm create --name big --vcpu 8 --memory 16G --disk-size 40G --nat',
-      brief: 'a bigger one',
+      line: 'banger vm create --name big --vcpu 4 --memory 4G --disk-size 40G --nat',
+      brief: 'a bigger one, with the network',
     },
     { line: 'banger vm create --no-start --json', brief: 'not booted yet; its record as JSON' },
   ],

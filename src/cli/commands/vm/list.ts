@@ -7,7 +7,7 @@ import { withClient } from '../../with-client.ts';
 export const command = defineCommand({
   description:
     'Lists all VMs, in the order they were created. IP is the address a VM has in its own network: nothing on this host ' +
-    'can connect to it. PORTS are those of this host that lead into the VM, HOST->VM; with a ! where one could not be ' +
+    'can connect to it. HOST ADDRESS is the one on this host where the ports of its programs appear. PORTS are those of this host that lead into the VM, HOST->VM; with a ! where one could not be ' +
     'opened ("vm show" says why). WORKSPACE is the git repo that was copied into it.',
   examples: [
     { line: 'banger vm list', brief: 'all VMs' },

@@ -6,7 +6,7 @@ import { formatDone } from '../../output/vm-table.ts';
 
 export const command = defineCommand({
   description:
-    'Lets paused VMs go on where they stood, and sets their clocks. For a VM that runs already only its clock is set.',
+    'Lets paused and saved VMs go on where they stood, and sets their clocks. For a VM that runs already only its clock is set.',
   examples: [
     { line: 'banger vm resume dev', brief: 'one VM' },
     { line: 'banger vm resume dev web db', brief: 'several at once' },

@@ -49,7 +49,7 @@ export const command = defineCommand({
   examples: [
     { line: 'banger vm run', brief: 'a root shell in a fresh VM' },
     { line: 'banger vm run .', brief: 'with a copy of this repo' },
-    { line: 'banger vm run --rm . -- npm test', brief: 'one command, its status, nothing left' },
+    { line: 'banger vm run --rm . -- make test', brief: 'one command, its status, nothing left' },
     { line: 'banger vm run . --dry-run', brief: 'which files would be copied, which tools are asked for' },
     { line: 'banger vm run . --mode full_copy', brief: 'with all of its history, and its submodules' },
     { line: 'banger vm run . --branch try-1 --nat --memory 4G', brief: 'a new branch, network, 4 GiB' },

@@ -7,9 +7,11 @@ import { actOnMany } from '../../many.ts';
 import { formatSpec } from '../../output/vm-table.ts';
 
 export const command = defineCommand({
-  description: 'Changes take effect at the next start; the VM must be stopped. A disk can grow, not shrink.',
+  description:
+    'The VMs must be stopped first: changes take effect at the next start. A disk can grow, not shrink.',
   examples: [
-    { line: 'banger vm set dev --vcpu 4 --memory 8G', brief: 'more of both' },
+    { line: 'banger vm stop dev', brief: 'first' },
+    { line: 'banger vm set dev --vcpu 4 --memory 4G', brief: 'more of both' },
     { line: 'banger vm set dev web --no-nat', brief: 'no network for two VMs' },
   ],
   argument: manyArguments('VM', 'Names or ids of VMs', completeVms),

@@ -5,7 +5,9 @@ import { actOnMany } from '../../many.ts';
 import { formatDone } from '../../output/vm-table.ts';
 
 export const command = defineCommand({
-  description: 'Boots VMs that are created, stopped or in error. Their disks are as they were left.',
+  description:
+    'Boots VMs that are created, stopped or in error; their disks are as they were left. Saved ones go on where they stood, as with ' +
+    '"vm resume".',
   examples: [
     { line: 'banger vm start dev', brief: 'one VM' },
     { line: 'banger vm start dev web db', brief: 'several at once' },
