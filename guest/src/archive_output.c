@@ -20,11 +20,6 @@ static uint8_t *reserve(struct archive_output *output, size_t count) {
 	return output->buffer + output->length;
 }
 
-static void put_u64(uint8_t *bytes, uint64_t value) {
-	put_u32(bytes, (uint32_t)value);
-	put_u32(bytes + 4, (uint32_t)(value >> 32));
-}
-
 static void add_u8(struct archive_output *output, uint8_t value) {
 	output->buffer[output->length++] = value;
 }

@@ -24,6 +24,11 @@ void put_u32(uint8_t *bytes, uint32_t value) {
 	put_u16(bytes + 2, (uint16_t)(value >> 16));
 }
 
+void put_u64(uint8_t *bytes, uint64_t value) {
+	put_u32(bytes, (uint32_t)value);
+	put_u32(bytes + 4, (uint32_t)(value >> 32));
+}
+
 void reader_init(struct reader *reader, const uint8_t *bytes, size_t length) {
 	reader->next = bytes;
 	reader->left = length;

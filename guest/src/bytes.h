@@ -11,6 +11,7 @@ uint32_t get_u32(const uint8_t *bytes);
 uint64_t get_u64(const uint8_t *bytes);
 void put_u16(uint8_t *bytes, uint16_t value);
 void put_u32(uint8_t *bytes, uint32_t value);
+void put_u64(uint8_t *bytes, uint64_t value);
 
 /* Reads fields in order. The first field that does not fit sets `failed`, and every read after it yields zero or empty. */
 struct reader {

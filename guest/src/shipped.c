@@ -13,54 +13,57 @@
 #define ATTRIBUTE "trusted.banger.shipped"
 #define MARK_SIZE_AT 8
 #define MARK_MODE_AT 16
-#define MARK_BYTES 20
+#define MARK_PATH_AT 20
+#define MARK_BYTES 28
+/* Of a mark that says nothing of a path, as older agents made them: it holds anywhere. */
+#define MARK_BYTES_WITHOUT_PATH MARK_PATH_AT
 
-/* Modification time in ns, size, mode with the type. */
-static void mark_of(const struct stat *status, uint8_t mark[MARK_BYTES]) {
-	uint64_t ns = (uint64_t)status->st_mtim.tv_sec * 1000000000U + (uint64_t)status->st_mtim.tv_nsec;
-	put_u32(mark, (uint32_t)ns);
-	put_u32(mark + 4, (uint32_t)(ns >> 32));
-	put_u32(mark + MARK_SIZE_AT, (uint32_t)status->st_size);
-	put_u32(mark + MARK_SIZE_AT + 4, (uint32_t)((uint64_t)status->st_size >> 32));
-	put_u32(mark + MARK_MODE_AT, (uint32_t)status->st_mode);
+/* FNV-1a of 64 bits, with the offset basis and prime of draft-eastlake-fnv. */
+static uint64_t digest_of(const char *path) {
+	uint64_t digest = UINT64_C(0xcbf29ce484222325);
+	for (; *path != 0; path++) digest = (digest ^ (uint8_t)*path) * UINT64_C(0x100000001b3);
+	return digest;
 }
 
-static uint64_t size_in(const uint8_t mark[MARK_BYTES]) {
-	struct reader reader;
-	reader_init(&reader, mark + MARK_SIZE_AT, 8);
-	uint64_t low = read_u32(&reader);
-	return low | (uint64_t)read_u32(&reader) << 32;
+/* Modification time in ns, size, mode with the type, and where: attributes go along when a file is moved. */
+static void mark_of(const struct stat *status, const char *path, uint8_t mark[MARK_BYTES]) {
+	put_u64(mark, (uint64_t)status->st_mtim.tv_sec * 1000000000U + (uint64_t)status->st_mtim.tv_nsec);
+	put_u64(mark + MARK_SIZE_AT, (uint64_t)status->st_size);
+	put_u32(mark + MARK_MODE_AT, (uint32_t)status->st_mode);
+	put_u64(mark + MARK_PATH_AT, digest_of(path));
 }
 
 static int marked(int result) {
 	return result == 0 || errno == EOPNOTSUPP || errno == EPERM ? 0 : errno;
 }
 
-int shipped_mark_file(int fd) {
+int shipped_mark_file(int fd, const char *path) {
 	struct stat status;
 	uint8_t mark[MARK_BYTES];
 	if (fstat(fd, &status) != 0) return errno;
-	mark_of(&status, mark);
+	mark_of(&status, path, mark);
 	return marked(fsetxattr(fd, ATTRIBUTE, mark, sizeof mark, 0));
 }
 
-int shipped_mark_link(int directory, const char *name) {
-	char path[PLACE_LINK_BYTES];
+int shipped_mark_link(int directory, const char *name, const char *path) {
+	char link[PLACE_LINK_BYTES];
 	struct stat status;
 	uint8_t mark[MARK_BYTES];
 	if (fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) != 0) return errno;
-	mark_of(&status, mark);
-	place_link(path, directory, name);
-	return marked(lsetxattr(path, ATTRIBUTE, mark, sizeof mark, 0));
+	mark_of(&status, path, mark);
+	place_link(link, directory, name);
+	return marked(lsetxattr(link, ATTRIBUTE, mark, sizeof mark, 0));
 }
 
-bool shipped_unchanged(int directory, const char *name, const struct stat *status) {
-	char path[PLACE_LINK_BYTES];
+bool shipped_unchanged(int directory, const char *path, const struct stat *status) {
+	char link[PLACE_LINK_BYTES];
 	uint8_t expected[MARK_BYTES], mark[MARK_BYTES];
-	place_link(path, directory, name);
-	if (lgetxattr(path, ATTRIBUTE, mark, sizeof mark) != MARK_BYTES) return false;
-	mark_of(status, expected);
+	place_link(link, directory, place_name(path));
+	ssize_t length = lgetxattr(link, ATTRIBUTE, mark, sizeof mark);
+	if (length != MARK_BYTES && length != MARK_BYTES_WITHOUT_PATH) return false;
+	mark_of(status, path, expected);
 	bool same_time = memcmp(mark, expected, MARK_SIZE_AT) == 0;
-	bool same_mode = memcmp(mark + MARK_MODE_AT, expected + MARK_MODE_AT, MARK_BYTES - MARK_MODE_AT) == 0;
-	return same_time && same_mode && status->st_size >= 0 && (uint64_t)status->st_size <= size_in(mark);
+	/* The mode, and the path if it has one. */
+	bool same_rest = memcmp(mark + MARK_MODE_AT, expected + MARK_MODE_AT, (size_t)length - MARK_MODE_AT) == 0;
+	return same_time && same_rest && status->st_size >= 0 && (uint64_t)status->st_size <= get_u64(mark + MARK_SIZE_AT);
 }

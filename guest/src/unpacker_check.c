@@ -63,7 +63,7 @@ static int check_entry(struct unpacker *unpacker, int directory, char *path, enu
 	if (fstatat(directory, place_name(path), &status, AT_SYMLINK_NOFOLLOW) != 0) return errno == ENOENT ? 0 : errno;
 	if (!in_upper(unpacker, path)) return 0;
 	if (S_ISDIR(status.st_mode)) return check_directory(unpacker, directory, path, why, depth);
-	if (!shipped_unchanged(directory, place_name(path), &status)) conflict(unpacker, path, why);
+	if (!shipped_unchanged(directory, path, &status)) conflict(unpacker, path, why);
 	return 0;
 }
 

@@ -146,7 +146,7 @@ static int finish(const struct unpacker *unpacker, int fd, const struct archive_
 	struct timespec times[2];
 	times_of(record->mtime_ns, times);
 	if (fchmod(fd, record->mode) != 0 || futimens(fd, times) != 0) return errno;
-	return unpacker->marks ? shipped_mark_file(fd) : 0;
+	return unpacker->marks ? shipped_mark_file(fd, record->path) : 0;
 }
 
 int unpacker_write_file(struct unpacker *unpacker, const struct archive_record *record) {
@@ -174,7 +174,7 @@ int unpacker_write_symlink(struct unpacker *unpacker, const struct archive_recor
 	if (symlinkat(record->target, staging, name) != 0) return errno;
 	times_of(record->mtime_ns, times);
 	int error = utimensat(staging, name, times, AT_SYMLINK_NOFOLLOW) == 0 ? 0 : errno;
-	if (error == 0 && unpacker->marks) error = shipped_mark_link(staging, name);
+	if (error == 0 && unpacker->marks) error = shipped_mark_link(staging, name, record->path);
 	if (error == 0) error = check_replaceable(unpacker, directory, place_name(record->path));
 	if (error == 0 && renameat(staging, name, directory, place_name(record->path)) != 0) error = errno;
 	if (error != 0) unlinkat(staging, name, 0);

@@ -5,10 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "../src/archive.h"
 #include "../src/archive_request.h"
+#include "../src/bytes.h"
 #include "../src/entries.h"
 #include "../src/place.h"
 #include "../src/unpacker.h"
@@ -185,6 +187,54 @@ static void a_temporary_name_never_stays(void) {
 	rmdir(path);
 }
 
+/* The conflicts of a CHECK of what was shipped. */
+static unsigned conflicts_of(struct unpacker *unpacker, const char *path) {
+	static struct archive_record check;
+	check = (struct archive_record){.kind = ARCHIVE_CHECK, .flags = ARCHIVE_CHECK_SHIPPED};
+	snprintf(check.path, sizeof check.path, "%s", path);
+	unpacker->conflicts = 0;
+	return unpacker_check(unpacker, &check) == 0 ? unpacker->conflicts : 99;
+}
+
+static void a_mark_says_where_it_was_made(void) {
+	static const char attribute[] = "trusted.banger.shipped";
+	static struct unpacker unpacker;
+	char path[] = "/tmp/agent-test-XXXXXX";
+	uint8_t mark[64];
+	CHECK(mkdtemp(path) != NULL);
+	unpacker = (struct unpacker){.base = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), .upper = -1, .marks = true, .staging = -1, .parent = -1};
+	/* Not every file system and user can have marks. */
+	if (fsetxattr(unpacker.base, attribute, "", 0, 0) == 0) {
+		record = (struct archive_record){.kind = ARCHIVE_FILE, .path = "foobar", .mode = 0600, .size = 5};
+		feed_segments(5);
+		unpacker.input = input;
+		CHECK_NUMBER(unpacker_write_file(&unpacker, &record), 0);
+		record = (struct archive_record){.kind = ARCHIVE_SYMLINK, .path = "link", .target = "foobar"};
+		CHECK_NUMBER(unpacker_write_symlink(&unpacker, &record), 0);
+		int fd = openat(unpacker.base, "foobar", O_RDONLY | O_CLOEXEC);
+		CHECK_NUMBER(fgetxattr(fd, attribute, mark, sizeof mark), 28);
+		/* The test vector of draft-eastlake-fnv for "foobar". */
+		CHECK(get_u64(mark + 20) == UINT64_C(0x85944171f73967e8));
+		CHECK_NUMBER(conflicts_of(&unpacker, "foobar") + conflicts_of(&unpacker, "link"), 0);
+		/* Half of one. */
+		CHECK_NUMBER(fsetxattr(fd, attribute, mark, 24, 0), 0);
+		CHECK_NUMBER(conflicts_of(&unpacker, "foobar"), 1);
+		CHECK_NUMBER(fsetxattr(fd, attribute, mark, 28, 0), 0);
+		CHECK_NUMBER(renameat(unpacker.base, "foobar", unpacker.base, "other"), 0);
+		CHECK_NUMBER(renameat(unpacker.base, "link", unpacker.base, "other link"), 0);
+		CHECK_NUMBER(conflicts_of(&unpacker, "other"), 1);
+		CHECK_NUMBER(conflicts_of(&unpacker, "other link"), 1);
+		/* One that says nothing of a path. */
+		CHECK_NUMBER(fsetxattr(fd, attribute, mark, 20, 0), 0);
+		CHECK_NUMBER(conflicts_of(&unpacker, "other"), 0);
+		close(fd);
+		CHECK_NUMBER(unlinkat(unpacker.base, "other", 0) + unlinkat(unpacker.base, "other link", 0), 0);
+		close(unpacker.parent);
+	}
+	close(unpacker.base);
+	CHECK_NUMBER(rmdir(path), 0);
+}
+
 static void requests_are_checked(void) {
 	struct unpack_request unpack;
 	struct pack_request pack;
@@ -222,6 +272,7 @@ const struct test archive_tests[] = {
 	TEST(what_makes_no_sense_is_refused),
 	TEST(written_records_are_what_is_read),
 	TEST(a_temporary_name_never_stays),
+	TEST(a_mark_says_where_it_was_made),
 	TEST(requests_are_checked),
 	{NULL, NULL},
 };

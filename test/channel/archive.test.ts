@@ -11,6 +11,7 @@ import {
   readdir,
   readFile,
   readlink,
+  rename,
   rm,
   stat,
   symlink,
@@ -376,6 +377,43 @@ test('checks hold for what was shipped and nobody has changed', async (t) => {
     'same',
     'touched',
   ]);
+});
+
+test('what was moved is not what was shipped where it is now', async (t) => {
+  const shipped = ['over', 'mover', 'new/a', 'new/b', 'old/a', 'old/b', 'kept'];
+  await agent.unpack({ base, marksShipped: true }, [
+    ...shipped.flatMap((path) => fileOf(path, path)),
+    linkOf('link', 'x'),
+    linkOf('other', 'y'),
+  ]);
+  if ((await conflictsOf([checkOf('kept', true)])).length > 0) {
+    t.skip('the file system of /tmp, or the user, cannot have marks');
+    return;
+  }
+  const move = (from: string, to: string): Promise<void> => rename(join(base, from), join(base, to));
+  await move('mover', 'over');
+  await move('other', 'link');
+  await move('new/a', 'new/c');
+  await move('old', 'lib');
+  await move('kept', 'elsewhere');
+  await move('elsewhere', 'kept');
+  // As its owner would; all attributes go along.
+  execFileSync('cp', ['-a', join(base, 'new/b'), join(base, 'new/d')]);
+  const paths = ['over', 'link', 'new', 'kept'].map((path) => checkOf(path, true));
+  const found = await conflictsOf([...paths, checkOf('lib', false)]);
+  assert.deepEqual(found.sort(), [
+    'changed link',
+    'changed new/c',
+    'changed new/d',
+    'changed over',
+    'exists lib/a',
+    'exists lib/b',
+  ]);
+  // Sent again, as below another directory that became the base: the same paths.
+  await agent.unpack({ base, marksShipped: true }, fileOf('over', 'again'));
+  await rename(base, `${base}-placed`);
+  base = `${base}-placed`;
+  assert.deepEqual(await conflictsOf([checkOf('over', true), checkOf('new/b', true)]), []);
 });
 
 test('with an overlay, what is not in its upper directory is as it was shipped', async () => {

@@ -208,6 +208,17 @@ describe('a full copy', () => {
     assert.match(await inGuest('cd vendor/lib; git for-each-ref'), /refs\/banger\/overwritten/);
   });
 
+  test('what was moved onto another file there is not overwritten', async () => {
+    await inGuest('cp -a .gitignore kept; mv .gitignore top.txt; mv kept .gitignore');
+    repo.write('top.txt', 'here\n');
+    const { status, stderr } = await home.run(['vm', 'workspace', 'prepare', 'dev']);
+    assert.equal(status, 1);
+    assert.match(stderr, /changed both here and in VM "dev": top\.txt$/m);
+    assert.equal(await inGuest('cat top.txt'), '.env');
+    await prepare('--force');
+    await assertSame();
+  });
+
   test('what the guest changed comes out; what it changed in a submodule is told', async () => {
     await inGuest(`
       set -e; git config user.name G; git config user.email g@example.com
