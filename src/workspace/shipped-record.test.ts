@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { BangerError } from '../core/errors.ts';
+import { ArchiveConflicts } from '../guest/archive/transfer.ts';
 import { temporaryDir } from '../../test/helpers/host-repo.ts';
 import {
   begunAfter,
@@ -98,7 +98,7 @@ test('what the guest refused is not among the records', async (t) => {
   await recordShipping(files, old, [], { ...steps, send: undefined });
   const refused = recordShipping(files, record('c'), [old], {
     ...steps,
-    send: () => Promise.reject(new BangerError('invalid_state', 'changed both here and there')),
+    send: () => Promise.reject(new ArchiveConflicts([])),
   });
   await assert.rejects(refused, { code: 'invalid_state' });
   assert.deepEqual(await readShippedRecords(files.shippedFile), [old]);

@@ -5,8 +5,8 @@
 
 import { rename, rm, stat } from 'node:fs/promises';
 import { z } from 'zod';
-import { BangerError } from '../core/errors.ts';
 import type { ShippedState, VmWorkspace } from '../core/model/workspace.ts';
+import { ArchiveConflicts } from '../guest/archive/transfer.ts';
 import { readJsonFile, writeFileAtomic } from '../host/files.ts';
 import type { BytePath } from './byte-path.ts';
 import { type HiddenEntries, hiddenEntries } from './shipped-commit.ts';
@@ -30,7 +30,7 @@ export interface ShippedFiles {
 }
 
 export interface ShippingSteps {
-  /** Undefined: the guest has it all. Throws `invalid_state` when the guest's checks do not hold, and so nothing was written there. */
+  /** Undefined: the guest has it all. Throws ArchiveConflicts when the guest's checks do not hold, and so nothing was written there. */
   readonly send: (() => Promise<void>) | undefined;
   /** The guest has it all: for the row. */
   readonly onShipped: (shipped: ShippedRecord) => Promise<void>;
@@ -99,8 +99,7 @@ export async function recordShipping(
     await send?.();
   } catch (error) {
     // What the guest refused it has nothing of.
-    if (error instanceof BangerError && error.code === 'invalid_state')
-      await writeShippedRecords(shippedFile, records);
+    if (error instanceof ArchiveConflicts) await writeShippedRecords(shippedFile, records);
     throw error;
   }
   await onShipped(shipped);

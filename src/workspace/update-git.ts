@@ -62,12 +62,19 @@ export async function objectsOfUpdate(
   });
 }
 
+export interface HeadFiles {
+  /** May come at any time. */
+  readonly objects: readonly GitFile[];
+  /** In the order they are written. */
+  readonly head: readonly GitFile[];
+}
+
 /** Objects, and `.git` files that put HEAD, its branch and the index where the host has them. */
 export async function headOfUpdate(
   git: HostGit,
   facts: UpdateGitFacts,
   guest: GuestHead,
-): Promise<GitFile[]> {
+): Promise<HeadFiles> {
   const { repo, plan, scratchDir } = facts;
   const { shipped } = plan;
   const { branch, headCommit } = shipped;
@@ -76,7 +83,7 @@ export async function headOfUpdate(
   const known = isAhead || guest.commit === headCommit;
   const history = known ? { excluded: [guest.commit], boundary: [] } : await otherHistory(git, facts);
   const boundary = [...new Set([...guest.boundary, ...history.boundary])].sort();
-  const packs = await packHistory(git, {
+  const objects = await packHistory(git, {
     tips: [headCommit, shipped.commit, ...(await stagedObjects(git, headCommit, entries))],
     excluded: history.excluded,
     boundary,
@@ -84,7 +91,7 @@ export async function headOfUpdate(
     objectsPath: repo.objectsPath,
     scratchDir,
   });
-  const files: GitFile[] = [...packs];
+  const files: GitFile[] = [];
   if (boundary.length > 0) {
     files.push({ path: 'shallow', content: boundary.map((commit) => `${commit}\n`).join('') });
   }
@@ -94,7 +101,7 @@ export async function headOfUpdate(
     files.push({ path: `refs/heads/${branch}`, content: `${headCommit}\n` });
     files.push({ path: 'HEAD', content: `ref: refs/heads/${branch}\n` });
   }
-  return files;
+  return { objects, head: files };
 }
 
 /** The copy is not on the way to the new head: what it gets of that one's history. */

@@ -24,7 +24,8 @@ export interface FilesContent {
 export interface UpdateContent extends FilesContent {
   /** The commit that the guest's ref must name now; undefined: whatever it names. */
   readonly shippedBefore: string | undefined;
-  readonly shippedNow: string;
+  /** What it names afterwards; undefined: that is not all yet. */
+  readonly shippedNow: string | undefined;
   /** Paths that may be overwritten, whatever the guest has made of them. */
   readonly unchecked: ReadonlySet<BytePath>;
   /** Below `.git`, in the order they are written. Awaited only once the files are on their way. */
@@ -52,7 +53,17 @@ export async function* updateRecords(content: UpdateContent): AsyncGenerator<Arc
   yield* fileRecords(content);
   for (const file of await content.gitFiles) yield* gitFileRecords(file);
   // Last: as long as it names the state before, the guest is on its way.
-  yield* gitFileRecords({ path: SHIPPED_REF, content: `${shippedNow}\n` });
+  if (shippedNow !== undefined) yield* gitFileRecords({ path: SHIPPED_REF, content: `${shippedNow}\n` });
+}
+
+/** A file below `.git` of the guest, as it was when it was looked at; undefined: there was none. */
+export interface FileSeen {
+  readonly path: string;
+  readonly content: Buffer | undefined;
+}
+
+export function* seenChecks(files: readonly FileSeen[]): Generator<ArchiveRecord, void, undefined> {
+  for (const { path, content } of files) yield { kind: 'checkContent', path: gitPath(path), content };
 }
 
 /** The guest's ref names that commit. */

@@ -7,7 +7,7 @@ import { ArchiveBlocked, ArchiveConflicts } from '../../../guest/archive/transfe
 import { type BytePath, bytesOf, displayPath } from '../../../workspace/byte-path.ts';
 import type { GitFile } from '../../../workspace/guest-git.ts';
 import type { GuestRepo } from '../../../workspace/guest-git-runner.ts';
-import { findObstacles } from '../../../workspace/guest-obstacles.ts';
+import { findObstacles, type Obstacle } from '../../../workspace/guest-obstacles.ts';
 import { withGuestTree } from '../../../workspace/guest-tree.ts';
 import type { ShippedRecord } from '../../../workspace/shipped-record.ts';
 import { isSameEntry } from '../../../workspace/tree-change.ts';
@@ -21,6 +21,8 @@ export interface PlannedUpdate
   readonly plan: UpdatePlan;
   readonly last: ShippedRecord | undefined;
   readonly gitFiles: Promise<readonly GitFile[]>;
+  /** HEAD is moved afterwards: only then the guest has it all. */
+  readonly movesHead: boolean;
   readonly repo: GuestRepo;
 }
 
@@ -28,7 +30,10 @@ export interface PlannedUpdate
 interface Findings {
   /** Paths that it has made what they are to be. */
   readonly same: ReadonlySet<BytePath>;
+  /** What stands in the way there, and may go. */
   readonly obstacles: readonly BytePath[];
+  /** What stands in the way, and may not. */
+  readonly guarded: readonly BytePath[];
 }
 
 /** A guest that goes on changing its files is not followed for ever. */
@@ -37,20 +42,37 @@ const MAX_NAMED = 5;
 const SHIPPED_PATH = bytesOf(`.git/${SHIPPED_REF}`);
 
 /**
- * @throws {ArchiveConflicts} for which `isAboutShipped` holds
- * @throws {BangerError} `invalid_state`: the guest has changed what is to be written; and what the transfer throws
+ * @throws {ArchiveConflicts} the guest has changed what is to be written, or `isAboutShipped`; nothing was written then
+ * @throws {BangerError} `invalid_state`: it has changed it meanwhile, and some of it was written; and what the transfer throws
  */
 export async function sendUpdate(update: PlannedUpdate): Promise<void> {
-  let findings: Findings = { same: new Set(), obstacles: [] };
+  const { plan, repo, saved } = update;
+  let findings: Findings = { same: new Set(), obstacles: [], guarded: [] };
+  // What goes with a directory must be saved: that is known before anything is written.
+  if (saved !== undefined && saved.size > 0)
+    findings = { ...findings, ...sorted(await findObstacles(repo, plan.changes), saved) };
+  let isBegun = false;
   for (let looks = 0; ; looks += 1) {
     try {
       await send(update, findings);
       return;
     } catch (error) {
       if (looks === MAX_LOOKS) throw error;
-      findings = await lookAgain(update, findings, error);
+      isBegun ||= error instanceof ArchiveBlocked;
+      const found = await lookAgain(update, findings, error);
+      if (found === undefined) throw isBegun ? asOverwrites(error, update.vmName) : error;
+      findings = found;
     }
   }
+}
+
+/** For people; what is no conflict of files stays as it is. */
+export function asOverwrites(error: unknown, vmName: string): unknown {
+  if (!(error instanceof ArchiveConflicts) || isAboutShipped(error)) return error;
+  return overwrites(
+    vmName,
+    error.conflicts.map(({ path }) => path.toString('latin1')),
+  );
 }
 
 /** The guest holds what another shipping than the last one that is known of has brought. */
@@ -63,36 +85,46 @@ export function waysOut(vmName: string): string {
 }
 
 /** What is the same there is sent all the same: it counts as shipped from then on. */
-async function send(update: PlannedUpdate, { same, obstacles }: Findings): Promise<void> {
-  const { plan, last, force, saved, workspace, agent, gitFiles, signal, onProgress } = update;
-  const overwritten = force ? (saved ?? plan.changes.map(({ path }) => path)) : [];
+async function send(update: PlannedUpdate, { same, obstacles, guarded }: Findings): Promise<void> {
+  const { plan, last, force, saved, workspace, agent, gitFiles, movesHead, signal, onProgress } = update;
+  const paths = plan.changes.map(({ path }) => path);
+  const at = (places: readonly BytePath[]): readonly BytePath[] =>
+    paths.filter((path) => places.some((place) => path === place || path.startsWith(`${place}/`)));
+  const unchecked = new Set(force ? (saved ?? paths) : []);
+  if (saved !== undefined) for (const path of at(obstacles)) unchecked.add(path);
+  for (const path of at(guarded)) unchecked.delete(path);
   let done = 0;
   const records = updateRecords({
     rootPath: plan.rootPath,
     changes: plan.changes.filter(({ path, to }) => to !== null || !same.has(path)),
     obstacles,
     shippedBefore: force && saved === undefined ? undefined : last?.commit,
-    shippedNow: plan.shipped.commit,
-    unchecked: new Set([...overwritten, ...same]),
+    shippedNow: movesHead ? undefined : plan.shipped.commit,
+    unchecked: new Set([...unchecked, ...same]),
     gitFiles,
     onFile: () => onProgress(++done, plan.changes.length),
   });
   await agent.unpack(archiveInto(workspace), records, signal);
 }
 
-/** @throws the error itself, where nothing was found that explains it */
-async function lookAgain(update: PlannedUpdate, findings: Findings, error: unknown): Promise<Findings> {
+/** Undefined: nothing was found that helps. */
+async function lookAgain(
+  update: PlannedUpdate,
+  findings: Findings,
+  error: unknown,
+): Promise<Findings | undefined> {
+  const { repo, plan, force, saved, vmName } = update;
   if (error instanceof ArchiveBlocked && findings.obstacles.length === 0) {
-    const obstacles = await obstaclesOf(update);
-    if (obstacles.length > 0) return { ...findings, obstacles };
+    const found = await findObstacles(repo, plan.changes);
+    if (found.length === 0) return undefined;
+    if (force && saved === undefined) return { ...findings, obstacles: found.map(({ path }) => path) };
+    const lost = found.flatMap(({ files }) => files);
+    if (lost.length > 0) throw overwrites(vmName, lost);
+    return { ...findings, obstacles: found.map(({ path }) => path) };
   }
-  if (!(error instanceof ArchiveConflicts) || isAboutShipped(error)) throw error;
+  if (!(error instanceof ArchiveConflicts) || isAboutShipped(error)) return undefined;
   const same = await sameInGuest(update);
-  if (same.size > findings.same.size) return { ...findings, same };
-  throw overwrites(
-    update,
-    error.conflicts.map(({ path }) => path.toString('latin1')),
-  );
+  return same.size > findings.same.size ? { ...findings, same } : undefined;
 }
 
 async function sameInGuest({ plan, last, repo, workspace }: PlannedUpdate): Promise<ReadonlySet<BytePath>> {
@@ -106,17 +138,19 @@ async function sameInGuest({ plan, last, repo, workspace }: PlannedUpdate): Prom
   return new Set(same.map(({ path }) => path));
 }
 
-/** @throws {BangerError} `invalid_state`: with one of them went what was not saved */
-async function obstaclesOf(update: PlannedUpdate): Promise<readonly BytePath[]> {
-  const { repo, plan, saved } = update;
-  const obstacles = await findObstacles(repo, plan.changes);
-  const lost = saved === undefined ? [] : obstacles.flatMap(({ files }) => files);
-  const unsaved = lost.filter((path) => saved?.has(path) === false);
-  if (unsaved.length > 0) throw overwrites(update, unsaved);
-  return obstacles.map(({ path }) => path);
+/** With some of them goes what is not in the patch. */
+function sorted(
+  obstacles: readonly Obstacle[],
+  saved: ReadonlySet<BytePath>,
+): Pick<Findings, 'obstacles' | 'guarded'> {
+  const isSaved = ({ files }: Obstacle): boolean => files.every((path) => saved.has(path));
+  return {
+    obstacles: obstacles.filter(isSaved).map(({ path }) => path),
+    guarded: obstacles.filter((one) => !isSaved(one)).map(({ path }) => path),
+  };
 }
 
-function overwrites({ vmName }: PlannedUpdate, paths: readonly BytePath[]): BangerError {
+function overwrites(vmName: string, paths: readonly BytePath[]): BangerError {
   const named = paths.slice(0, MAX_NAMED).map((path) => printable(displayPath(path)));
   const left = paths.length - named.length;
   const list = left > 0 ? `${named.join(', ')} and ${left} more` : named.join(', ');

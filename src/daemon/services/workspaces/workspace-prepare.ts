@@ -12,7 +12,7 @@ import type { BangerPaths } from '../../../host/paths.ts';
 import { assertFree } from '../../../host/whole-file.ts';
 import type { CommandRunner } from '../../../host/runner.ts';
 import type { Store } from '../../../store/store.ts';
-import { displayPath } from '../../../workspace/byte-path.ts';
+import { type BytePath, displayPath } from '../../../workspace/byte-path.ts';
 import { hostGit } from '../../../workspace/git.ts';
 import type { KnownRepos } from '../../../workspace/known-repos.ts';
 import { checkDirectory, findRepo } from '../../../workspace/repo.ts';
@@ -135,7 +135,8 @@ export class WorkspacePrepare {
     operation.progress({ step: 'workspace', text: `saving what was changed in ${vm.name}` });
     const repo = { path: workspace.guestPath, programs: guestPrograms(agent), signal };
     const saved = await exports.save({ vm, workspace, repo, signal }, { path, mode, force });
-    const own = saved === null ? update : { ...update, force: true, saved: saved.paths };
+    // Without changes nothing is overwritten but where HEAD is, or what is not known any more.
+    const own = { ...update, force: true, saved: saved?.paths ?? new Set<BytePath>() };
     return await this.#updateAll(job, own, saved?.patch ?? null);
   }
 

@@ -3,6 +3,7 @@
 import { BangerError } from '../../../core/errors.ts';
 import { SHIPPED_REF, type VmWorkspace } from '../../../core/model/workspace.ts';
 import type { AgentClient } from '../../../guest/agent-client.ts';
+import { ArchiveConflicts } from '../../../guest/archive/transfer.ts';
 import type { BytePath } from '../../../workspace/byte-path.ts';
 import { hostGit, type HostGit } from '../../../workspace/git.ts';
 import type { GitFile } from '../../../workspace/guest-git.ts';
@@ -17,10 +18,10 @@ import {
   type ShippedFiles,
   type ShippedRecord,
 } from '../../../workspace/shipped-record.ts';
-import { type CopyHead, GuestRepository } from '../../../workspace/guest-repository.ts';
+import { GuestRepository } from '../../../workspace/guest-repository.ts';
 import type { GuestRepo } from '../../../workspace/guest-git-runner.ts';
 import type { TreeChange } from '../../../workspace/tree-change.ts';
-import { headOfUpdate, objectsOfUpdate } from '../../../workspace/update-git.ts';
+import { type HeadFiles, headOfUpdate, objectsOfUpdate } from '../../../workspace/update-git.ts';
 import {
   assertNoSubmodules,
   type NextState,
@@ -33,7 +34,17 @@ import {
 import { withoutVanished } from '../../../workspace/update-records.ts';
 import { guestPrograms } from '../guests/guest-programs.ts';
 import { type UpdateDeps, withScratch } from './update-scratch.ts';
-import { isAboutShipped, sendUpdate, waysOut } from './update-sending.ts';
+import {
+  assertHeadAsShipped,
+  type HeadMove,
+  headRecords,
+  keptCommits,
+  lookAtHead,
+  makeRoom,
+  movedMeanwhile,
+} from './head-move.ts';
+import { asOverwrites, isAboutShipped, sendUpdate, waysOut } from './update-sending.ts';
+import { archiveInto } from './workspace-service.ts';
 
 export interface UpdateJob extends ShippedFiles {
   readonly vmName: string;
@@ -127,10 +138,14 @@ class Update {
     const untracked = await untrackedFiles(this.#git, asked.includeUntracked);
     const next = await nextState(this.#git, repo, { ...asked, untracked }, last, shippedIndex, this.#scratch);
     try {
-      return await this.#bring(repo, last, next, records);
+      try {
+        return await this.#bring(repo, last, next, records);
+      } catch (error) {
+        const other = await this.#whatElse(error, records);
+        return await this.#bring(repo, other, next, records);
+      }
     } catch (error) {
-      const other = await this.#whatElse(error, records);
-      return await this.#bring(repo, other, next, records);
+      throw asOverwrites(error, this.#job.vmName);
     }
   }
 
@@ -159,10 +174,11 @@ class Update {
     const outcome = { headCommit, changes: plan.changes, movesHead: plan.movesHead };
     const isSame = plan.changes.length === 0 && !plan.movesHead;
     if (dryRun) return outcome;
-    const head = plan.movesHead ? await this.#copy.head() : undefined;
-    if (head !== undefined && !force) this.#assertHeadAsShipped(head, last, records);
+    if (isSame && force) await this.#assertThere();
+    const move = plan.movesHead ? await this.#lookAtHead(next.shipped) : undefined;
+    if (move !== undefined && !force) assertHeadAsShipped(move, last, records, this.#job.vmName);
     await recordShipping(this.#job, next.shipped, records, {
-      send: isSame ? undefined : () => this.#sendKept(repo, plan, last, head),
+      send: isSame ? undefined : () => this.#sendKept(repo, plan, last, move),
       onShipped,
       indexPath: asked.includeUntracked ? undefined : next.seenIndexPath,
     });
@@ -201,32 +217,39 @@ class Update {
     return await withUnsettled(this.#git, repo, plan, last, { begun, sent }, this.#scratch);
   }
 
-  #assertHeadAsShipped(
-    head: CopyHead,
-    last: ShippedRecord | undefined,
-    records: readonly ShippedRecord[],
-  ): void {
-    const { vmName } = this.#job;
-    const isKnown = ({ headCommit, branch, staged }: ShippedRecord): boolean =>
-      head.commit === headCommit && head.branch === branch && head.staged === staged;
-    // Of one that was cut off nobody may have heard.
-    if (records.some(isKnown)) return;
-    const what =
-      head.commit !== last?.headCommit
-        ? 'commits were made'
-        : head.branch !== last.branch
-          ? 'another branch was checked out'
-          : head.staged !== last.staged
-            ? 'changes were staged'
-            : undefined;
-    if (what === undefined) return;
-    throw new BangerError(
-      'invalid_state',
-      `${what} in the copy in VM "${vmName}", and HEAD or the index moved here`,
-      {
-        hint: waysOut(vmName),
-      },
-    );
+  async #assertThere(): Promise<void> {
+    if ((await this.#copy.shippedCommit(SHIPPED_REF)) !== undefined) return;
+    await this.#placed(async () => {
+      if ((await this.#copy.shippedCommit(SHIPPED_REF)) === undefined)
+        throw new BangerError('guest_failed', `${SHIPPED_REF} is not there`);
+    });
+  }
+
+  /** A daemon that was killed may not have come to placing the copy. */
+  async #lookAtHead(to: ShippedRecord): Promise<HeadMove> {
+    try {
+      return await lookAtHead(this.#git, this.#copy, to);
+    } catch (error) {
+      if (!(error instanceof BangerError) || error.code !== 'guest_failed') throw error;
+      return await this.#placed(() => lookAtHead(this.#git, this.#copy, to));
+    }
+  }
+
+  /** Puts the copy in its place, where it is not. @throws {BangerError} `invalid_state`: there is nothing to put there */
+  async #placed<T>(look: () => Promise<T>): Promise<T> {
+    const { mountAgain, vmName, workspace } = this.#job;
+    try {
+      await mountAgain();
+      return await look();
+    } catch (cause) {
+      if (!(cause instanceof BangerError) || cause.code !== 'guest_failed') throw cause;
+      const place = workspace.guestPath;
+      const message = `there is no usable repository at ${place} in VM "${vmName}" any more: ${cause.message}`;
+      throw new BangerError('invalid_state', message, {
+        hint: `its files can be fetched: banger vm cp ${vmName}:${place} DIRECTORY; a new copy is made in another VM: banger vm run ${workspace.sourcePath}`,
+        cause,
+      });
+    }
   }
 
   /** What is said to be in the guest stays there when it loses its power. */
@@ -234,31 +257,41 @@ class Update {
     repo: RepoState,
     plan: UpdatePlan,
     last: ShippedRecord | undefined,
-    head: CopyHead | undefined,
+    move: HeadMove | undefined,
   ): Promise<void> {
     const whole = this.#job.workspace.mode === 'full_copy' ? { known: last?.headCommit } : undefined;
     const facts = { repo, plan, scratchDir: this.#scratch, whole };
-    const gitFiles =
-      head === undefined
-        ? objectsOfUpdate(this.#git, facts)
-        : this.#headFiles(headOfUpdate(this.#git, facts, head), head, last);
+    const files: Promise<HeadFiles> =
+      move === undefined
+        ? objectsOfUpdate(this.#git, facts).then((objects) => ({ objects, head: [] }))
+        : headOfUpdate(this.#git, facts, move.head);
+    const gitFiles = files.then(({ objects }) => [...objects, ...this.#kept(move, last)]);
     gitFiles.catch(() => undefined);
     try {
-      await sendUpdate({ ...this.#job, plan, last, gitFiles, repo: this.#guestRepo });
+      const update = { ...this.#job, plan, last, gitFiles, repo: this.#guestRepo };
+      await sendUpdate({ ...update, movesHead: move !== undefined });
+      if (move !== undefined) await this.#moveHead(move, (await files).head, plan.shipped);
     } finally {
       await gitFiles.catch(() => undefined);
     }
     await this.#job.agent.sync(this.#job.signal);
   }
 
-  /** What the guest's HEAD named is kept under a name of its own. */
-  async #headFiles(
-    files: Promise<GitFile[]>,
-    head: CopyHead,
-    last: ShippedRecord | undefined,
-  ): Promise<GitFile[]> {
-    if (head.commit === last?.headCommit) return await files;
-    const kept = { path: `refs/banger/overwritten/${head.commit.slice(0, 12)}`, content: `${head.commit}\n` };
-    return [kept, ...(await files)];
+  async #moveHead(move: HeadMove, files: readonly GitFile[], shipped: ShippedRecord): Promise<void> {
+    const { agent, workspace, signal, vmName } = this.#job;
+    const seen = await makeRoom(this.#copy, move, shipped.branch);
+    try {
+      await agent.unpack(archiveInto(workspace), headRecords(seen, files, shipped.commit), signal);
+    } catch (error) {
+      throw error instanceof ArchiveConflicts ? movedMeanwhile(vmName, waysOut(vmName)) : error;
+    }
+  }
+
+  /** What the guest's HEAD and the branches that are replaced named. */
+  #kept(move: HeadMove | undefined, last: ShippedRecord | undefined): readonly GitFile[] {
+    if (move === undefined) return [];
+    const { head, lost } = move;
+    const commits = lost.map(({ commit }) => commit);
+    return keptCommits(head.commit === last?.headCommit ? commits : [head.commit, ...commits]);
   }
 }
