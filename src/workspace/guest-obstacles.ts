@@ -1,6 +1,8 @@
 /** What stands in a guest where something else is to be written: directories in the place of files, and the reverse. */
 
+import { setImmediate } from 'node:timers/promises';
 import { BangerError } from '../core/errors.ts';
+import { MAX_ARCHIVE_PATH_BYTES } from '../guest/archive/records.ts';
 import { type BytePath, parentOf } from './byte-path.ts';
 import { type GuestRepo, lastWords } from './guest-git-runner.ts';
 import { GITLINK_MODE } from './index-entries.ts';
@@ -13,7 +15,9 @@ export interface Obstacle {
 }
 
 const TIMEOUT_MS = 10 * 60_000;
-const MAX_LISTING_BYTES = 256 * 1024 * 1024;
+const MAX_LISTING_BYTES = 64 * 1024 * 1024;
+/** The listings are the guest's: as long as it likes. Others have their turn meanwhile. */
+const SLICE_MS = 10;
 
 /**
  * Where files and links of `changes` are to be. Each is a path of a change, or one of the directories it is in.
@@ -23,26 +27,28 @@ export async function findObstacles(
   repo: GuestRepo,
   changes: readonly TreeChange[],
 ): Promise<readonly Obstacle[]> {
-  const [directories, files] = await Promise.all([
-    list(repo, ['-type', 'd']),
-    list(repo, ['!', '-type', 'd']),
-  ]);
+  const wanted = new Set<BytePath>();
+  for (const { path, to } of changes) if (to !== null && to.mode !== GITLINK_MODE) wanted.add(path);
+  const above = new Set<BytePath>();
+  for (const path of wanted) for (const parent of parentsOf(path)) above.add(parent);
   const found = new Map<BytePath, BytePath[]>();
-  for (const { path, to } of changes) {
-    if (to === null || to.mode === GITLINK_MODE) continue;
-    if (directories.has(path)) found.set(path, []);
-    for (const above of parentsOf(path)) if (files.has(above)) found.set(above, [above]);
+  for await (const path of list(repo, ['-type', 'd'])) if (wanted.has(path)) found.set(path, []);
+  const others: BytePath[] = [];
+  for await (const path of list(repo, ['!', '-type', 'd'])) {
+    if (above.has(path)) found.set(path, [path]);
+    else if (found.size > 0) others.push(path);
   }
-  for (const file of files) for (const above of parentsOf(file)) found.get(above)?.push(file);
-  return [...found].map(([path, lost]) => ({ path, files: lost }));
+  for await (const path of inTurns(others, repo.signal))
+    for (const parent of parentsOf(path)) found.get(parent)?.push(path);
+  return [...found].map(([path, files]) => ({ path, files }));
 }
 
 function* parentsOf(path: BytePath): Generator<BytePath, void, undefined> {
   for (let above = parentOf(path); above !== ''; above = parentOf(above)) yield above;
 }
 
-/** Paths from the top of the repository, without `.git`. */
-async function list(repo: GuestRepo, type: readonly string[]): Promise<ReadonlySet<BytePath>> {
+/** Paths from the top of the repository, without `.git`, and cut where they are longer than any that is shipped. */
+async function* list(repo: GuestRepo, type: readonly string[]): AsyncGenerator<BytePath, void, undefined> {
   const found = await repo.programs.run(
     {
       argv: ['find', '.', '-path', './.git', '-prune', '-o', ...type, '-print0'],
@@ -55,6 +61,19 @@ async function list(repo: GuestRepo, type: readonly string[]): Promise<ReadonlyS
     const why = lastWords(found.stderr);
     throw new BangerError('guest_failed', `the files at ${repo.path} in the VM cannot be listed: ${why}`);
   }
-  const paths = found.stdout.toString('latin1').split('\0');
-  return new Set(paths.map((path) => path.slice('./'.length)).filter(Boolean));
+  for await (const line of inTurns(found.stdout.toString('latin1').split('\0'), repo.signal)) {
+    const path = line.slice('./'.length, './'.length + MAX_ARCHIVE_PATH_BYTES);
+    if (path !== '') yield path;
+  }
+}
+
+async function* inTurns<T>(items: readonly T[], signal: AbortSignal): AsyncGenerator<T, void, undefined> {
+  let begun = performance.now();
+  for (const item of items) {
+    yield item;
+    if (performance.now() - begun < SLICE_MS) continue;
+    await setImmediate();
+    if (signal.aborted) throw new BangerError('cancelled', 'cancelled');
+    begun = performance.now();
+  }
 }

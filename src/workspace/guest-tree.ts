@@ -19,7 +19,7 @@ import { GITLINK_MODE } from './index-entries.ts';
 import { parseGuestIndex } from './guest-index.ts';
 import { type CountedChange, MAX_CHANGES_BYTES, parseGuestChanges, type TreeEntry } from './tree-change.ts';
 
-/** On the root disk; everything in it is an export's, and only one runs at a time in a VM. */
+/** On the root disk; whoever looks at a copy has its turn alone, and everything in it is its own. */
 export const GUEST_SCRATCH_PATH = '/var/lib/banger/workspace-git';
 
 const CLEANUP_TIMEOUT_MS = 10_000;

@@ -16,7 +16,8 @@ import { type ClonedSubmodule, clonedSubmodules } from '../../../workspace/submo
 import type { TreeChange } from '../../../workspace/tree-change.ts';
 import { shippedFilesIn } from '../../shipped-files.ts';
 import { type UpdateDeps, withScratch } from './update-scratch.ts';
-import { compareWithHost, type UpdateJob, type UpdateOutcome, updateWorkspace } from './workspace-update.ts';
+import type { UpdateJob, UpdateOutcome } from './update-job.ts';
+import { compareWithHost, updateWorkspace } from './workspace-update.ts';
 
 export interface CopyJob extends Omit<UpdateJob, 'onShipped' | 'gitDir'> {
   /** The row as it is from now on: called whenever the guest has all of one repository. */

@@ -13,7 +13,7 @@ import type { ShippedRecord } from '../../../workspace/shipped-record.ts';
 import { isSameEntry } from '../../../workspace/tree-change.ts';
 import type { UpdatePlan } from '../../../workspace/update-plan.ts';
 import { updateRecords } from '../../../workspace/update-records.ts';
-import type { UpdateJob } from './workspace-update.ts';
+import type { UpdateJob } from './update-job.ts';
 import { archiveInto } from './workspace-service.ts';
 
 export interface PlannedUpdate

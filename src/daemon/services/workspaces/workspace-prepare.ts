@@ -33,7 +33,7 @@ import type { WorkspaceExport } from './workspace-export.ts';
 import { assertSubmodulesKept, type CopyJob, updateCopy } from './submodule-updates.ts';
 import { READ_ONLY_BASE, type WorkspaceService } from './workspace-service.ts';
 import { type SentUpdate, sendTouched, settleSent } from './quick-update.ts';
-import type { UpdateOutcome } from './workspace-update.ts';
+import type { UpdateOutcome } from './update-job.ts';
 
 export interface WorkspacePrepareDeps {
   readonly workspaces: WorkspaceService;

@@ -15,7 +15,8 @@ import { isUnsettled } from '../../../workspace/shipped-record.ts';
 import { machineFiles } from '../../vm-files.ts';
 import { rowAfter } from './submodule-updates.ts';
 import { keepFullCopyRecords } from './workspace-full-copy.ts';
-import { type UpdateJob, updateWorkspace } from './workspace-update.ts';
+import type { UpdateJob } from './update-job.ts';
+import { updateWorkspace } from './workspace-update.ts';
 
 interface Copy {
   readonly host: TestRepo;

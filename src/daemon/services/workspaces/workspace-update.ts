@@ -1,8 +1,7 @@
 /** Brings the copy in a running guest up to what the host's repository is now, sending only what differs. */
 
 import { BangerError } from '../../../core/errors.ts';
-import { SHIPPED_REF, type VmWorkspace } from '../../../core/model/workspace.ts';
-import type { AgentClient } from '../../../guest/agent-client.ts';
+import { SHIPPED_REF } from '../../../core/model/workspace.ts';
 import { ArchiveConflicts } from '../../../guest/archive/transfer.ts';
 import type { BytePath } from '../../../workspace/byte-path.ts';
 import { hostGit, type HostGit } from '../../../workspace/git.ts';
@@ -15,7 +14,6 @@ import {
   readSentPaths,
   readShippedRecords,
   recordShipping,
-  type ShippedFiles,
   type ShippedRecord,
 } from '../../../workspace/shipped-record.ts';
 import { GuestRepository } from '../../../workspace/guest-repository.ts';
@@ -33,6 +31,7 @@ import {
 } from '../../../workspace/update-plan.ts';
 import { withoutVanished } from '../../../workspace/update-records.ts';
 import { guestPrograms } from '../guests/guest-programs.ts';
+import type { UpdateJob, UpdateOutcome } from './update-job.ts';
 import { type UpdateDeps, withScratch } from './update-scratch.ts';
 import {
   assertHeadAsShipped,
@@ -45,32 +44,6 @@ import {
 } from './head-move.ts';
 import { asOverwrites, isAboutShipped, sendUpdate, waysOut } from './update-sending.ts';
 import { archiveInto } from './workspace-service.ts';
-
-export interface UpdateJob extends ShippedFiles {
-  readonly vmName: string;
-  readonly workspace: VmWorkspace;
-  /** As it is to be from now on; what was asked for anew is in it. */
-  readonly asked: Pick<VmWorkspace, 'branch' | 'from' | 'includeUntracked'>;
-  readonly agent: Pick<AgentClient, 'exec' | 'unpack' | 'sync'>;
-  /** Of the copy, in the guest; undefined: `.git` in it. */
-  readonly gitDir?: string | undefined;
-  readonly force: boolean;
-  /** With `force`: only these may be overwritten unchecked; undefined: all. */
-  readonly saved?: ReadonlySet<BytePath> | undefined;
-  readonly dryRun: boolean;
-  readonly signal: AbortSignal;
-  readonly onProgress: (done: number, total: number) => void;
-  /** The copy may not be mounted, when a daemon was killed before it came to that. */
-  readonly mountAgain: () => Promise<void>;
-  /** Called when the guest has it all: for the row. */
-  readonly onShipped: (shipped: ShippedRecord) => Promise<void>;
-}
-
-export interface UpdateOutcome {
-  readonly headCommit: string;
-  readonly changes: readonly TreeChange[];
-  readonly movesHead: boolean;
-}
 
 /**
  * @throws {BangerError} `invalid_state`: the guest has changed what is to be written, and `force` was not given; nothing has been
