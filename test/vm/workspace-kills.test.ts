@@ -5,11 +5,21 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import {
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { WorkspacePrepared } from '../../src/api/results/workspace.ts';
+import { drop, fork } from '../helpers/copies.ts';
 import { initRepo, type TestRepo, treeOf } from '../helpers/host-repo.ts';
 import { callUntil, type Interruption } from '../helpers/interrupted.ts';
 import { isAlive, settled, TestHome } from '../helpers/test-home.ts';
@@ -106,6 +116,26 @@ describe('kills while a workspace is prepared', () => {
     await settled(() => readdirSync(scratch).length === 0);
     assert.equal(await home.guest('dev', 'find', '/root/repo', '-name', '.banger*'), '');
   };
+
+  test('a first copy that was cut off is written anew, in the VM and in copies made of it meanwhile', async () => {
+    assert.match((await prepareUntil(null, async ({ abort }) => abort())) ?? '', /cancelled/);
+    const diskOf = async (vm: string): Promise<string> => join((await home.show(vm)).vmDir, 'transfer.img');
+    // The beginning of an image, however fast the host was.
+    writeFileSync(await diskOf('dev'), Buffer.alloc(FILE_BYTES, 'x'), { flag: 'r+', flush: true });
+    await home.ok(['vm', 'snapshot', 'create', 'dev', '--disk-only', '--name', 'between']);
+    const [copy = ''] = await fork(home, 'dev', 1);
+    assert.equal(statSync(await diskOf('dev')).nlink, 1);
+    assert.equal(statSync(await diskOf(copy)).blocks, 0);
+    linkSync(await diskOf(copy), join(home.dir, 'another-name'));
+    const refused = await home.run(['vm', 'workspace', 'prepare', copy, repo.dir]);
+    assert.match(refused.stderr, /belongs to a snapshot or a copy of it, too\n.*banger vm restart/);
+    await home.ok(['vm', 'restart', copy]);
+    await home.ok(['vm', 'workspace', 'prepare', copy, repo.dir]);
+    assert.equal(await home.guest(copy, 'git', 'status', '--porcelain'), '');
+    assert.equal(statSync(join(home.dir, 'another-name')).blocks, 0);
+    await drop(home, [copy]);
+    await home.ok(['vm', 'snapshot', 'delete', 'between']);
+  });
 
   test('cancelled, and the daemon killed, while the first copy is written', async () => {
     assert.match((await prepareUntil(null, async ({ abort }) => abort())) ?? '', /cancelled/);

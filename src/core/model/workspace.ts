@@ -69,3 +69,8 @@ export interface VmWorkspace {
   /** RFC 3339 with milliseconds. */
   readonly preparedAt: string;
 }
+
+/** Whether the files of the copy are an image on the VM's transfer disk; else nothing that counts is on it. */
+export function isOnTransferDisk(workspace: Pick<VmWorkspace, 'mode'> | null): boolean {
+  return workspace?.mode === 'shallow_overlay';
+}

@@ -76,7 +76,7 @@ export class SnapshotRestore {
     operation.progress({ step: 'copy_disk', text: `copying the disk of ${vm.name} as it was` });
     await mkdir(files.dir, { recursive: true, mode: 0o700 });
     await using exchange = await beginExchange(files);
-    await placeDisks(snapshot.dir, exchange.disks, operation.signal);
+    await placeDisks({ dir: snapshot.dir, workspace }, exchange.disks, operation.signal);
     await copyShippedFiles(snapshot.dir, exchange.dir);
     if (operation.signal.aborted) throw new BangerError('cancelled', 'cancelled');
     operation.progress({ step: 'replace', text: `putting ${vm.name} back` });

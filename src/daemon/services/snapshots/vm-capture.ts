@@ -2,6 +2,7 @@
 
 import { link, open, stat } from 'node:fs/promises';
 import { BangerError, errorText } from '../../../core/errors.ts';
+import { isOnTransferDisk, type VmWorkspace } from '../../../core/model/workspace.ts';
 import { frozenPaths } from '../../../frozen/manifest.ts';
 import { fileError } from '../../../host/files.ts';
 import type { Log } from '../../../host/log.ts';
@@ -20,6 +21,8 @@ const PREPARE_TIMEOUT_MS = 2000;
 export interface CaptureOptions {
   readonly vmName: string;
   readonly files: VmFiles;
+  /** What the VM's row says now. */
+  readonly workspace: () => VmWorkspace | null;
   /** Existing and empty, on the file system of the VM's directory. Gets the files of `frozenPaths` and of shipped-files.ts, not made durable. */
   readonly into: string;
   readonly signal: AbortSignal;
@@ -31,12 +34,15 @@ export interface Captured {
   readonly state: FrozenState | null;
   /** How long the guest stood still for it; 0 when it did anyway. */
   readonly pauseMs: number;
+  /** As it was when the disks were. */
+  readonly workspace: VmWorkspace | null;
 }
 
+type CapturedFiles = Omit<Captured, 'pauseMs'>;
+
 /** Of a VM that does not run: its disks are as it left them. @throws {BangerError} `no_space`, `io_error`, `cancelled` */
-export async function captureDisks({ files, into, signal }: CaptureOptions): Promise<Captured> {
-  await copyDisks(files, into, signal);
-  return { state: null, pauseMs: 0 };
+export async function captureDisks(options: CaptureOptions): Promise<Captured> {
+  return { state: null, pauseMs: 0, workspace: await copyDisks(options) };
 }
 
 /**
@@ -54,13 +60,13 @@ export async function captureLive(
   const stood = (await live.machine.runState()) === 'paused';
   if (!withMemory && !stood) await (await live.agent(signal)).sync(signal, SYNC_TIMEOUT_MS);
   if (withMemory && !stood) await prepare(live, options);
-  if (stood) return { state: await copyStanding(live, withMemory, options), pauseMs: 0 };
+  if (stood) return { ...(await copyStanding(live, withMemory, options)), pauseMs: 0 };
   await markHeld(files);
   const began = performance.now();
-  let state: FrozenState | null;
+  let captured: CapturedFiles;
   try {
     await live.machine.pause();
-    state = await copyStanding(live, withMemory, options);
+    captured = await copyStanding(live, withMemory, options);
   } catch (error) {
     // What went wrong first is the reason.
     await letGoOn(live, options).catch((again: unknown) =>
@@ -74,7 +80,7 @@ export async function captureLive(
   await correctClock(live).catch((error: unknown) =>
     options.log.warn({ vm: live.id, reason: errorText(error) }, "could not set a copied guest's clock"),
   );
-  return { state, pauseMs };
+  return { ...captured, pauseMs };
 }
 
 /** What makes the pause, and the starts of copies, shorter. A guest that does not answer can be copied all the same. */
@@ -105,15 +111,15 @@ async function copyStanding(
   live: LiveVm,
   withMemory: boolean,
   options: CaptureOptions,
-): Promise<FrozenState | null> {
-  const { files, into, signal, log } = options;
+): Promise<CapturedFiles> {
+  const { log } = options;
   const began = performance.now();
   const state = withMemory ? await saveMemory(live, options) : null;
   const saved = performance.now();
-  await copyDisks(files, into, signal);
+  const workspace = await copyDisks(options);
   const saveMs = Math.round(saved - began);
   log.info({ vm: live.id, saveMs, copyMs: Math.round(performance.now() - saved) }, 'copied');
-  return state;
+  return { state, workspace };
 }
 
 async function saveMemory(live: LiveVm, { vmName, into, signal }: CaptureOptions): Promise<FrozenState> {
@@ -129,28 +135,34 @@ async function saveMemory(live: LiveVm, { vmName, into, signal }: CaptureOptions
   }
 }
 
-async function copyDisks(files: VmFiles, into: string, signal: AbortSignal): Promise<void> {
+/**
+ * While the guest stands still: a first copy is written to its disk before the row tells of it, and is mounted after that. One
+ * that is being written now is no part of this moment.
+ */
+async function copyDisks({ files, into, signal, ...row }: CaptureOptions): Promise<VmWorkspace | null> {
+  const workspace = row.workspace();
   const to = frozenPaths(into);
   await copyDisk(files.rootDisk, to.rootDisk, signal);
-  await copyTransferDisk(files.transferDisk, to.transferDisk);
+  await copyTransferDisk(files.transferDisk, to.transferDisk, workspace);
   await copyShippedFiles(files.dir, into);
+  return workspace;
 }
 
 /** The files of a captured moment as the disks of another VM, whose directory is there and has none. */
 export async function placeDisks(
-  from: string,
+  { dir, workspace }: { readonly dir: string; readonly workspace: VmWorkspace | null },
   to: Pick<VmFiles, 'rootDisk' | 'transferDisk'>,
   signal: AbortSignal,
 ): Promise<void> {
-  const paths = frozenPaths(from);
+  const paths = frozenPaths(dir);
   await copyDisk(paths.rootDisk, to.rootDisk, signal);
-  await copyTransferDisk(paths.transferDisk, to.transferDisk);
+  await copyTransferDisk(paths.transferDisk, to.transferDisk, workspace);
 }
 
-/** Nobody writes to it once it has another name, so one that still waits for a workspace gets none. */
-async function copyTransferDisk(from: string, to: string): Promise<void> {
-  const { blocks, size } = await stat(from);
-  if (blocks > 0) return await linkFile(from, to);
+/** Nobody writes to it once it has another name, so one that still waits for a workspace gets none, whatever is on it. */
+async function copyTransferDisk(from: string, to: string, workspace: VmWorkspace | null): Promise<void> {
+  if (isOnTransferDisk(workspace)) return await linkFile(from, to);
+  const { size } = await stat(from);
   await using file = await open(to, 'wx', 0o600);
   await file.truncate(size);
 }

@@ -112,7 +112,15 @@ export class VmFork {
       const image = await needs.image(vm.spec.imageName, rootfsSha256, `VM "${vm.name}"`);
       operation.progress({ step: 'save', text: `copying ${vm.name}` });
       const { signal } = operation;
-      const { state, pauseMs } = await captureLive(live, true, { vmName: vm.name, files, into, signal, log });
+      const options = {
+        vmName: vm.name,
+        files,
+        workspace: () => registry.row(id).workspace,
+        into,
+        signal,
+        log,
+      };
+      const { state, pauseMs, workspace } = await captureLive(live, true, options);
       if (state === null) throw new Error('a capture with memory has a state');
       const { sizeBytes, sha256 } = state;
       const frozen: FrozenMachine = {
@@ -122,7 +130,7 @@ export class VmFork {
         state: { sizeBytes, sha256 },
         rootDiskBytes: vm.spec.diskSizeBytes,
       };
-      return { dir: into, frozen, image, source: vm, pauseMs };
+      return { dir: into, frozen, image, source: { ...vm, workspace }, pauseMs };
     });
   }
 
@@ -195,7 +203,7 @@ export class VmFork {
             const files = registry.files(vm.id);
             if (operation.signal.aborted) throw new BangerError('cancelled', 'cancelled');
             await makeDir(files.dir);
-            await placeDisks(dir, files, operation.signal);
+            await placeDisks({ dir, workspace: vm.workspace }, files, operation.signal);
             await copyShippedFiles(dir, files.dir);
             // The memory has it mounted.
             const errand =

@@ -136,7 +136,8 @@ export class VmSnapshots {
   ): Promise<{ readonly captured: Captured; readonly startedAs: StartedAs }> {
     const { registry, log } = this.#deps;
     const files = registry.files(vm.id);
-    const options = { vmName: vm.name, files, into: draft.dir, signal: operation.signal, log };
+    const workspace = () => registry.row(vm.id).workspace;
+    const options = { vmName: vm.name, files, workspace, into: draft.dir, signal: operation.signal, log };
     const startedAs = await readMachineFacts(files, vm.name);
     if (vm.state !== 'running' && vm.state !== 'paused') {
       return { captured: await captureDisks(options), startedAs };
@@ -171,7 +172,7 @@ export class VmSnapshots {
       accelerator: startedAs.accelerator,
       machine: startedAs.machine,
       rootDiskBytes: vm.spec.diskSizeBytes,
-      vm: { id: vm.id, name: vm.name, spec: vm.spec, workspace: vm.workspace },
+      vm: { id: vm.id, name: vm.name, spec: vm.spec, workspace: captured.workspace },
       memory: state === null ? null : await digested(paths.memory),
       state: state === null ? null : { sizeBytes: state.sizeBytes, sha256: state.sha256 },
       rootDisk: await digested(paths.rootDisk),

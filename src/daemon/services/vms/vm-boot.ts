@@ -1,11 +1,13 @@
 /** From a row to a guest that answers: the named steps of a start, each with its undo. */
 
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, rm, stat } from 'node:fs/promises';
 import type { Progress } from '../../../api/contract.ts';
 import { BangerError } from '../../../core/errors.ts';
 import type { VmRecord, VmRuntime } from '../../../core/model/vm.ts';
+import { isOnTransferDisk } from '../../../core/model/workspace.ts';
 import { now } from '../../../host/clock.ts';
-import { isThere } from '../../../host/files.ts';
+import { isErrno } from '../../../host/drafts.ts';
+import { fileError } from '../../../host/files.ts';
 import type { Log } from '../../../host/log.ts';
 import type { BangerPaths } from '../../../host/paths.ts';
 import type { DriverCapabilities, MachineSpec, Platform, VmmDriver } from '../../../vmm/driver.ts';
@@ -77,9 +79,7 @@ export class VmBoot {
     const { capabilities } = driver;
     const spec = specOf(capabilities, vm, image.kernel, platform, files, facts.initramfsPath);
     return await withUndo(async (undo) => {
-      // A machine that waits has its disk open already, and nobody else has it.
-      const waits = typeof from === 'object' && !isFrozen(from);
-      await makeVmDir(files, errand?.ships === true && !waits);
+      await makeVmDir(files, transferDiskFor(vm, errand, from));
       throwIfCancelled(operation.signal);
       // It fits the disks only until a guest runs on them.
       if (!isFrozen(from) || from.identity === 'new') await dropSavedMemory(files);
@@ -153,11 +153,29 @@ function specOf(
   return machineSpec({ capabilities, name: vm.name, ...sizes, kernel, initramfsPath, files, network });
 }
 
-async function makeVmDir(files: VmFiles, ships: boolean): Promise<void> {
+/** Copies of the VM, and snapshots, may have the same file under other names: `own` is one that they have not. */
+type TransferDisk = 'new' | 'own' | 'any';
+
+function transferDiskFor(
+  { workspace }: VmRecord,
+  errand: GuestErrand | undefined,
+  from: StartFrom,
+): TransferDisk {
+  // A machine that waits has its disk open already, and nobody else has it; a frozen one knows the disk that goes with it.
+  const opensAnew = typeof from === 'string';
+  if (errand?.ships === true) return opensAnew || isFrozen(from) ? 'new' : 'any';
+  return opensAnew && !isOnTransferDisk(workspace) ? 'own' : 'any';
+}
+
+async function makeVmDir(files: VmFiles, disk: TransferDisk): Promise<void> {
   await mkdir(files.dir, { recursive: true, mode: 0o700 });
-  // Copies of the VM, and snapshots, have the same file under other names.
-  if (ships) await rm(files.transferDisk, { force: true });
-  if (!(await isThere(files.transferDisk))) await makeTransferDisk(files);
+  const found = await stat(files.transferDisk).catch((error: unknown) => {
+    if (!isErrno(error, 'ENOENT')) throw fileError(`cannot look at ${files.transferDisk}`, error);
+  });
+  const keeps = disk === 'any' || (disk === 'own' && found?.nlink === 1);
+  if (found !== undefined && keeps) return;
+  await rm(files.transferDisk, { force: true });
+  await makeTransferDisk(files);
 }
 
 function throwIfCancelled(signal: AbortSignal): void {
