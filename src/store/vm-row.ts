@@ -116,6 +116,7 @@ const workspaceShape = {
     .max(MAX_SUBMODULES)
     .default([]),
   preparedAt: shortText,
+  unplaced: z.literal(true).exactOptional(),
   tools: z
     .object({
       required: z.boolean(),

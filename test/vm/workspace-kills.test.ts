@@ -19,7 +19,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { WorkspacePrepared } from '../../src/api/results/workspace.ts';
-import { drop, fork } from '../helpers/copies.ts';
+import { drop, fileOf, fork } from '../helpers/copies.ts';
 import { initRepo, type TestRepo, treeOf } from '../helpers/host-repo.ts';
 import { callUntil, type Interruption } from '../helpers/interrupted.ts';
 import { isAlive, settled, TestHome } from '../helpers/test-home.ts';
@@ -135,6 +135,61 @@ describe('kills while a workspace is prepared', () => {
     assert.equal(statSync(join(home.dir, 'another-name')).blocks, 0);
     await drop(home, [copy]);
     await home.ok(['vm', 'snapshot', 'delete', 'between']);
+  });
+
+  const unplaced = async (vm: string): Promise<boolean> => (await home.show(vm)).workspace?.unplaced === true;
+
+  test('one cancelled while the guest mounts it is no second time written to that disk, and is mounted', async () => {
+    const [copy = ''] = await fork(home, 'dev', 1);
+    await home.guest(copy, 'touch', '/root/file');
+    const refused = await home.run([
+      'vm',
+      'workspace',
+      'prepare',
+      copy,
+      repo.dir,
+      '--guest-path',
+      '/root/file/repo',
+    ]);
+    assert.match(refused.stderr, /cannot mount .* in the guest/);
+    assert.equal((await home.show(copy)).workspace, null);
+    const handles = readFileSync(join((await home.show(copy)).vmDir, 'handles.json'), 'utf8');
+    const { pid: qemu } = JSON.parse(handles) as { pid: number };
+    process.kill(qemu, 'SIGSTOP');
+    const error = await callUntil(
+      home,
+      'workspace.prepare',
+      { ref: copy, path: repo.dir, force: true },
+      ({ text }) => text === 'putting the copy in its place',
+      async ({ abort }) => abort(),
+    ).finally(() => process.kill(qemu, 'SIGCONT'));
+    assert.match(error ?? '', /cancelled/);
+    assert.ok(await unplaced(copy));
+    // The guest did what it had been asked to.
+    await home.guest(copy, 'umount', '/root/repo', '/var/lib/banger/workspace/lower');
+    const again = await home.json<WorkspacePrepared>(['vm', 'workspace', 'prepare', copy]);
+    assert.equal(again.outcome, 'unchanged');
+    assert.equal(await home.guest(copy, 'git', 'status', '--porcelain'), '');
+    assert.equal(await unplaced(copy), false);
+    await drop(home, [copy]);
+  });
+
+  test('a full copy that is cancelled while the guest moves it is moved by the next one', async () => {
+    const [copy = ''] = await fork(home, 'dev', 1);
+    const script = `printf '#!/bin/sh\necho now > /dev/shm/moving\nsleep 1000\n' > /usr/local/bin/mv; chmod +x /usr/local/bin/mv`;
+    await home.guest(copy, 'sh', '-c', script);
+    const args = ['vm', 'workspace', 'prepare', copy, repo.dir, '--mode', 'full_copy'];
+    const cancelled = home.start(args);
+    await fileOf(home, copy, '/dev/shm/moving');
+    cancelled.child.kill('SIGINT');
+    assert.notEqual((await cancelled.done).status, 0);
+    assert.ok(await unplaced(copy));
+    await home.guest(copy, 'rm', '/usr/local/bin/mv');
+    const again = await home.json<WorkspacePrepared>(args);
+    assert.equal(again.outcome, 'unchanged');
+    assert.equal(await home.guest(copy, 'git', 'status', '--porcelain'), '');
+    assert.equal(await unplaced(copy), false);
+    await drop(home, [copy]);
   });
 
   test('cancelled, and the daemon killed, while the first copy is written', async () => {

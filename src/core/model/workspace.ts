@@ -68,6 +68,8 @@ export interface VmWorkspace {
   readonly tools: WorkspaceTools | null;
   /** RFC 3339 with milliseconds. */
   readonly preparedAt: string;
+  /** It may not be in its place in the guest: nobody has heard yet how putting it there ended. */
+  readonly unplaced?: true;
 }
 
 /** Whether the files of the copy are an image on the VM's transfer disk; else nothing that counts is on it. */

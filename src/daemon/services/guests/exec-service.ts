@@ -64,9 +64,10 @@ export class ExecService {
       live.agent(signal, AGENT_TIMEOUT_MS),
     ]);
     const asRoot = params.user === undefined || params.user === 'root';
-    const cwd = params.cwd ?? (asRoot ? vm.workspace?.guestPath : undefined) ?? '';
+    const workspace = asRoot && !vm.workspace?.unplaced ? vm.workspace : null;
+    const cwd = params.cwd ?? workspace?.guestPath ?? '';
     const ticket = this.program(vm, {
-      argv: withTools(params.argv, cwd, asRoot ? vm.workspace : null),
+      argv: withTools(params.argv, cwd, workspace),
       env: params.env,
       cwd,
       user: params.user ?? '',

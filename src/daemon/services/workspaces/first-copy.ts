@@ -68,15 +68,33 @@ export async function makeFirstCopy(
   const shipped = isWhole
     ? await workspaces.sendWhole(job.agent, plan, placement, files, progress, signal)
     : await workspaces.writeImage(plan, files, progress, signal);
-  // Before the mount: the next prepare must never write to a disk that is mounted. It places a copy that was not placed.
-  await record(recordOf(plan, placement, tools, shipped));
+  await placeCopy(job, recordOf(plan, placement, tools, shipped), record);
+  return outcome;
+}
+
+/**
+ * Puts a copy that is ready in its place; may be done again. The row has it before: the next prepare must never write to a disk
+ * that is mounted. It goes on from here unless the guest itself has refused: one that was asked may do it when nobody waits for
+ * its answer any more.
+ * @returns the copy as it is in the row then
+ * @throws {BangerError} `guest_failed`: the row has none then; `timeout`, `cancelled`, `channel_broken`
+ */
+export async function placeCopy(
+  { agent, operation }: Pick<PrepareJob, 'agent' | 'operation'>,
+  workspace: VmWorkspace,
+  record: FirstCopyDeps['record'],
+): Promise<VmWorkspace> {
+  const { unplaced: _, ...copy } = workspace;
+  await record({ ...copy, unplaced: true });
+  operation.progress({ step: 'workspace', text: 'putting the copy in its place' });
   try {
-    await bringIntoPlace(job.agent, placement, signal);
+    await bringIntoPlace(agent, copy, operation.signal);
   } catch (error) {
-    await record(null);
+    if (error instanceof BangerError && error.code === 'guest_failed') await record(null);
     throw error;
   }
-  return outcome;
+  await record(copy);
+  return copy;
 }
 
 function createdOutcome(

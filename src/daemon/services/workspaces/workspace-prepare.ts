@@ -28,6 +28,7 @@ import {
   MAX_LISTED_PATHS,
   type PrepareJob,
   type PrepareOutcome,
+  placeCopy,
 } from './first-copy.ts';
 import type { WorkspaceExport } from './workspace-export.ts';
 import { assertSubmodulesKept, type CopyJob, updateCopy } from './submodule-updates.ts';
@@ -76,21 +77,26 @@ export class WorkspacePrepare {
       const row = registry.row(vm.id);
       const agent = await registry.liveOf(row, 'workspace').agent(signal, AGENT_TIMEOUT_MS);
       const job = { vm: row, agent, params, operation: { ...operation, signal }, later };
-      const outcome =
-        row.workspace === null ? await this.#create(job) : await this.#update(job, row.workspace);
+      const copy = row.workspace;
+      const outcome = copy === null ? await this.#create(job) : await this.#update(job, copy);
       return { ...outcome, vm: vm.name, elapsedMs: performance.now() - begun };
     });
   }
 
   async #create(job: Job): Promise<PrepareOutcome> {
-    const record = (workspace: VmWorkspace | null) => this.#record(job.vm.id, workspace);
-    return await makeFirstCopy({ ...this.#deps, record }, job);
+    return await makeFirstCopy({ ...this.#deps, record: this.#recorder(job) }, job);
   }
 
-  async #update(job: Job, workspace: VmWorkspace): Promise<PrepareOutcome> {
+  #recorder({ vm }: Job) {
+    return (workspace: VmWorkspace | null): Promise<void> => this.#record(vm.id, workspace);
+  }
+
+  async #update(job: Job, copy: VmWorkspace): Promise<PrepareOutcome> {
     const { vm, agent, params, operation } = job;
     const { registry, runner, repos } = this.#deps;
-    await this.#assertSame(job, workspace);
+    await this.#assertSame(job, copy);
+    const workspace =
+      copy.unplaced && !params.dryRun ? await placeCopy(job, copy, this.#recorder(job)) : copy;
     if (workspace.readOnly) await assertWritable(job);
     const asked = {
       branch: params.branch ?? workspace.branch,

@@ -189,10 +189,10 @@ export class WorkspaceService {
 
   /**
    * A restarted VM still has the image on its transfer disk and the changes on its root disk: mount them again. A full copy is
-   * where it was.
+   * where it was. One that never came to its place must not keep a VM from starting: the next prepare puts it there.
    */
   remount(workspace: VmWorkspace): GuestErrand | undefined {
-    if (workspace.mode === 'full_copy') return undefined;
+    if (workspace.mode === 'full_copy' || workspace.unplaced) return undefined;
     return {
       ships: false,
       prepare: async () => undefined,
