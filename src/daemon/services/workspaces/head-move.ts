@@ -4,6 +4,7 @@ import { printable } from '../../../core/channel/close.ts';
 import { BangerError } from '../../../core/errors.ts';
 import { SHIPPED_REF } from '../../../core/model/workspace.ts';
 import type { ArchiveRecord } from '../../../guest/archive/records.ts';
+import { bytePath, isSafePath } from '../../../workspace/byte-path.ts';
 import type { HostGit } from '../../../workspace/git.ts';
 import type { GitFile } from '../../../workspace/guest-git.ts';
 import type { CopyHead, GuestBranch, GuestRepository } from '../../../workspace/guest-repository.ts';
@@ -29,9 +30,13 @@ export async function lookAtHead(
 ): Promise<HeadMove> {
   // Before the commits are asked for: what comes later is noticed.
   const headFile = await copy.fileSeen('HEAD');
-  const head = await copy.head();
-  const names = new Set([head.branch, to.branch].filter((name) => name !== null));
+  const current = HEAD_FILE.exec(headFile.content?.toString('utf8') ?? '')?.[1];
+  // Git refuses such names, too.
+  if (current !== undefined && !isSafePath(bytePath(current)))
+    throw new BangerError('guest_failed', 'HEAD of the copy names no branch that there can be');
+  const names = new Set([current, to.branch].filter((name) => typeof name === 'string'));
   const refs = await Promise.all([...names].map((name) => copy.fileSeen(`refs/heads/${name}`)));
+  const head = await copy.head();
   const replaced = head.branches.filter(
     ({ name, commit }) =>
       to.branch !== null && (name === to.branch ? commit !== to.headCommit : isInTheWay(name, to.branch)),
@@ -43,6 +48,9 @@ export async function lookAtHead(
   const lost = replaced.filter(({ commit }) => !known.has(commit));
   return { head, replaced, lost, seen: [headFile, ...refs] };
 }
+
+/** gitrepository-layout(5): a symbolic HEAD. */
+const HEAD_FILE = /^ref: refs\/heads\/(.+)\n$/;
 
 /** Git keeps branches as paths: there is either `a` or `a/b`. */
 function isInTheWay(name: string, wanted: string): boolean {
@@ -139,8 +147,12 @@ export async function makeRoom(
     if (one.name === head.branch) await copy.detach(head.commit);
     await copy.deleteBranch(one);
   }
-  if (inTheWay.length === 0) return seen;
-  return await Promise.all(seen.map(({ path }) => copy.fileSeen(path)));
+  const gone = new Set(inTheWay.map(({ name }) => name));
+  return seen.map((file) => {
+    if (gone.has(file.path.slice('refs/heads/'.length))) return { ...file, content: undefined };
+    const isDetached = file.path === 'HEAD' && head.branch !== null && gone.has(head.branch);
+    return isDetached ? { ...file, content: Buffer.from(`${head.commit}\n`) } : file;
+  });
 }
 
 /** The last records of an update: HEAD must be where it was looked at. */

@@ -199,6 +199,14 @@ describe('a copy that is brought up to date', () => {
     assert.equal(sh('ls lib'), 'readme.md\nrun.sh\n');
   });
 
+  test('a HEAD that leads out of the repository is refused', async (t) => {
+    const { host, sh, update } = await copyOf(t);
+    host.write('here');
+    await host.commit('here');
+    sh('echo "ref: refs/heads/../../../outside" > .git/HEAD');
+    await assert.rejects(update({ force: true }), /HEAD of the copy names no branch that there can be/);
+  });
+
   test('a repository that is gone is told, with force as well', async (t) => {
     const { host, update, dir } = await copyOf(t);
     rmSync(join(dir, '.git'), { recursive: true });
