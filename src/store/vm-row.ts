@@ -103,7 +103,7 @@ const MAX_SUBMODULES = 10_000;
 /** The fields with a default are absent in rows of earlier versions. */
 const workspaceShape = {
   guestPath: pathText,
-  sourcePath: pathText,
+  sourcePath: pathText.nullable(),
   headCommit: objectId,
   mode: z.enum(WORKSPACE_MODES).default('shallow_overlay'),
   readOnly: z.boolean().default(false),

@@ -2,7 +2,7 @@
 
 import { join } from 'node:path';
 import { BangerError } from '../core/errors.ts';
-import type { VmWorkspace } from '../core/model/workspace.ts';
+import type { SourcedWorkspace } from '../core/model/workspace.ts';
 import { MAX_TOOL_FILE_BYTES, TOOL_FILES, type ToolFile } from '../core/toolingplan/model.ts';
 import { readTextFile } from '../host/files.ts';
 import type { CommandRunner } from '../host/runner.ts';
@@ -50,7 +50,7 @@ export async function readToolFiles(
 
 /** Those of a repository that is shipped again, as it is now. @throws {BangerError} `cancelled`, what git throws */
 export async function readToolFilesNow(
-  { sourcePath, from, includeUntracked }: Pick<VmWorkspace, 'sourcePath' | 'from' | 'includeUntracked'>,
+  { sourcePath, from, includeUntracked }: Pick<SourcedWorkspace, 'sourcePath' | 'from' | 'includeUntracked'>,
   runner: CommandRunner,
   signal: AbortSignal,
 ): Promise<readonly ToolFile[]> {

@@ -6,6 +6,7 @@ import { existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFil
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { VmSnapshotExported, VmSnapshotView } from '../../src/api/results/snapshot.ts';
+import { initRepo, type TestRepo } from '../helpers/host-repo.ts';
 import { BANGER, settled, TestHome } from '../helpers/test-home.ts';
 
 /** Counts in a file for as long as it lives, detached. */
@@ -16,6 +17,7 @@ describe('vm snapshot export and import', () => {
   let here: TestHome;
   let there: TestHome;
   let file: string;
+  let repo: TestRepo;
 
   before(async () => {
     here = TestHome.warm();
@@ -23,7 +25,10 @@ describe('vm snapshot export and import', () => {
     file = join(here.dir, 'dev.snap');
     // Its files are there already: it is only registered.
     await there.ok(['image', 'build', 'debian-bookworm']);
-    await here.ok(['vm', 'run', '-d', '--name', 'dev', '--memory', '512M']);
+    repo = await initRepo(join(here.dir, 'project'));
+    repo.write('file', 'one\n');
+    await repo.commit();
+    await here.ok(['vm', 'run', '-d', '--name', 'dev', '--memory', '512M', repo.dir]);
     await here.guest('dev', 'sh', '-c', 'echo on the disk > /root/file; sync');
     await here.guest('dev', 'sh', '-c', COUNTER);
     await here.ok(['vm', 'snapshot', 'create', 'dev']);
@@ -46,6 +51,36 @@ describe('vm snapshot export and import', () => {
       'list',
     ]);
     return snapshots.map(({ name }) => name);
+  };
+
+  /** The file names a directory that is here: nothing of it is read or written until somebody else names it. */
+  const assertOfNoRepository = async (vm: string): Promise<void> => {
+    repo.write('file', 'two\n');
+    await there.guest(vm, 'sh', '-c', 'echo three > new');
+    assert.equal((await there.show(vm)).workspace?.sourcePath, null);
+    for (const args of [
+      ['prepare', vm],
+      ['export', vm, '--apply'],
+      ['export', vm, '--branch', 'theirs'],
+    ]) {
+      const { stderr } = await there.run(['vm', 'workspace', ...args]);
+      assert.match(stderr, /came with an imported snapshot.*\n.*banger vm workspace prepare booted PATH/);
+    }
+    const status = await there.ok(['vm', 'workspace', 'status', vm]);
+    assert.match(status, /not known here at .*\nsay of which it is: .*\n\n.*\n.*new/);
+    const other = await initRepo(join(there.dir, 'other'));
+    other.write('file', 'other\n');
+    await other.commit('another');
+    const refused = await there.run(['vm', 'workspace', 'prepare', vm, other.dir]);
+    assert.match(
+      refused.stderr,
+      /other has not the commit [0-9a-f]+ that the copy in VM "booted" was made from/,
+    );
+    assert.equal((await there.show(vm)).workspace?.sourcePath, null);
+    await there.ok(['vm', 'workspace', 'prepare', vm, repo.dir]);
+    assert.equal(await there.guest(vm, 'cat', 'file', 'new'), 'two\nthree');
+    await there.ok(['vm', 'workspace', 'export', vm, '--apply']);
+    assert.equal(readFileSync(join(repo.dir, 'new'), 'utf8'), 'three\n');
   };
 
   test('one file, closed to others, the same every time, never written over unasked', async () => {
@@ -111,6 +146,7 @@ describe('vm snapshot export and import', () => {
     );
     await there.ok(['vm', 'fork', '--snapshot', 'disk', '--name', 'booted']);
     assert.equal(await there.guest('booted', 'cat', '/root/file'), 'on the disk');
+    await assertOfNoRepository('booted');
     await there.ok(['vm', 'kill', 'booted']);
 
     const disk = join(here.dir, 'disk.snap');

@@ -53,7 +53,8 @@ export interface WorkspaceFileStatus {
 export interface WorkspaceStatus {
   readonly vm: string;
   readonly guestPath: string;
-  readonly sourcePath: string;
+  /** Null: not known; the copy came with an imported snapshot. */
+  readonly sourcePath: string | null;
   readonly headCommit: string;
   readonly mode: WorkspaceMode;
   readonly readOnly: boolean;

@@ -49,8 +49,8 @@ export interface CopiedSubmodule {
 
 export interface VmWorkspace {
   readonly guestPath: string;
-  /** Top of the repository's working tree on the host. */
-  readonly sourcePath: string;
+  /** Top of the repository's working tree on the host. Null: not known; the copy came with an imported snapshot. */
+  readonly sourcePath: string | null;
   /** The commit the copy was made from, 40 or 64 hex digits. */
   readonly headCommit: string;
   readonly mode: WorkspaceMode;
@@ -70,6 +70,11 @@ export interface VmWorkspace {
   readonly preparedAt: string;
   /** It may not be in its place in the guest: nobody has heard yet how putting it there ended. */
   readonly unplaced?: true;
+}
+
+/** One whose repository is known. */
+export interface SourcedWorkspace extends VmWorkspace {
+  readonly sourcePath: string;
 }
 
 /** Whether the files of the copy are an image on the VM's transfer disk; else nothing that counts is on it. */

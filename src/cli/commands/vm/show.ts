@@ -45,7 +45,7 @@ function pairsOf(vm: VmDetail): (readonly [string, string])[] {
     ['accelerator', vm.runtime.accelerator ?? vm.spec.accel],
     ['machine', vm.runtime.machine],
     ['kept', vm.spec.ephemeral ? 'no: deleted when the client that made it ends' : undefined],
-    ['workspace', vm.workspace?.sourcePath],
+    ['workspace', vm.workspace?.sourcePath ?? undefined],
     ['workspace in guest', vm.workspace?.guestPath],
     ['workspace commit', vm.workspace?.headCommit],
     ['workspace mode', vm.workspace?.mode],

@@ -25,6 +25,7 @@ import type { VmLifecycle } from '../vms/vm-lifecycle.ts';
 import type { VmRegistry } from '../vms/vm-registry.ts';
 import type { VmSleep } from '../vms/vm-sleep.ts';
 import type { VmReservations } from '../vms/vm-reservations.ts';
+import { withoutSource } from '../workspaces/workspace-source.ts';
 import type { WorkspaceService } from '../workspaces/workspace-service.ts';
 
 const NEVER = new AbortController().signal;
@@ -91,7 +92,9 @@ export class VmFork {
   }
 
   async #seedOf(snapshot: VmSnapshot, diskOnly: boolean, operation: OperationHandle): Promise<Seed> {
-    const { name, spec, workspace } = snapshot.manifest.vm;
+    const { imported, vm } = snapshot.manifest;
+    const { name, spec } = vm;
+    const workspace = imported && vm.workspace ? withoutSource(vm.workspace) : vm.workspace;
     operation.about(name);
     const usable = await this.#deps.needs.assertUsable(snapshot, diskOnly, operation);
     return { ...usable, dir: snapshot.dir, source: { name, spec, workspace }, pauseMs: 0 };

@@ -79,11 +79,11 @@ export async function makeFirstCopy(
  * @returns the copy as it is in the row then
  * @throws {BangerError} `guest_failed`: the row has none then; `timeout`, `cancelled`, `channel_broken`
  */
-export async function placeCopy(
+export async function placeCopy<T extends VmWorkspace>(
   { agent, operation }: Pick<PrepareJob, 'agent' | 'operation'>,
-  workspace: VmWorkspace,
+  workspace: T,
   record: FirstCopyDeps['record'],
-): Promise<VmWorkspace> {
+): Promise<Omit<T, 'unplaced'>> {
   const { unplaced: _, ...copy } = workspace;
   await record({ ...copy, unplaced: true });
   operation.progress({ step: 'workspace', text: 'putting the copy in its place' });

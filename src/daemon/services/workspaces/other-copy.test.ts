@@ -10,8 +10,15 @@ const has = someWorkspace({
 
 test('what asks for the copy that is there is no other one', () => {
   assert.equal(otherCopy('dev', has, {}), undefined);
-  const { sourcePath, guestPath, readOnly, mode } = has;
-  assert.equal(otherCopy('dev', has, { sourcePath, guestPath, readOnly, mode }), undefined);
+  const { guestPath, readOnly, mode } = has;
+  const same = { sourcePath: '/here/repo', guestPath, readOnly, mode };
+  assert.equal(otherCopy('dev', has, same), undefined);
+  const imported = { ...has, sourcePath: null };
+  assert.equal(otherCopy('dev', imported, same), undefined, 'somebody says of which it is');
+  assert.match(
+    otherCopy('dev', imported, { guestPath: '/work' })?.message ?? '',
+    /^VM "dev" has a copy of a repository at \/root\/repo; --guest-path /,
+  );
 });
 
 test('each option that cannot change is named with what it was and is to be, and what makes such a copy', () => {

@@ -17,7 +17,8 @@ export function otherCopy(vm: string, has: VmWorkspace, asked: AskedCopy): Bange
   const { readOnly = has.readOnly } = asked;
   const changes: string[] = [];
   const flags: string[] = [];
-  if (sourcePath !== has.sourcePath) changes.push(`the repository cannot change to ${sourcePath}`);
+  if (has.sourcePath !== null && sourcePath !== has.sourcePath)
+    changes.push(`the repository cannot change to ${sourcePath}`);
   if (guestPath !== has.guestPath) {
     changes.push(`--guest-path cannot change from ${has.guestPath} to ${guestPath}`);
     flags.push(`--guest-path ${guestPath}`);
@@ -34,11 +35,11 @@ export function otherCopy(vm: string, has: VmWorkspace, asked: AskedCopy): Bange
   const there = `${has.guestPath}${has.readOnly ? ', read-only' : ''}${has.mode === 'full_copy' ? ', a full copy' : ''}`;
   return new BangerError(
     'already_exists',
-    `VM "${vm}" has a copy of ${has.sourcePath} at ${there}; ${changes.join('; ')}`,
+    `VM "${vm}" has a copy of ${has.sourcePath ?? 'a repository'} at ${there}; ${changes.join('; ')}`,
     {
       hint:
         `to bring that copy up to date: banger vm workspace prepare ${vm}; ` +
-        `for another one make another VM: ${['banger vm run', sourcePath, ...flags].join(' ')}`,
+        `for another one make another VM: ${['banger vm run', sourcePath ?? 'PATH', ...flags].join(' ')}`,
     },
   );
 }

@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { BangerError } from '../../../core/errors.ts';
-import type { VmWorkspace } from '../../../core/model/workspace.ts';
+import type { SourcedWorkspace } from '../../../core/model/workspace.ts';
 import { type ArchiveRecord, isArchivePath } from '../../../guest/archive/records.ts';
 import { ArchiveConflicts } from '../../../guest/archive/transfer.ts';
 import { now } from '../../../host/clock.ts';
@@ -21,7 +21,7 @@ import { compareWithHost, updateWorkspace } from './workspace-update.ts';
 
 export interface CopyJob extends Omit<UpdateJob, 'onShipped' | 'gitDir'> {
   /** The row as it is from now on: called whenever the guest has all of one repository. */
-  readonly onRow: (workspace: VmWorkspace) => Promise<void>;
+  readonly onRow: (workspace: SourcedWorkspace) => Promise<void>;
 }
 
 type UpdateAgent = UpdateJob['agent'];
@@ -54,11 +54,11 @@ export async function updateCopy(deps: UpdateDeps, job: CopyJob): Promise<Update
 }
 
 export function rowAfter(
-  row: VmWorkspace,
+  row: SourcedWorkspace,
   { asked }: Pick<CopyJob, 'asked'>,
   submodule: ClonedSubmodule | undefined,
   { commit, tree, branch, staged, headCommit }: ShippedRecord,
-): VmWorkspace {
+): SourcedWorkspace {
   const is = { headCommit, shipped: { commit, tree, branch, staged } };
   if (submodule === undefined) {
     // The copy's have gone with them.
@@ -124,7 +124,7 @@ async function repoJobs(deps: UpdateDeps, job: CopyJob): Promise<RepoJob[]> {
 
 async function clonedHere(
   { runner }: UpdateDeps,
-  { sourcePath }: VmWorkspace,
+  { sourcePath }: SourcedWorkspace,
   signal: AbortSignal,
 ): Promise<readonly ClonedSubmodule[]> {
   const top = await findRepo(hostGit(runner, sourcePath, signal), sourcePath);

@@ -1,6 +1,6 @@
 /** What bringing a copy up to date is given, and what it says afterwards. */
 
-import type { VmWorkspace } from '../../../core/model/workspace.ts';
+import type { SourcedWorkspace, VmWorkspace } from '../../../core/model/workspace.ts';
 import type { AgentClient } from '../../../guest/agent-client.ts';
 import type { BytePath } from '../../../workspace/byte-path.ts';
 import type { ShippedFiles, ShippedRecord } from '../../../workspace/shipped-record.ts';
@@ -8,7 +8,7 @@ import type { TreeChange } from '../../../workspace/tree-change.ts';
 
 export interface UpdateJob extends ShippedFiles {
   readonly vmName: string;
-  readonly workspace: VmWorkspace;
+  readonly workspace: SourcedWorkspace;
   /** As it is to be from now on; what was asked for anew is in it. */
   readonly asked: Pick<VmWorkspace, 'branch' | 'from' | 'includeUntracked'>;
   readonly agent: Pick<AgentClient, 'exec' | 'unpack' | 'sync'>;

@@ -9,6 +9,7 @@ import { hostGit } from '../../../workspace/git.ts';
 import { headDrift } from '../../../workspace/head-drift.ts';
 import type { KnownRepos } from '../../../workspace/known-repos.ts';
 import { abandonable } from '../../abandonable.ts';
+import { hasSource } from './workspace-source.ts';
 
 /** A repository on a file system that does not answer must not keep a command from starting. */
 const TIMEOUT_MS = 2000;
@@ -26,7 +27,7 @@ export class DriftWatch {
 
   /** Null: it has not, or that cannot be found out. Never rejects. */
   async of(vm: Pick<VmRecord, 'name' | 'workspace'>, signal: AbortSignal): Promise<WorkspaceDrift | null> {
-    if (vm.workspace === null) return null;
+    if (vm.workspace === null || !hasSource(vm.workspace)) return null;
     const { sourcePath, headCommit, from } = vm.workspace;
     const inTime = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]);
     try {

@@ -29,6 +29,7 @@ import type { Transfers } from '../guests/transfers.ts';
 import type { VmRegistry } from '../vms/vm-registry.ts';
 import type { VmSleep } from '../vms/vm-sleep.ts';
 import { type ChangedSubmodule, changedSubmodules } from './changed-submodules.ts';
+import { sourceOf } from './workspace-source.ts';
 
 /** Of changed paths in an answer: more are not for reading, and scripts have the patch. */
 const MAX_LISTED = 10_000;
@@ -140,7 +141,7 @@ export class WorkspaceExport {
           ...params,
           guest,
           base: { headCommit, tree: shipped.tree, includeUntracked },
-          dir: params.dir ?? workspace.sourcePath,
+          dir: params.dir ?? sourceOf(vm.name, workspace),
           scratchDir: this.#deps.paths.scratchDir,
           runner: this.#deps.runner,
           signal: copy.signal,
@@ -169,7 +170,7 @@ export class WorkspaceExport {
     const { branch, force, umask } = params;
     return await this.#open(params.ref, operation, async (copy) => {
       const { vm, workspace, repo, signal } = copy;
-      const dir = params.dir ?? workspace.sourcePath;
+      const dir = params.dir ?? sourceOf(vm.name, workspace);
       const guestBranch = await findGuestBranch(repo, branch);
       operation.progress({ step: 'fetch', text: `fetching ${guestBranch ?? 'HEAD'} of ${vm.name}` });
       const fetched = await fetchGuestBranch({

@@ -3,7 +3,7 @@
 import { rm } from 'node:fs/promises';
 import type { WorkspacePrepared } from '../../../api/results/workspace.ts';
 import { BangerError } from '../../../core/errors.ts';
-import type { VmWorkspace, WorkspaceTools } from '../../../core/model/workspace.ts';
+import type { SourcedWorkspace, VmWorkspace, WorkspaceTools } from '../../../core/model/workspace.ts';
 import { toolsAfter } from '../../../core/toolingplan/workspace-tools.ts';
 import { run } from '../../../guest/run.ts';
 import { now } from '../../../host/clock.ts';
@@ -32,6 +32,7 @@ import {
 } from './first-copy.ts';
 import type { WorkspaceExport } from './workspace-export.ts';
 import { assertSubmodulesKept, type CopyJob, updateCopy } from './submodule-updates.ts';
+import { withSource } from './workspace-source.ts';
 import { READ_ONLY_BASE, type WorkspaceService } from './workspace-service.ts';
 import { type SentUpdate, sendTouched, settleSent } from './quick-update.ts';
 import type { UpdateOutcome } from './update-job.ts';
@@ -91,12 +92,19 @@ export class WorkspacePrepare {
     return (workspace: VmWorkspace | null): Promise<void> => this.#record(vm.id, workspace);
   }
 
+  /** Of a known repository, and in its place. A dry run leaves it where it is. */
+  async #readyCopy(job: Job, copy: VmWorkspace): Promise<SourcedWorkspace> {
+    const workspace = await this.#assertSame(job, copy);
+    if (job.params.dryRun) return workspace;
+    const record = this.#recorder(job);
+    if (workspace !== copy) await record(workspace);
+    return workspace.unplaced ? await placeCopy(job, workspace, record) : workspace;
+  }
+
   async #update(job: Job, copy: VmWorkspace): Promise<PrepareOutcome> {
     const { vm, agent, params, operation } = job;
     const { registry, runner, repos } = this.#deps;
-    await this.#assertSame(job, copy);
-    const workspace =
-      copy.unplaced && !params.dryRun ? await placeCopy(job, copy, this.#recorder(job)) : copy;
+    const workspace = await this.#readyCopy(job, copy);
     if (workspace.readOnly) await assertWritable(job);
     const asked = {
       branch: params.branch ?? workspace.branch,
@@ -186,8 +194,11 @@ export class WorkspacePrepare {
     await registry.keepRecord(vmId);
   }
 
-  /** @throws {BangerError} `already_exists`: another copy is asked for than the one that is there */
-  async #assertSame({ vm, params, operation }: Job, workspace: VmWorkspace): Promise<void> {
+  /**
+   * @returns the copy with the repository it is of
+   * @throws {BangerError} `already_exists`: another copy is asked for than the one that is there; as `withSource`
+   */
+  async #assertSame({ vm, params, operation }: Job, workspace: VmWorkspace): Promise<SourcedWorkspace> {
     const { path, guestPath, readOnly, mode } = params;
     let sourcePath = path;
     if (path !== undefined && path !== workspace.sourcePath) {
@@ -196,11 +207,12 @@ export class WorkspacePrepare {
     }
     const refusal = otherCopy(vm.name, workspace, { sourcePath, guestPath, readOnly, mode });
     if (refusal !== undefined) throw refusal;
+    return await withSource(this.#deps.runner, vm.name, workspace, sourcePath, operation.signal);
   }
 }
 
 function updatedOutcome(
-  workspace: VmWorkspace,
+  workspace: SourcedWorkspace,
   { headCommit, changes, movesHead }: UpdateOutcome,
 ): Omit<PrepareOutcome, 'patch' | 'tools'> {
   const deleted = changes.filter(({ to }) => to === null).length;

@@ -4,7 +4,7 @@ import type { CheckedParamsOf, Progress } from '../../../api/contract.ts';
 import type { WorkspacePlan, WorkspaceReport } from '../../../api/results/workspace.ts';
 import { assertGuestPath, DEFAULT_GUEST_PATH } from '../../../core/guest-path.ts';
 import { BangerError } from '../../../core/errors.ts';
-import type { VmWorkspace, WorkspaceMode } from '../../../core/model/workspace.ts';
+import type { SourcedWorkspace, VmWorkspace, WorkspaceMode } from '../../../core/model/workspace.ts';
 import type { ToolingPlan } from '../../../core/toolingplan/model.ts';
 import { planTools } from '../../../core/toolingplan/plan.ts';
 import { workspaceTools } from '../../../core/toolingplan/workspace-tools.ts';
@@ -92,7 +92,7 @@ export class WorkspaceService {
 
   /** The same of a repository that is shipped again. */
   async toolsNow(
-    workspace: Pick<VmWorkspace, 'sourcePath' | 'from' | 'includeUntracked'>,
+    workspace: Pick<SourcedWorkspace, 'sourcePath' | 'from' | 'includeUntracked'>,
     signal: AbortSignal,
   ): Promise<ToolingPlan> {
     return planTools(await readToolFilesNow(workspace, this.#runner, signal));

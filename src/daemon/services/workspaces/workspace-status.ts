@@ -13,6 +13,7 @@ import type { VmRegistry } from '../vms/vm-registry.ts';
 import type { DriftWatch } from './workspace-drift.ts';
 import type { GuestChanges, WorkspaceExport } from './workspace-export.ts';
 import { compareSubmodules } from './submodule-updates.ts';
+import { hasSource } from './workspace-source.ts';
 import { compareWithHost } from './workspace-update.ts';
 
 export interface WorkspaceStatusDeps {
@@ -63,12 +64,13 @@ export class WorkspaceStatusService {
     };
   }
 
-  /** Null: what was shipped is not known any more. */
+  /** Null: what was shipped is not known any more, or the repository is not. */
   async #here(
     vmId: string,
     workspace: VmWorkspace,
     signal: AbortSignal,
   ): Promise<readonly TreeChange[] | null> {
+    if (!hasSource(workspace)) return null;
     const { registry, runner, paths } = this.#deps;
     const { shippedFile, shippedIndex } = registry.files(vmId);
     try {

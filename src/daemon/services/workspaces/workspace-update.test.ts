@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, before, describe, type TestContext, test } from 'node:test';
 import { AgentHost } from '../../../../test/helpers/agent-host.ts';
 import { plan, runner, smallRepo, type TestRepo, temporaryDir } from '../../../../test/helpers/host-repo.ts';
-import type { VmWorkspace } from '../../../core/model/workspace.ts';
+import type { SourcedWorkspace } from '../../../core/model/workspace.ts';
 import type { AgentClient } from '../../../guest/agent-client.ts';
 import { bytePath } from '../../../workspace/byte-path.ts';
 import { withFullCopy } from '../../../workspace/full-copy.ts';
@@ -54,7 +54,7 @@ describe('a copy that is brought up to date', () => {
       return await keepFullCopyRecords(files, made);
     });
     const asked = { branch: null, from: null, includeUntracked: false };
-    let row: VmWorkspace = {
+    let row: SourcedWorkspace = {
       ...{ guestPath: dir, sourcePath: host.dir, headCommit: planned.headCommit, mode: 'full_copy' },
       ...{ readOnly: false, preparedAt: '', tools: null },
       ...asked,

@@ -37,9 +37,12 @@ function textOf(status: WorkspaceStatus): string {
   const { vm, guestPath, sourcePath, headCommit, mode, drift, commits, files, total } = status;
   const behind = drift === null ? '' : `, ${distanceOf(drift)}`;
   const kind = mode === 'full_copy' ? 'full copy' : 'copy';
-  const lines = [`${vm}:${guestPath} is a ${kind} of ${sourcePath} at ${headCommit.slice(0, 12)}${behind}`];
+  const of = sourcePath ?? 'a repository that is not known here';
+  const lines = [`${vm}:${guestPath} is a ${kind} of ${of} at ${headCommit.slice(0, 12)}${behind}`];
   if (commits > 0) lines.push(`${counted(commits, 'commit was', 'commits were')} made in the VM`);
-  if (!status.knowsHere) lines.push('what was shipped is not known any more: changes here are not listed');
+  if (sourcePath === null) lines.push(`say of which it is: banger vm workspace prepare ${vm} PATH`);
+  else if (!status.knowsHere)
+    lines.push('what was shipped is not known any more: changes here are not listed');
   if (status.cutOff)
     lines.push(
       `what was sent last may count as changed in the VM; banger vm workspace prepare ${vm} ends what was cut off`,
