@@ -66,10 +66,16 @@ static int mount_view(const struct mount_request *request, const struct mount_pa
 	int error = tree_make(paths->merged, 0, 0);
 	if (error == 0 && !is_mount_point(paths->merged)) error = mount_overlay(request, paths, paths->merged);
 	if (error != 0) return error;
-	if (mount(paths->merged, request->target, NULL, MS_BIND, NULL) != 0) return errno;
-	if (mount(NULL, request->target, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NODEV, NULL) == 0) return 0;
-	error = errno;
-	umount2(request->target, MNT_DETACH);
+	if (mount(paths->merged, request->target, NULL, MS_BIND, NULL) == 0) {
+		if (mount(NULL, request->target, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NODEV, NULL) == 0) return 0;
+		error = errno;
+		umount2(request->target, MNT_DETACH);
+	} else {
+		error = errno;
+	}
+	/* Who is refused must find the disk as it was: free to be written. */
+	umount2(paths->merged, MNT_DETACH);
+	umount2(paths->lower, MNT_DETACH);
 	return error;
 }
 

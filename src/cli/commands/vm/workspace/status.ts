@@ -18,8 +18,8 @@ export const command = defineCommand({
   examples: [
     { line: 'banger vm workspace status dev', brief: 'what differs, and where it was changed' },
     {
-      line: `banger vm workspace status dev --json | jq '.files[] | select(.here and .there and (.same | not))'`,
-      brief: 'what was changed on both sides, and differs',
+      line: `banger vm workspace status dev --json | jq '.files[] | select(.here and .there)'`,
+      brief: 'what was changed on both sides',
     },
   ],
   argument: oneArgument('VM', 'Name or id of a running VM', completeVms),
