@@ -18,7 +18,7 @@ import {
 import { TestHome } from '../../helpers/test-home.ts';
 import { THOROUGH } from '../../helpers/thorough.ts';
 
-const COPIES = THOROUGH ? 8 : 4;
+const COPIES = THOROUGH ? 8 : 3;
 /** Started before the copies are made; draws when it is told to. What it had drawn before is in every copy. */
 const RUNTIME = `
 import os, random, time
