@@ -30,6 +30,8 @@ export interface PlannedUpdate
 interface Findings {
   /** Paths that it has made what they are to be. */
   readonly same: ReadonlySet<BytePath>;
+  /** Paths that it has written anew, as they were shipped: `git checkout` does that. */
+  readonly asShipped: ReadonlySet<BytePath>;
   /** What stands in the way there, and may go. */
   readonly obstacles: readonly BytePath[];
   /** What stands in the way, and may not. */
@@ -47,7 +49,7 @@ const SHIPPED_PATH = bytesOf(`.git/${SHIPPED_REF}`);
  */
 export async function sendUpdate(update: PlannedUpdate): Promise<void> {
   const { plan, repo, saved } = update;
-  let findings: Findings = { same: new Set(), obstacles: [], guarded: [] };
+  let findings: Findings = { same: new Set(), asShipped: new Set(), obstacles: [], guarded: [] };
   // What goes with a directory must be saved: that is known before anything is written.
   if (saved !== undefined && saved.size > 0)
     findings = { ...findings, ...sorted(await findObstacles(repo, plan.changes), saved) };
@@ -85,7 +87,7 @@ export function waysOut(vmName: string): string {
 }
 
 /** What is the same there is sent all the same: it counts as shipped from then on. */
-async function send(update: PlannedUpdate, { same, obstacles, guarded }: Findings): Promise<void> {
+async function send(update: PlannedUpdate, { same, asShipped, obstacles, guarded }: Findings): Promise<void> {
   const { plan, last, force, saved, workspace, agent, gitFiles, movesHead, signal, onProgress } = update;
   const paths = plan.changes.map(({ path }) => path);
   const at = (places: readonly BytePath[]): readonly BytePath[] =>
@@ -100,7 +102,7 @@ async function send(update: PlannedUpdate, { same, obstacles, guarded }: Finding
     obstacles,
     shippedBefore: force && saved === undefined ? undefined : last?.commit,
     shippedNow: movesHead ? undefined : plan.shipped.commit,
-    unchecked: new Set([...unchecked, ...same]),
+    unchecked: new Set([...unchecked, ...same, ...asShipped]),
     gitFiles,
     onFile: () => onProgress(++done, plan.changes.length),
   });
@@ -123,19 +125,31 @@ async function lookAgain(
     return { ...findings, obstacles: found.map(({ path }) => path) };
   }
   if (!(error instanceof ArchiveConflicts) || isAboutShipped(error)) return undefined;
-  const same = await sameInGuest(update);
-  return same.size > findings.same.size ? { ...findings, same } : undefined;
+  const found = await unchangedInGuest(update);
+  const isMore = found.same.size > findings.same.size || found.asShipped.size > findings.asShipped.size;
+  return isMore ? { ...findings, ...found } : undefined;
 }
 
-async function sameInGuest({ plan, last, repo, workspace }: PlannedUpdate): Promise<ReadonlySet<BytePath>> {
+async function unchangedInGuest({
+  plan,
+  last,
+  repo,
+  workspace,
+}: PlannedUpdate): Promise<Pick<Findings, 'same' | 'asShipped'>> {
   const options = {
     ...repo,
     base: last?.commit ?? 'HEAD',
     hasSubmodules: workspace.mode === 'full_copy',
   };
   const entries = await withGuestTree(options, (tree) => tree.entries());
-  const same = plan.changes.filter(({ path, to }) => isSameEntry(to, entries.get(path)));
-  return new Set(same.map(({ path }) => path));
+  const same = new Set<BytePath>();
+  const asShipped = new Set<BytePath>();
+  for (const { path, from, to } of plan.changes) {
+    const there = entries.get(path);
+    if (isSameEntry(to, there)) same.add(path);
+    else if (from !== null && isSameEntry(from, there)) asShipped.add(path);
+  }
+  return { same, asShipped };
 }
 
 /** With some of them goes what is not in the patch. */

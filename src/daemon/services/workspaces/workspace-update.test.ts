@@ -168,6 +168,18 @@ describe('a copy that is brought up to date', () => {
     assert.deepEqual(await update(), []);
   });
 
+  test('files that git in the guest has written anew, as they were, are not changed there', async (t) => {
+    const { host, sh, update } = await copyOf(t);
+    sh('git checkout -qb other; echo 1 >> readme.md; rm run.sh; git commit -qam other; git checkout -q main');
+    host.write('readme.md', 'here\n');
+    unlinkSync(join(host.dir, 'run.sh'));
+    assert.deepEqual(await update(), ['readme.md', 'run.sh']);
+    assert.equal(sh('cat readme.md; ls'), 'here\nreadme.md\nsrc\n');
+    sh('git checkout -q main -- readme.md; echo guest >> readme.md');
+    host.write('readme.md', 'here again\n');
+    await assert.rejects(update(), /changed both here and in VM "dev": readme\.md$/);
+  });
+
   test('a directory in the way is found before anything is written', async (t) => {
     const { host, sh, update, dir, isCutOff } = await copyOf(t);
     host.write('aaa');
