@@ -166,10 +166,10 @@ export async function* headRecords(
   yield* gitFileRecords({ path: SHIPPED_REF, content: `${shippedNow}\n` });
 }
 
-export function movedMeanwhile(vmName: string, hint: string): BangerError {
+export function movedMeanwhile(vmName: string): BangerError {
   return new BangerError(
     'invalid_state',
     `commits were made in the copy in VM "${vmName}" while it was brought up to date, and HEAD stayed where it is there`,
-    { hint },
+    { hint: waysOut(vmName) },
   );
 }

@@ -160,7 +160,7 @@ async function rehearse(deps: UpdateDeps, jobs: readonly RepoJob[]): Promise<voi
       await copyFileIfThere(job.shippedIndex, shippedIndex);
       await copyFileIfThere(job.sentFile, sentFile);
       const agent = checking(job.agent);
-      const own = { shippedFile, shippedIndex, sentFile, dryRun: false };
+      const own = { shippedFile, shippedIndex, sentFile, dryRun: false, isTrial: true };
       const trial = { ...job, ...own, agent, onProgress: () => undefined };
       await named(job, () => updateWorkspace(deps, { ...trial, onShipped: async () => undefined }));
     }

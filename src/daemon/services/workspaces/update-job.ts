@@ -18,6 +18,8 @@ export interface UpdateJob extends ShippedFiles {
   /** With `force`: only these may be overwritten unchecked; undefined: all. */
   readonly saved?: ReadonlySet<BytePath> | undefined;
   readonly dryRun: boolean;
+  /** The agent sends checks only, and HEAD stays where it is: nothing is changed in the guest. */
+  readonly isTrial?: boolean;
   readonly signal: AbortSignal;
   readonly onProgress: (done: number, total: number) => void;
   /** The copy may not be mounted, when a daemon was killed before it came to that. */

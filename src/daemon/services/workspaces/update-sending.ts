@@ -59,9 +59,8 @@ export async function sendUpdate(update: PlannedUpdate): Promise<void> {
       await send(update, findings);
       return;
     } catch (error) {
-      if (looks === MAX_LOOKS) throw error;
       isBegun ||= error instanceof ArchiveBlocked;
-      const found = await lookAgain(update, findings, error);
+      const found = looks === MAX_LOOKS ? undefined : await lookAgain(update, findings, error);
       if (found === undefined) throw isBegun ? asOverwrites(error, update.vmName) : error;
       findings = found;
     }

@@ -13,7 +13,7 @@ import { bytePath } from '../../../workspace/byte-path.ts';
 import { withFullCopy } from '../../../workspace/full-copy.ts';
 import { isUnsettled } from '../../../workspace/shipped-record.ts';
 import { machineFiles } from '../../vm-files.ts';
-import { rowAfter } from './submodule-updates.ts';
+import { rowAfter, updateCopy } from './submodule-updates.ts';
 import { keepFullCopyRecords } from './workspace-full-copy.ts';
 import type { UpdateJob } from './update-job.ts';
 import { updateWorkspace } from './workspace-update.ts';
@@ -24,6 +24,8 @@ interface Copy {
   /** A shell in the copy. */
   readonly sh: (script: string) => string;
   readonly update: (job?: Partial<UpdateJob>) => Promise<readonly string[]>;
+  /** What `--dry-run` does. */
+  readonly rehearse: () => Promise<readonly string[]>;
   readonly isCutOff: () => Promise<boolean>;
 }
 
@@ -75,6 +77,16 @@ describe('a copy that is brought up to date', () => {
             row = rowAfter(row, { asked }, undefined, record);
           },
           ...change,
+        });
+        return outcome.changes.map(({ path }) => path);
+      },
+      rehearse: async () => {
+        const outcome = await updateCopy(deps, {
+          ...files,
+          ...{ vmName: 'dev', workspace: row, asked, agent, force: false, dryRun: true, signal },
+          onProgress: () => undefined,
+          mountAgain: async () => undefined,
+          onRow: async () => assert.fail('a dry run writes no row'),
         });
         return outcome.changes.map(({ path }) => path);
       },
@@ -142,7 +154,7 @@ describe('a copy that is brought up to date', () => {
     ['topic/below', 'topic'],
   ] as const) {
     test(`a branch that is renamed here from ${one} to ${other} is there, too`, async (t) => {
-      const { host, sh, update } = await copyOf(t);
+      const { host, sh, update, rehearse } = await copyOf(t);
       await host.git('checkout', '--quiet', '-b', one);
       host.write('first');
       await host.commit('first');
@@ -150,6 +162,8 @@ describe('a copy that is brought up to date', () => {
       await host.git('branch', '-m', one, other);
       host.write('second');
       await host.commit('second');
+      assert.deepEqual(await rehearse(), ['second']);
+      assert.equal(sh('git branch --show-current; ls'), `${one}\nfirst\nreadme.md\nrun.sh\nsrc\n`);
       await update();
       assert.equal(sh('git branch --show-current; git log -1 --format=%s'), `${other}\nsecond\n`);
       assert.equal(sh('git for-each-ref --format="%(refname:short)" refs/heads'), `main\n${other}\n`);

@@ -42,7 +42,7 @@ import {
   makeRoom,
   movedMeanwhile,
 } from './head-move.ts';
-import { asOverwrites, isAboutShipped, sendUpdate, waysOut } from './update-sending.ts';
+import { asOverwrites, isAboutShipped, sendUpdate } from './update-sending.ts';
 import { archiveInto } from './workspace-service.ts';
 
 /**
@@ -243,7 +243,8 @@ class Update {
     try {
       const update = { ...this.#job, plan, last, gitFiles, repo: this.#guestRepo };
       await sendUpdate({ ...update, movesHead: move !== undefined });
-      if (move !== undefined) await this.#moveHead(move, (await files).head, plan.shipped);
+      if (move !== undefined && !this.#job.isTrial)
+        await this.#moveHead(move, (await files).head, plan.shipped);
     } finally {
       await gitFiles.catch(() => undefined);
     }
@@ -256,7 +257,7 @@ class Update {
     try {
       await agent.unpack(archiveInto(workspace), headRecords(seen, files, shipped.commit), signal);
     } catch (error) {
-      throw error instanceof ArchiveConflicts ? movedMeanwhile(vmName, waysOut(vmName)) : error;
+      throw error instanceof ArchiveConflicts ? movedMeanwhile(vmName) : error;
     }
   }
 
